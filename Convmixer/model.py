@@ -1,0 +1,51 @@
+"""ConvMixer-1536/20, kernel 9, patch 7: timm's network, with the padding of its "same" convolutions written out.
+
+Trockman and Kolter, "Patches Are All You Need?", 2022. Both key layouts load: timm's own and the numbered Sequential
+of the authors' code (locuslab/convmixer), which `convmixer_1536_20_ks9_p7.pth.tar` has.
+"""
+from collections import OrderedDict
+from pathlib import Path
+
+import timm
+from torch import nn
+
+from common import transforms, upstream
+
+NAME = "ConvMixer-1536/20"
+STEM = "convmixer_1536_20_ks9_p7"
+INPUT, OUTPUT = "image", "class"
+OPSET = 11
+HEAD = "head"
+RECIPE = transforms.Recipe(resize=233, crop=224, interpolation="bicubic")  # 233 = floor(224 / 0.96)
+
+DEPTH = 20
+
+
+def build(net="bundled"):
+    """Return the network in eval mode, weights random; net="upstream" takes the authors' code from `make source`.
+
+    float32 (N, 3, 224, 224), normalised RGB → logits float32 (N, 1000). Either way the parameters bear timm's names.
+    """
+    if net == "upstream":
+        layers = upstream.load(Path(__file__).parent / "convmixer/convmixer.py").convmixer_1536_20()
+        # The same layers in the same order, grouped so that their names are timm's.
+        return nn.Sequential(OrderedDict(stem=layers[:3], blocks=nn.Sequential(*layers[3:3 + DEPTH]),
+                                         pool=layers[-3:-1], head=layers[-1])).eval()
+    model = timm.create_model("convmixer_1536_20", pretrained=False)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.padding == "same":
+            # Exported as it is, "same" becomes ONNX's auto_pad, which compilers read each in their own way.
+            module.padding = tuple(k // 2 for k in module.kernel_size)
+    return model.eval()
+
+
+def convert(state_dict):
+    """Rename the authors' keys ("0.weight", "3.0.fn.0.weight", "25.bias") to timm's; other keys stay as they are."""
+    names = {str(i): f"stem.{i}" for i in range(3)}
+    names.update({str(i + 3): f"blocks.{i}" for i in range(DEPTH)})
+    names[str(DEPTH + 5)] = "head"  # after the pool and the flatten, which have no parameters
+    renamed = {}
+    for key, value in state_dict.items():
+        first, dot, rest = key.partition(".")
+        renamed[names.get(first, first) + dot + rest] = value
+    return renamed

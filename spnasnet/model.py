@@ -1,0 +1,23 @@
+"""spnasnet_100: timm's single-path NAS network.
+
+Stamoulis et al., "Single-Path NAS", 2019. timm is where the network comes from, so its names are the official ones.
+"""
+import timm
+
+from common import cli, transforms
+
+NAME = "spnasnet_100"
+STEM = "model_best"
+INPUT, OUTPUT = "actual_input_1", "class"
+OPSET = 11
+HEAD = "classifier"
+# ModelZoo's published accuracy was measured with images squashed to 256x256; RECIPE_TIMM is timm's own evaluation.
+RECIPE = transforms.Recipe(resize=256, crop=224, interpolation="bilinear", keep_aspect=False)
+RECIPE_TIMM = transforms.Recipe(resize=256, crop=224, interpolation="bilinear")
+
+
+def build(net="bundled"):
+    """Return the network in eval mode, weights random: float32 (N, 3, 224, 224), normalised RGB → logits (N, 1000)."""
+    if net == "upstream":
+        raise cli.Usage("NET=upstream: spnasnet has no source besides timm", "leave NET away")
+    return timm.create_model("spnasnet_100", pretrained=False).eval()
