@@ -98,3 +98,17 @@ def progress(items, what, total=None, unit="it"):
     tty = sys.stderr.isatty()
     return tqdm(items, desc=what, total=total, unit=unit, mininterval=0.1 if tty else 10, ncols=None if tty else 80,
                 dynamic_ncols=tty, leave=tty)
+
+
+@contextlib.contextmanager
+def lock(path):
+    """Hold an exclusive lock on the file `path`; a second process waits, and says so."""
+    import fcntl
+
+    with open(path, "w") as f:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another run that holds {path}", file=sys.stderr)
+            fcntl.flock(f, fcntl.LOCK_EX)
+        yield

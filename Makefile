@@ -1,0 +1,97 @@
+# Fans a verb out over the model folders, and looks after the repository as a whole. `make` alone prints help.
+# Each verb and variable is common/model.mk's; this file only passes them on.
+ifneq ($(filter 3.% 4.0 4.0.% 4.1 4.1.%,$(MAKE_VERSION)),)
+$(error GNU Make 4.2 or newer is needed, this is $(MAKE_VERSION) (macOS: install `make` and call `gmake`))
+endif
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+
+ALL := $(patsubst %/model.py,%,$(wildcard */model.py))
+MODELS := $(ALL)
+BS := 8
+ENGINE := auto
+OUT := build
+PYTHON :=
+VERBS := source weights prep onnx om infer eval online bench clean
+PASSED := BS DATA WEIGHTS ENGINE PRECISION BINS LIMIT OPSET NET SOC DEVICE LOOP JOBS ALLOW_PARTIAL OUT PYTHON DEBUG
+
+given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
+unknown := $(filter-out MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
+ifneq ($(unknown),)
+$(error unknown variable $(unknown); settable are: MODELS $(PASSED))
+endif
+squote := '
+dquote := "
+$(foreach v,MODELS $(PASSED),$(foreach c,$$ $(squote) $(dquote) ` \ ; & | < >,$(if $(findstring $c,$(value $v)),\
+  $(error $v=$(value $v): the character $c is not allowed in a value))))
+ifneq ($(filter-out $(ALL),$(MODELS)),)
+$(error MODELS=$(MODELS): there is no $(filter-out $(ALL),$(MODELS)); choose from $(ALL))
+endif
+ifeq ($(strip $(MODELS)),)
+$(error MODELS= is empty; choose from $(ALL))
+endif
+
+# Relative paths mean this folder, not the model's.
+empty :=
+from_here = $(if $(filter command%,$(origin $1)),$(if $(filter-out /% demo,$(firstword $($1))),$1='$(CURDIR)/$($1)'))
+python_here := $(if $(PYTHON),$(if $(findstring /,$(PYTHON)),$(if $(filter-out /%,$(firstword $(PYTHON))),PYTHON='$(CURDIR)/$(PYTHON)')))
+sub = $(MAKE) --no-print-directory -C $1 $(call from_here,DATA) $(call from_here,WEIGHTS) $(python_here)
+VENV := .venv
+venv := $(if $(PYTHON),,$(VENV)/.ready)
+py := '$(or $(PYTHON),$(VENV)/bin/python)'
+newline := $(empty)
+define newline
+
+
+endef
+tab := $(empty)	$(empty)
+each = $(foreach m,$(MODELS),+@$(call sub,$m) $1$(newline)$(tab))
+
+.PHONY: help setup demo sweep doctor test sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
+
+help: ## this list
+	@echo 'Five ImageNet classifiers through offline inference, on an Ascend NPU or on this CPU.'
+	@echo 'make <verb> [MODELS="A B"] [VARIABLE=value …]'; echo
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-11s %s\n",$$1,$$2}' Makefile
+	@echo; echo 'For each of MODELS, in its folder (a verb runs the verbs before it as needed):'
+	@awk -F':.*## ' '/^($(subst $(empty) $(empty),|,$(VERBS))):.*## /{printf "  %-11s %s\n",$$1,$$2}' common/model.mk
+	@echo; echo 'Variables: MODELS=$(MODELS)'; echo '  BS=$(BS) ENGINE=$(ENGINE) OUT=$(OUT) PYTHON=$(PYTHON) and the rest that `make -C ShiftViT` explains'
+	@echo; echo 'Examples:'; echo '  make demo MODELS=ShiftViT        no data, weights or NPU needed'
+	@echo '  make -C ShiftViT eval BS=16 DATA=/data/imagenet'
+
+setup: $(venv) ## make .venv with the pinned requirements (done on demand; not when PYTHON= is given)
+	@echo 'setup: $(py) is ready'
+$(VENV)/.ready: requirements.txt
+	python3 common/venv.py $(VENV) $<
+$(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
+	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
+
+define fan
+$1: $$(MODELS:%=$1-%)
+$$(MODELS:%=$1-%): $1-%: | $$(venv)
+	+@$$(call sub,$$*) $1
+
+endef
+$(foreach v,$(VERBS) demo-eval,$(eval $(call fan,$v)))
+
+# Timing one model at a time, after all are built: side by side they would spoil each other's figures.
+demo: | demo-eval ## the whole way for MODELS on generated images and seeded weights, then one table
+	$(call each,demo-bench WEIGHTS=demo DATA=demo)@cd $(firstword $(MODELS)) && $(if $(PYTHON),$(py),../$(VENV)/bin/python) -m common.table --demo $(OUT)/demo --bs $(BS) \
+	  --engine $(if $(filter auto,$(ENGINE)),openvino,$(ENGINE)) $(MODELS:%=../%)
+sweep: | om-sweep ## throughput of MODELS at every batch size
+	$(call each,sweep)@:
+om-sweep: | $(venv)
+doctor: ## versions of everything that matters, what is missing, and the command that mends it
+	@$(if $(wildcard $(VENV)/bin/python),$(if $(PYTHON),$(py),$(VENV)/bin/python),python3) -m common.doctor
+test: $(VENV)/.ready-dev ## ruff, the copies of common/, and pytest
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/python tools/sync.py --check
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
+sync: ## write each model folder's copy of common/
+	@python3 tools/sync.py
+check-sync: ## fail when a copy differs from common/
+	@python3 tools/sync.py --check

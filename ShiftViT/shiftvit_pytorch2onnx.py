@@ -1,0 +1,29 @@
+"""ShiftViT-T/light checkpoint → ONNX, opset 12, input `input` → output `output`, dynamic batch, checked against torch.
+
+    python3 shiftvit_pytorch2onnx.py -c shiftvit/shiftvit_tiny_light.pth -o shiftvit/shiftvit1.onnx
+"""
+import argparse
+
+import model
+from common import cli, export
+
+
+def get_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    # ModelZoo's page says --checkpoint-path, its script --ckpt-path.
+    parser.add_argument("-c", "--checkpoint-path", "--ckpt-path", required=True, help="PyTorch weights")
+    parser.add_argument("-o", "--onnx-path", required=True, help="ONNX file to write")
+    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18), default=model.OPSET, metavar="11…17",
+                        help="ONNX operator set (default: %(default)s)")
+    parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
+                        help="our module, or the authors' from the clone that `make source` makes (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main():
+    args = get_args()
+    export.run(model, args.checkpoint_path, args.onnx_path, args.opset_version, args.net)
+
+
+if __name__ == "__main__":
+    cli.run(main)
