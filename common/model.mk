@@ -124,8 +124,7 @@ loop := $(or $(LOOP),$(if $(filter ascend,$(engine)),$(LOOPS),$(if $(filter 1 4 
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
 prep_options := $(if $(LIMIT),--limit $(LIMIT)) $(if $(JOBS),--jobs $(JOBS)) $(partial)
 score_options = --manifest $(prep) --provenance $(om).json --json $@ $(partial)
-fingerprint = $(shell stat -c '%s %Y' -- $(foreach f,$1,'$f') 2>/dev/null || stat -f '%z %m' -- $(foreach f,$1,'$f') 2>/dev/null || true)
-stat_data := $(shell stat -c %Y -- '$(data)' '$(data)/val' '$(data)/val_label.txt' 2>/dev/null || true)
+stat_data := $(shell for f in '$(data)' '$(data)/val' '$(data)/val_label.txt'; do stat -c %Y -- "$$f" 2>/dev/null || stat -f %m -- "$$f" 2>/dev/null || true; done)
 stat_weights := $(shell stat -c '%s %Y' -- '$(weights)' 2>/dev/null || stat -f '%z %m' -- '$(weights)' 2>/dev/null || true)
 
 # A .cfg file is rewritten only when its text changes: a changed variable remakes what depends on it and nothing else.
@@ -157,7 +156,7 @@ DATA_help := folder with val/, flat or one folder a class; empty or demo: genera
 WEIGHTS_help := checkpoint; empty: weights/$(WEIGHTS_FILE) if there, else demo
 BINS_help := image: one .bin an image; batch: whole batches of BS
 LIMIT_help := only N images, spread evenly
-OPSET_help := ONNX operator set; empty: the model's own
+OPSET_help := ONNX operator set; empty: what ModelZoo has for this model
 SOC_help := chip for atc, e.g. Ascend310P3
 DEVICE_help := NPU number
 LOOP_help := timed runs of bench; now $(loop)
@@ -166,7 +165,7 @@ OUT_help := folder for everything that is made
 PYTHON_help := your own interpreter; empty: $(VENV), made on demand
 DEBUG_help := 1 shows tracebacks
 
-setup: $(venv) ## make $(VENV) with the pinned requirements (not when PYTHON= is given)
+setup: $(venv) ## make .venv with the pinned requirements (done on demand; not when PYTHON= is given)
 	@$(call idle,$(or $(venv),$(PYTHON)))
 $(VENV)/.ready: $(dir $(VENV))requirements.txt
 	$(mark)
@@ -250,7 +249,7 @@ demo-bench: online bench
 
 doctor: ## versions of everything that matters, what is missing, and the command that mends it
 	@$(if $(wildcard $(subst ','$(empty),$(py))),$(py),python3) -m common.doctor --engine $(engine)
-clean: ## delete $(OUT)/ (never weights/ or the authors' clone)
+clean: ## delete what was made in build/ (never weights/ or the authors' clone)
 	rm -rf $(addprefix $(OUT)/,demo prep* result *.onnx *.om *.blob *.ort *.json *.cfg)
 	@rmdir $(OUT) 2>/dev/null || true
 

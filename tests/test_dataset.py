@@ -1,0 +1,129 @@
+"""Both layouts, and every way in which images and labels may not fit each other, reported by name."""
+import re
+
+import pytest
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from common import cli, dataset
+
+
+def image(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4)).save(path, "PNG")
+    return path
+
+
+@pytest.fixture
+def flat(tmp_path):
+    for i in (1, 2, 10):
+        image(tmp_path / "val" / f"img_{i}.JPEG")
+    (tmp_path / "val_label.txt").write_text("img_1.JPEG 5\nimg_2.JPEG 7\nimg_10.JPEG 0\n")
+    return tmp_path
+
+
+def test_flat(flat):
+    for root in (flat, flat / "val"):
+        data = dataset.find(root)
+        assert [(i.stem, i.label) for i in data.images] == [("img_1", 5), ("img_2", 7), ("img_10", 0)]
+        assert data.layout == "flat" and not data.demo
+
+
+@pytest.mark.parametrize("text", [
+    "img_1.JPEG 5\r\nimg_2.JPEG 7\r\nimg_10.JPEG 0\r\n", "\ufeffimg_1.JPEG 5\nimg_2.JPEG 7\nimg_10.JPEG 0",
+    "img_1.JPEG\t5\nimg_2.JPEG \t 7\n\nimg_10.JPEG 0\n\n", "img_1.JPEG 5\nimg_1.JPEG 5\nimg_2 7\nimg_10.jpeg 0\n",
+    "val/img_1.JPEG 5\nval/img_2.JPEG 7\nval/img_10.JPEG 0\n"],
+    ids=["CRLF", "BOM, no last newline", "tabs and blank lines", "agreeing twice, other endings", "with folder"])
+def test_label_file_as_found_in_the_wild(flat, text):
+    (flat / "val_label.txt").write_bytes(text.encode())
+    assert [i.label for i in dataset.find(flat).images] == [5, 7, 0]
+
+
+@pytest.mark.parametrize("text, message", [
+    ("img_1.JPEG 5\nimg_2.JPEG 7\n", "1 images without a label in .*: img_10.JPEG"),
+    ("img_1.JPEG 5\nimg_2.JPEG 7\nimg_10.JPEG 0\nimg_11.JPEG 1\n", "1 labels in .* without an image: img_11"),
+    ("img_1.JPEG 5\nimg_1.JPEG 6\n", r"val_label.txt:2: img_1 is labelled 6 here and 5 in line 1"),
+    ("img_1.JPEG 5\nimg_2.JPEG x\n", r"val_label.txt:2: 'img_2.JPEG x'"),
+    ("img_1.JPEG 5\nimg_2.JPEG 1000\n", r"val_label.txt:2"), ("img_1.JPEG 5\nimg_2.JPEG -1\n", r"val_label.txt:2"),
+    ("img_1.JPEG\n", r"val_label.txt:1"), ("", "is empty")])
+def test_label_file_that_does_not_fit(flat, text, message):
+    (flat / "val_label.txt").write_text(text)
+    with pytest.raises(cli.Failure, match=message):
+        dataset.find(flat)
+
+
+def test_flat_without_labels(flat):
+    (flat / "val_label.txt").unlink()
+    assert [i.label for i in dataset.find(flat).images] == [None] * 3
+
+
+@pytest.mark.parametrize("names, message", [
+    (["a.JPEG", "a.png"], "1 names used twice .*: val/?.*a.JPEG and .*a.png|a.JPEG and a.png"),
+    (["a.b.JPEG"], "names with characters other.*'a.b.JPEG'"), (["a b.JPEG"], "'a b.JPEG'"), (["ä.JPEG"], "'ä.JPEG'"),
+    (["a\nb.JPEG"], r"'a\\nb.JPEG'"), (["$(x).JPEG"], r"\$\(x\).JPEG")])
+def test_names_that_cannot_be_carried(tmp_path, names, message):
+    for name in names:
+        image(tmp_path / "val" / name)
+    with pytest.raises(cli.Failure, match=message):
+        dataset.find(tmp_path)
+
+
+def test_leading_dash_is_a_name_like_others(tmp_path):
+    image(tmp_path / "-rf.JPEG")
+    assert dataset.find(tmp_path).images[0].stem == "-rf"
+
+
+def test_same_name_in_two_class_folders(tmp_path):
+    image(tmp_path / "cat" / "x.JPEG")
+    image(tmp_path / "dog" / "x.JPEG")
+    with pytest.raises(cli.Failure, match="cat/x.JPEG and dog/x.JPEG"):
+        dataset.find(tmp_path)
+
+
+def test_class_folders_as_torchvision_counts(tmp_path):
+    for i, name in enumerate(["zebra", "Ant", "bee"]):
+        image(tmp_path / "val" / name / f"img_{i}.JPEG")
+    ours = {i.path.name: i.label for i in dataset.find(tmp_path).images}
+    theirs = {p.rsplit("/", 1)[1]: label for p, label in ImageFolder(str(tmp_path / "val")).samples}
+    assert ours == theirs
+
+
+def test_synsets_have_their_official_index_even_in_a_subset(tmp_path):
+    for i, name in enumerate(["n15075141", "n01440764", "n02099601"]):
+        image(tmp_path / name / f"img_{i}.JPEG")
+    data = dataset.find(tmp_path)
+    # 0 tench, 207 golden retriever, 999 toilet paper
+    assert {i.path.parent.name: i.label for i in data.images} == {"n01440764": 0, "n02099601": 207, "n15075141": 999}
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda d: None, "does not exist"), (lambda d: d.mkdir(), "no images in"),
+    (lambda d: (d / "cat").mkdir(parents=True), "hold no images"),
+    (lambda d: (image(d / "cat" / "x.JPEG"), image(d / "y.JPEG")), "holds images .* and folders"),
+    (lambda d: image(d / "cat" / "more" / "x.JPEG"), "folders inside a class folder")])
+def test_folder_that_is_no_dataset(tmp_path, make, message):
+    make(tmp_path / "data")
+    with pytest.raises(cli.Failure, match=message):
+        dataset.find(tmp_path / "data")
+
+
+def test_subset_is_spread(tmp_path):
+    data = dataset.Dataset(list(range(50)), tmp_path, "flat", False)
+    assert data.subset(5).images == [0, 10, 20, 30, 40]
+    assert data.subset(50) is data and data.subset(None) is data and data.subset(99) is data
+    assert len(set(data.subset(49).images)) == 49
+
+
+def test_manifest_round_trip_and_damage(tmp_path):
+    manifest = dataset.Manifest([dataset.Row("a.JPEG", "a", 0, 3)], {"a": 1}, {"demo": True})
+    manifest.save(tmp_path)
+    assert dataset.Manifest.load(tmp_path) == manifest == dataset.Manifest.load(tmp_path / "manifest.json")
+    (tmp_path / "manifest.json").write_text("[]")
+    with pytest.raises(cli.Failure, match="is no manifest"):
+        dataset.Manifest.load(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"images": [')
+    with pytest.raises(cli.Failure, match="is not JSON"):
+        dataset.Manifest.load(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(cli.Failure, match=re.escape("make prep")):
+        dataset.Manifest.load(tmp_path)
