@@ -65,7 +65,7 @@ help: ## this list
 setup: $(venv) ## make .venv with the pinned requirements (done on demand; not when PYTHON= is given)
 	@echo 'setup: $(py) is ready'
 $(VENV)/.ready: requirements.txt
-	python3 common/venv.py $(VENV) $<
+	python3 common/setup_env.py $(VENV) $<
 $(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
 	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	@touch $@

@@ -169,7 +169,7 @@ setup: $(venv) ## make .venv with the pinned requirements (done on demand; not w
 	@$(call idle,$(or $(venv),$(PYTHON)))
 $(VENV)/.ready: $(dir $(VENV))requirements.txt
 	$(mark)
-	python3 common/venv.py $(VENV) $<
+	python3 common/setup_env.py $(VENV) $<
 
 source: | $(venv) ## clone the authors' repository at its pinned commit and patch that copy
 	$(py) -m common.source $(SOURCE)

@@ -1,6 +1,6 @@
 """Make a virtual environment with pinned requirements, once, however many callers ask at the same time.
 
-    python3 common/venv.py .venv requirements.txt
+    python3 common/setup_env.py .venv requirements.txt
 
 Needs nothing but Python's standard library. The packages weigh several GB (torch); PYTHON=/your/python uses your own.
 """
