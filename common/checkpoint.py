@@ -31,7 +31,7 @@ def load(path):
         raise cli.Failure(f"{path} was not loaded: a checkpoint is read as data only, and this one holds more ({why})",
                           "get the official file; if its source is trusted, save its state_dict alone") from None
     except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as e:
-        raise cli.Failure(f"{path} is damaged or no checkpoint ({str(e).splitlines()[0][:120]})",
+        raise cli.Failure(f"{path} is damaged or no checkpoint ({' '.join(str(e).split())[:120] or 'it ends too early'})",
                           "delete it and fetch it again") from None
     demo = isinstance(content, dict) and bool(content.get("demo"))
     for key in WRAPPERS:

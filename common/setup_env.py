@@ -32,8 +32,9 @@ def main():
         print(f"making {folder} with {requirements} — once, a minute or two, several GB", flush=True)
         if not (folder / "bin" / "python").exists():
             venv.create(folder, with_pip=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        if subprocess.run([*pip, "-r", str(requirements)]).returncode:
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install"]
+        quiet = [] if sys.stdout.isatty() else ["-qq"]  # a person wants to see the download move, a log does not
+        if subprocess.run([*pip, *quiet, "-r", str(requirements)]).returncode:
             sys.exit(f"error: pip could not install {requirements} into {folder}, see above — mend that (network, disk) and "
                      "run again, or give PYTHON=/path/to/python that has them")
         ready.write_text(wanted)
