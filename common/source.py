@@ -1,7 +1,7 @@
 """Get the authors' repository at a pinned commit, with patches applied to that copy alone.
 
-    python -m common.source --url https://github.com/microsoft/SPACH --commit f69157d4e90fff88285766a4eabf51b29d772da3 \\
-        --dest SPACH --patch shiftvit.patch
+    python -m common.source --url https://github.com/microsoft/SPACH.git \\
+        --commit f69157d4e90fff88285766a4eabf51b29d772da3 --dest SPACH --patch shiftvit.patch
 
 Run again, it does nothing when all is in place; another commit or a changed patch starts from a clean checkout. An
 interrupted run can be run again.
@@ -18,8 +18,8 @@ from common import cli
 # The user's configuration holds (proxies, mirrors), but git must not ask, hang, run hooks, or change line ends.
 SETTINGS = ["core.autocrlf=false", "core.hooksPath=/dev/null", "core.fsmonitor=false", "advice.detachedHead=false",
             "http.lowSpeedLimit=1000", "http.lowSpeedTime=60", "init.defaultBranch=main"]
-ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes", "LC_ALL": "C",
-               "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh", "GIT_LFS_SKIP_SMUDGE": "1"}
+ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
+               "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh", "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C"}
 
 
 def get_args(argv=None):
@@ -28,7 +28,7 @@ def get_args(argv=None):
     parser.add_argument("--commit", required=True, help="its commit, all 40 hex digits")
     parser.add_argument("--dest", required=True, type=Path, help="folder to make")
     parser.add_argument("--patch", action="append", default=[], type=Path, help="to apply there, in the order given")
-    parser.add_argument("--copy", action="append", default=[], metavar="PATH=FILE", help="copy FILE to PATH in the folder")
+    parser.add_argument("--copy", action="append", default=[], metavar="PATH=FILE", help="copy FILE to PATH in there")
     args = parser.parse_args(argv)
     if not re.fullmatch(r"[0-9a-f]{40}", args.commit):
         raise cli.Usage(f"--commit {args.commit} is not a full commit hash", "give its 40 lower-case hex digits")
@@ -56,7 +56,7 @@ def main(argv=None):
             done = cli.read_json(stamp, f"delete {args.dest} and run again")
             edited = git(dest, "diff", "--name-only").splitlines() if done.get("commit") else []
             if done == wanted and git(dest, "rev-parse", "HEAD") == args.commit:
-                print(f"{args.dest} is in place: {said(args)}" + (f"; edited since: {', '.join(edited)}" if edited else ""))
+                print(f"{args.dest} is in place: {said(args)}{'; edited since: ' if edited else ''}{', '.join(edited)}")
                 return
             if edited:
                 raise cli.Failure(f"{args.dest} has to be made anew, and {', '.join(edited)} was edited there",
@@ -82,16 +82,17 @@ def main(argv=None):
 
 def said(args):
     """The state of the folder, for people."""
-    return " + ".join([f"{args.url} at {args.commit[:12]}", *(p.name for p in args.patch), *(path for path, _ in args.copies)])
+    added = [p.name for p in args.patch] + [path for path, _ in args.copies]
+    return " + ".join([f"{args.url} at {args.commit[:12]}", *added])
 
 
 def fill(repository, args):
-    """Bring a repository of ours to the commit, patches and copies; what they change is put into its index.
+    """Bring a repository of ours to the commit with patches and copies; what they change is put into its index.
 
-    So `git diff --cached` shows them, `git diff` shows what the user edits, and the next reset takes back what we added.
-    Files that git does not know stay.
+    So `git diff --cached` shows them, `git diff` shows what the user edits, and the next reset takes back what was
+    added. Files that git does not know stay.
     """
-    if git(repository, "rev-parse", "--quiet", "--verify", f"{args.commit}^{{commit}}", fails=True) is None:
+    if not has(repository, args.commit):
         fetch(repository, args)
     git(repository, "checkout", "--quiet", "--force", "--detach", args.commit)
     git(repository, "reset", "--quiet", "--hard")
@@ -125,29 +126,40 @@ def fetch(repository, args):
             if not re.search("unadvertised|not our ref|shallow", str(e)):
                 raise
             git(repository, "fetch", "--quiet", "--tags", "origin")
-            git(repository, "rev-parse", "--verify", f"{args.commit}^{{commit}}")
+            if not has(repository, args.commit):
+                raise GitError("it has no such commit") from None
     except GitError as e:
         raise cli.Failure(f"could not fetch {args.commit[:12]} of {args.url} ({e})",
-                          f"check the network, or put a clone on this machine and give its folder: --url <folder>") from None
+                          "check the network; or put a clone on this machine and give its folder: --url") from None
+
+
+def has(repository, commit):
+    """Whether the commit is in the repository."""
+    try:
+        return git(repository, "cat-file", "-t", commit) == "commit"
+    except GitError:
+        return False
 
 
 class GitError(cli.Failure):
     """git failed; the message is what it said."""
 
 
-def git(repository, *arguments, fails=False):
-    """Run git in `repository` and return its output; GitError when it fails, or None where `fails` allows that."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k.startswith(("GIT_SSL", "GIT_PROXY"))}
+def git(repository, *arguments):
+    """Run git in `repository` and return its output; GitError when it fails."""
+    kept = ("GIT_SSL", "GIT_PROXY", "GIT_CONFIG_")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k.startswith(kept)} | ENVIRONMENT
+    env["GIT_DIR"] = str(repository / ".git")  # else a damaged one would send git to the repository around it
     settings = [part for setting in SETTINGS for part in ("-c", setting)]
     try:
-        # The ceiling and --git-dir keep git off a repository around this one.
-        run = subprocess.run(["git", *settings, "-C", str(repository), *arguments], env=env | ENVIRONMENT,
-                             stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+        run = subprocess.run(["git", *settings, *arguments], cwd=repository, env=env, stdin=subprocess.DEVNULL,
+                             capture_output=True, text=True, errors="replace")
     except FileNotFoundError:
         raise cli.Failure("git is not installed", "install it (apt install git)") from None
-    if run.returncode and not fails:
-        raise GitError("; ".join(line.strip() for line in run.stderr.splitlines() if line.strip()) or f"git {arguments[0]}")
-    return None if run.returncode else run.stdout.strip()
+    if run.returncode:
+        said = "; ".join(line.strip() for line in run.stderr.splitlines() if line.strip())
+        raise GitError(said or f"git {arguments[0]} ended with {run.returncode}")
+    return run.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -129,8 +129,8 @@ def test_resumes_within_a_run(server, get):
 def test_killed_and_run_again(server, get, tmp_path):
     server.slow = True
     cli.write_json(tmp_path / "p.json", {"weights": {"file": "net.pth", "urls": [server.url]}})
-    child = subprocess.Popen([sys.executable, "-m", "common.weights", "--published", str(tmp_path / "p.json"), "--dest",
-                              str(tmp_path / "weights")], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, "-m", "common.weights", "--published", str(tmp_path / "p.json"),
+                              "--dest", str(tmp_path / "weights")], cwd=ROOT, stderr=subprocess.DEVNULL)
     part = tmp_path / "weights" / "net.pth.part"
     for _ in range(1000):
         if part.exists() and part.stat().st_size:
