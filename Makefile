@@ -40,6 +40,7 @@ from_here = $(if $(filter command%,$(origin $1)),$(if $(filter-out /% demo,$(fir
 python_here := $(if $(PYTHON),$(if $(findstring /,$(PYTHON)),$(if $(filter-out /%,$(firstword $(PYTHON))),PYTHON='$(CURDIR)/$(PYTHON)')))
 sub = $(MAKE) --no-print-directory -C $1 $(call from_here,DATA) $(call from_here,WEIGHTS) $(python_here)
 VENV := .venv
+engine := $(if $(filter auto,$(ENGINE)),$(if $(shell command -v atc),ascend,openvino),$(ENGINE))
 venv := $(if $(PYTHON),,$(VENV)/.ready)
 py := '$(or $(PYTHON),$(VENV)/bin/python)'
 newline := $(empty)
@@ -76,21 +77,23 @@ $$(MODELS:%=$1-%): $1-%: | $$(venv)
 	+@$$(call sub,$$*) $1
 
 endef
-$(foreach v,$(VERBS) demo-eval,$(eval $(call fan,$v)))
+$(foreach v,$(VERBS),$(eval $(call fan,$v)))
+demo-eval: $(MODELS:%=demo-eval-%)
+$(MODELS:%=demo-eval-%): demo-eval-%: | $(venv)
+	+@$(call sub,$*) demo-eval WEIGHTS=demo DATA=demo
 
 # Timing one model at a time, after all are built: side by side they would spoil each other's figures.
 demo: | demo-eval ## the whole way for MODELS on generated images and seeded weights, then one table
-	$(call each,demo-bench WEIGHTS=demo DATA=demo)@cd $(firstword $(MODELS)) && $(if $(PYTHON),$(py),../$(VENV)/bin/python) -m common.table --demo $(OUT)/demo --bs $(BS) \
-	  --engine $(if $(filter auto,$(ENGINE)),openvino,$(ENGINE)) $(MODELS:%=../%)
+	$(call each,demo-bench WEIGHTS=demo DATA=demo)@$(py) -m common.table --demo $(OUT)/demo --bs $(BS) --engine $(engine) $(MODELS)
 sweep: | om-sweep ## throughput of MODELS at every batch size
 	$(call each,sweep)@:
 om-sweep: | $(venv)
 doctor: ## versions of everything that matters, what is missing, and the command that mends it
-	@$(if $(wildcard $(VENV)/bin/python),$(if $(PYTHON),$(py),$(VENV)/bin/python),python3) -m common.doctor
-test: $(VENV)/.ready-dev ## ruff, the copies of common/, and pytest
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/python tools/sync.py --check
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup
+	@$(if $(or $(PYTHON),$(wildcard $(VENV)/bin/python)),$(py),python3) -m common.doctor
+test: $(if $(PYTHON),,$(VENV)/.ready-dev) ## ruff, the copies of common/, and pytest
+	$(py) -m ruff check .
+	$(py) tools/sync.py --check
+	$(py) -m pytest -n 2 --dist loadgroup
 sync: ## write each model folder's copy of common/
 	@python3 tools/sync.py
 check-sync: ## fail when a copy differs from common/

@@ -15,7 +15,8 @@ from common import cli, dataset, preprocess
 
 def get_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", required=True, help="folder that holds val/ (a folder a class, or flat with val_label.txt)")
+    parser.add_argument("--data-root", required=True,
+                        help="folder that holds val/ (a folder a class, or flat with val_label.txt)")
     parser.add_argument("--save-dir", required=True, help="folder for the bins")
     parser.add_argument("--gt-path", required=True, help=".npy file for the labels")
     parser.add_argument("--batch-size", type=preprocess.positive, default=1, help="images in a bin (default: 1)")

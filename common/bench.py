@@ -15,7 +15,8 @@ from pathlib import Path
 from common import cli
 
 # Older releases print batchsize(8), newer ones batchsize.mean(8); the stand-in names the CPU.
-THROUGHPUT = re.compile(r"throughput 1000\*batchsize(?:\.mean)?\((\d+)[^)]*\)/(NPU|CPU)_compute_time\.mean\([^)]*\): ([0-9.eE+]+)")
+THROUGHPUT = re.compile(r"throughput 1000\*batchsize(?:\.mean)?\((\d+)[^)]*\)/(NPU|CPU)_compute_time\.mean\([^)]*\): "
+                        r"([0-9.eE+]+)")
 TIMES = re.compile(r"(?:NPU|CPU)_compute_time \(ms\): min = ([0-9.eE+-]+), max = ([0-9.eE+-]+), mean = ([0-9.eE+-]+), "
                    r"median = ([0-9.eE+-]+), percentile\(99%\) = ([0-9.eE+-]+)")
 
@@ -33,7 +34,7 @@ def get_args(argv=None):
 
 
 def parse(log):
-    """Return throughput (images/s), batch, device and compute times (ms) from ais_bench's log; Failure when they are not there."""
+    """Return throughput (images/s), batch, device and compute times (ms) from ais_bench's log; Failure without them."""
     log = log.replace("\r", "\n")
     found, times = THROUGHPUT.search(log), TIMES.search(log)
     if not found:

@@ -50,8 +50,8 @@ def load_into(net, state_dict, path):
     problems = {
         "missing": [k for k in wanted if k not in state_dict],
         "unexpected": [k for k in state_dict if k not in wanted],
-        "of another shape": [f"{k} {tuple(state_dict[k].shape)} instead of {tuple(v.shape)}" for k, v in wanted.items()
-                             if k in state_dict and state_dict[k].shape != v.shape]}
+        "of another shape": [f"{k} {tuple(state_dict[k].shape)} instead of {tuple(v.shape)}"
+                             for k, v in wanted.items() if k in state_dict and state_dict[k].shape != v.shape]}
     said = [f"{len(names)} {what}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
             for what, names in problems.items() if names]
     if said:

@@ -42,13 +42,16 @@ def main():
     def say(good, what, found, todo=""):
         nonlocal missing
         missing += good is False
-        print(f" {'✓' if good else '✗' if good is False else '·'} {what:24} {found or 'not found'}{' — ' + todo if todo and not good else ''}")
+        mark = "✓" if good else "✗" if good is False else "·"
+        print(f" {mark} {what:24} {found or 'not found'}{' — ' + todo if todo and not good else ''}")
 
     print("Host")
     say(True, "system", f"{platform.platform()}, {platform.machine()}")
     say(True, "processor", f"{cpu_name()}, {os.cpu_count()} cores")
-    say(sys.version_info >= (3, 11), "python", f"{platform.python_version()} ({sys.executable})", "install Python 3.11 or newer")
-    say(True if shutil.which("git") else False, "git", version_of("git", "--version"), "install git (only `make source` needs it)")
+    say(sys.version_info >= (3, 11), "python", f"{platform.python_version()} ({sys.executable})",
+        "install Python 3.11 or newer")
+    say(bool(shutil.which("make")), "make", version_of("make", "--version"), "install GNU Make 4.2 or newer")
+    say(bool(shutil.which("git")), "git", version_of("git", "--version"), "install git (only `make source` needs it)")
     free = shutil.disk_usage(".").free / 1e9
     say(free > 10, "disk", f"{free:.0f} GB free here", "the environment takes 6 GB, ImageNet's bins 30 GB")
     print("Packages")

@@ -122,11 +122,11 @@ def write_result(path, score, provenance=None):
     """
     cli.write_json(path, {
         **{f"top{k}": float(score.percent(k)) for k in range(1, 6)},
-        "counts": score.counts, "good": score.counts[0], "total": score.total,
+        "counts": score.counts, "good": score.counts[0], "total": score.total, "line": score.line(),
         "missing": len(score.missing), "missing_images": score.missing,
         "partial": bool(score.missing), "subset": bool(score.dataset.get("limit")), "demo": score.demo,
         "notes": score.notes,
-        "offline_model": provenance, "dataset": score.dataset, "results": score.kind,
+        "produced_by": provenance, "dataset": score.dataset, "results": score.kind,
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     })

@@ -248,7 +248,7 @@ demo-eval: eval
 demo-bench: online bench
 
 doctor: ## versions of everything that matters, what is missing, and the command that mends it
-	@$(if $(wildcard $(subst ','$(empty),$(py))),$(py),python3) -m common.doctor --engine $(engine)
+	@$(if $(or $(PYTHON),$(wildcard $(VENV)/bin/python)),$(py),python3) -m common.doctor --engine $(engine)
 clean: ## delete what was made in build/ (never weights/ or the authors' clone)
 	rm -rf $(addprefix $(OUT)/,demo prep* result *.onnx *.om *.blob *.ort *.json *.cfg)
 	@rmdir $(OUT) 2>/dev/null || true

@@ -36,7 +36,7 @@ def demo(folders, args):
         same = online["good"] == offline["good"] and online["total"] == offline["total"]
         fps = published["fps"].get(str(args.bs))
         rows.append([published["model"], f"{online['top1']:.2f}%", f"{offline['top1']:.2f}%", f"{offline['top5']:.2f}%",
-                     "yes" if same else "NO", f"{online['fps']:.1f}", f"{perf['fps']:.1f}",
+                     "yes" if same else "NO", f"{online['produced_by']['fps']:.1f}", f"{perf['fps']:.1f}",
                      f"{published['top1']:g}%", f"{fps:g}" if fps else "-"])
         name = published["model"] if len(folders) > 1 else ""
         lines.append(f"{offline['line']} {name}".rstrip())

@@ -23,7 +23,8 @@ def loaded(path, net):
 
 
 @pytest.mark.parametrize("wrap", [
-    lambda s: s, lambda s: {"model": s, "epoch": 300}, lambda s: {"state_dict": s, "arch": "x", "best_acc1": torch.tensor(79.4)},
+    lambda s: s, lambda s: {"model": s, "epoch": 300}, 
+    lambda s: {"state_dict": s, "arch": "x", "best_acc1": torch.tensor(79.4)},
     lambda s: {f"module.{k}": v for k, v in s.items()},
     lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}, "optimizer": {"state": {}}},
     lambda s: {"model": s, "args": argparse.Namespace(lr=0.1, output_dir="x")},
@@ -53,7 +54,8 @@ def test_code_is_not_run(tmp_path, net, save, monkeypatch):
 
 
 @pytest.mark.parametrize("content, message", [
-    (b"", "damaged or no checkpoint|as data only"), (b"\n<!DOCTYPE html><html>", "is a web page"), (b"garbage" * 100, "damaged|data only")])
+    (b"", "damaged or no checkpoint|as data only"), (b"\n<!DOCTYPE html><html>", "is a web page"),
+    (b"garbage" * 100, "damaged|data only")])
 def test_no_checkpoint(tmp_path, content, message):
     (tmp_path / "x.pth").write_bytes(content)
     with pytest.raises(cli.Failure, match=message):
@@ -78,7 +80,8 @@ def test_absent_or_without_tensors(tmp_path):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda s: s.pop("0.bias"), "1 missing: 0.bias"), (lambda s: s.update({"2.weight": torch.ones(1)}), "1 unexpected: 2.weight"),
+    (lambda s: s.pop("0.bias"), "1 missing: 0.bias"),
+    (lambda s: s.update({"2.weight": torch.ones(1)}), "1 unexpected: 2.weight"),
     (lambda s: s.update({"0.bias": torch.ones(5)}), r"1 of another shape: 0.bias \(5,\) instead of \(4,\)"),
     (lambda s: s["0.bias"].fill_(float("nan")), "NaN or infinite values in 0.bias")])
 def test_strict(tmp_path, net, change, message):

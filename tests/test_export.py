@@ -77,8 +77,8 @@ def test_same_bytes_again(tmp_path, weights):
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("net, message", [(FrozenBatch, "does not run at batch 1|frozen"), (LeakingRows, "disagrees with torch"),
-                                          (Training, "disagrees with torch")])
+@pytest.mark.parametrize("net, message", [
+    (FrozenBatch, "does not run at batch 1|frozen"), (LeakingRows, "disagrees with torch"), (Training, "disagrees with torch")])
 def test_a_wrong_graph_gets_no_name(tmp_path, weights, net, message):
     with pytest.raises(cli.Failure, match=message):
         export.run(folder(net), weights, tmp_path / "x.onnx")

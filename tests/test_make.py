@@ -30,7 +30,8 @@ def test_misspelt_variable(where, given, named):
 
 @pytest.mark.parametrize("given, named", [
     ("BS=7", "BS=7: choose one of 1 4 8 16 32 64"), ("BS=08", "BS=08: choose one of"), ("BS=", "BS=: choose one of"),
-    ("BS=4 8", "choose one of"), ("ENGINE=tensorrt", "choose one of auto ascend openvino onnxruntime"), ("PRECISION=int8", "f32"),
+    ("BS=4 8", "choose one of"), ("ENGINE=tensorrt", "choose one of auto ascend openvino onnxruntime"), 
+    ("PRECISION=int8", "f32"),
     ("LIMIT=0", "LIMIT=0: give a positive whole number"), ("LIMIT=ten", "positive whole"), ("LOOP=-1", "positive whole"),
     ("JOBS=2.5", "positive whole"), ("OPSET=9", "choose one of 11 12"), ("OUT=a b", "a path with spaces cannot be used"),
     ("OUT=", "name a folder of its own"), ("OUT=/", "name a folder of its own"), ("OUT=..", "name a folder of its own"),
@@ -48,7 +49,8 @@ def test_a_value_is_never_run(where, variable, text, tmp_path):
 
 
 def test_environment_does_not_leak_in():
-    said = make(ROOT / "ShiftViT", "-n", "om", env={"BS": "4", "OUT": "/elsewhere", "ENGINE": "ascend", "DATA": "x", "PRECISION": "z"})
+    leak = {"BS": "4", "OUT": "/elsewhere", "ENGINE": "ascend", "DATA": "x", "PRECISION": "z"}
+    said = make(ROOT / "ShiftViT", "-n", "om", env=leak)
     assert "shiftvit2-bs8" in said and "/elsewhere" not in said and "common.host.atc" in said
 
 
@@ -60,9 +62,10 @@ def test_unknown_model():
 def test_dry_run_shows_every_command_and_changes_nothing(tmp_path):
     folder = copy_of("ShiftViT", tmp_path)
     said = make(folder, "-n", "eval", "BS=4")
-    for part in ("common.demo images", "common.demo weights", "shiftvit_preprocess.py --data-root", "shiftvit_pytorch2onnx.py -c",
-                 "modify_onnx.py -i", "--framework=5 --model=build/demo/shiftvit2.onnx --output=build/demo/shiftvit2-bs4",
-                 '--input_shape="input:4,3,224,224"', "-m ais_bench --model build/demo/shiftvit2-bs4.blob", "shiftvit_postprocess.py"):
+    for part in ("common.demo images", "common.demo weights", "shiftvit_preprocess.py --data-root",
+                 "shiftvit_pytorch2onnx.py -c", "modify_onnx.py -i", "--framework=5 --model=build/demo/shiftvit2.onnx --output=build/demo/shiftvit2-bs4",
+                 '--input_shape="input:4,3,224,224"', "-m ais_bench --model build/demo/shiftvit2-bs4.blob",
+                 "shiftvit_postprocess.py"):
         assert part in said, part
     assert not (folder / "build").exists()
 
@@ -80,7 +83,8 @@ def test_relative_paths_at_the_top_mean_the_top(tmp_path):
 
 def test_ascend_command_lines_are_modelzoos():
     """The commands of the ModelZoo page, with our paths in them."""
-    said = " ".join(make(ROOT / "ShiftViT", "-n", "eval", "ENGINE=ascend", "SOC=Ascend310P3", "BS=16").replace("\\\n", " ").split())
+    said = make(ROOT / "ShiftViT", "-n", "eval", "ENGINE=ascend", "SOC=Ascend310P3", "BS=16")
+    said = " ".join(said.replace("\\\n", " ").split())
     assert ('atc --framework=5 --model=build/demo/shiftvit2.onnx --output=build/demo/shiftvit2-bs16 --input_format=NCHW '
             '--input_shape="input:16,3,224,224" --log=error --soc_version=Ascend310P3') in said
     assert ("python3 -m ais_bench --model build/demo/shiftvit2-bs16.om --input build/demo/prep --output build/demo/result/ "

@@ -177,7 +177,7 @@ def test_result_json(case, tmp_path, capsys):
     assert got["counts"] == score.counts and got["good"] == score.counts[0] and got["total"] == 99
     assert [f"{got[f'top{k}']:.2f}" for k in range(1, 6)] == [score.percent(k) for k in range(1, 6)]
     assert (got["missing"], got["missing_images"], got["partial"]) == (1, ["img_9.JPEG"], True)
-    assert got["subset"] and not got["demo"] and got["offline_model"] == sidecar and got["dataset"] == m.info
+    assert got["subset"] and not got["demo"] and got["produced_by"] == sidecar and got["dataset"] == m.info
     assert got["results"] == "float32 bin" and got["date"].endswith("+00:00") and got["versions"]["numpy"]
     out = capsys.readouterr().out.splitlines()
     assert out[-1] == score.line() and out[1:-1] == [f"note: {n}" for n in got["notes"]] and len(got["notes"]) == 3
@@ -193,4 +193,4 @@ def test_what_the_model_says_of_itself(case, tmp_path, metadata, demo, note):
 
 
 def test_finish_without_provenance(case, tmp_path):
-    assert finish(tmp_path, metrics.evaluate(case[0], manifest(case[2]), classes=C))["offline_model"] is None
+    assert finish(tmp_path, metrics.evaluate(case[0], manifest(case[2]), classes=C))["produced_by"] is None

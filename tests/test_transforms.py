@@ -13,8 +13,8 @@ from common import transforms
 
 SIZES = [(1, 1), (1, 7), (3, 50), (50, 3), (3000, 40), (40, 3000), (223, 223), (224, 224), (224, 300), (256, 256), (256, 257),
          (257, 256), (255, 333), (500, 375), (375, 500), (641, 480), (233, 233), (234, 999)]
-RECIPES = [transforms.Recipe(256, 224, "bicubic"), transforms.Recipe(256, 224, "bilinear"), transforms.Recipe(233, 224, "bicubic"),
-           transforms.Recipe(256, 224, "bilinear", keep_aspect=False)]
+RECIPES = [transforms.Recipe(256, 224, "bicubic"), transforms.Recipe(256, 224, "bilinear"),
+           transforms.Recipe(233, 224, "bicubic"), transforms.Recipe(256, 224, "bilinear", keep_aspect=False)]
 
 
 def reference(recipe):
@@ -59,7 +59,7 @@ def modes():
     exif[0x0112] = 6  # stored lying on its side: ImageFolder's loader does not turn it, so we do not
     rgba = image.convert("RGBA")
     rgba.putalpha(image.convert("L"))
-    deep = Image.fromarray((np.asarray(image.convert("L")).astype(np.uint16) * 257))
+    deep = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     yield "jpeg", save(image, "JPEG", quality=90)
     yield "progressive jpeg", save(image, "JPEG", progressive=True)
     yield "4:4:4 jpeg", save(image, "JPEG", subsampling=0)
@@ -103,5 +103,6 @@ def test_torch_is_not_needed():
     import subprocess
     import sys
 
-    code = "import sys, common.transforms, common.dataset, common.preprocess, common.results, common.metrics; assert 'torch' not in sys.modules"
+    code = ("import sys, common.transforms, common.dataset, common.preprocess, common.results, common.metrics; "
+            "assert 'torch' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=transforms.__file__.rsplit("/", 2)[0])
