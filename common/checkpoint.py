@@ -38,7 +38,7 @@ def load(path):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
-        raise cli.Failure(f"{path} holds no state_dict", f"expected tensors by name, or these under one of {', '.join(WRAPPERS)}")
+        raise cli.Failure(f"{path} holds no state_dict", f"expected tensors by name, or under one of {', '.join(WRAPPERS)}")
     if all(k.startswith("module.") for k in content):
         content = {k.removeprefix("module."): v for k, v in content.items()}
     return {k: v.float() if v.is_floating_point() else v for k, v in content.items()}, demo
@@ -50,8 +50,8 @@ def load_into(net, state_dict, path):
     problems = {
         "missing": [k for k in wanted if k not in state_dict],
         "unexpected": [k for k in state_dict if k not in wanted],
-        "of another shape": [f"{k} {tuple(state_dict[k].shape)} instead of {tuple(v.shape)}"
-                             for k, v in wanted.items() if k in state_dict and state_dict[k].shape != v.shape]}
+        "of another shape": [f"{k} {tuple(state_dict[k].shape)} instead of {tuple(v.shape)}" for k, v in wanted.items()
+                             if k in state_dict and state_dict[k].shape != v.shape]}
     said = [f"{len(names)} {what}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
             for what, names in problems.items() if names]
     if said:

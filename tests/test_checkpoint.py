@@ -23,7 +23,7 @@ def loaded(path, net):
 
 
 @pytest.mark.parametrize("wrap", [
-    lambda s: s, lambda s: {"model": s, "epoch": 300}, 
+    lambda s: s, lambda s: {"model": s, "epoch": 300},
     lambda s: {"state_dict": s, "arch": "x", "best_acc1": torch.tensor(79.4)},
     lambda s: {f"module.{k}": v for k, v in s.items()},
     lambda s: {"state_dict": {f"module.{k}": v for k, v in s.items()}, "optimizer": {"state": {}}},

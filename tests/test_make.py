@@ -30,7 +30,7 @@ def test_misspelt_variable(where, given, named):
 
 @pytest.mark.parametrize("given, named", [
     ("BS=7", "BS=7: choose one of 1 4 8 16 32 64"), ("BS=08", "BS=08: choose one of"), ("BS=", "BS=: choose one of"),
-    ("BS=4 8", "choose one of"), ("ENGINE=tensorrt", "choose one of auto ascend openvino onnxruntime"), 
+    ("BS=4 8", "choose one of"), ("ENGINE=tensorrt", "choose one of auto ascend openvino onnxruntime"),
     ("PRECISION=int8", "f32"),
     ("LIMIT=0", "LIMIT=0: give a positive whole number"), ("LIMIT=ten", "positive whole"), ("LOOP=-1", "positive whole"),
     ("JOBS=2.5", "positive whole"), ("OPSET=9", "choose one of 11 12"), ("OUT=a b", "a path with spaces cannot be used"),
@@ -63,7 +63,8 @@ def test_dry_run_shows_every_command_and_changes_nothing(tmp_path):
     folder = copy_of("ShiftViT", tmp_path)
     said = make(folder, "-n", "eval", "BS=4")
     for part in ("common.demo images", "common.demo weights", "shiftvit_preprocess.py --data-root",
-                 "shiftvit_pytorch2onnx.py -c", "modify_onnx.py -i", "--framework=5 --model=build/demo/shiftvit2.onnx --output=build/demo/shiftvit2-bs4",
+                 "shiftvit_pytorch2onnx.py -c", "modify_onnx.py -i",
+                 "--framework=5 --model=build/demo/shiftvit2.onnx --output=build/demo/shiftvit2-bs4",
                  '--input_shape="input:4,3,224,224"', "-m ais_bench --model build/demo/shiftvit2-bs4.blob",
                  "shiftvit_postprocess.py"):
         assert part in said, part
