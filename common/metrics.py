@@ -17,17 +17,30 @@ from common.dataset import CLASSES, some
 class Score:
     """counts: images whose label is within the Top-1, …, Top-5; total: images scored; missing: names of the others.
 
-    dataset is the manifest's info, kind what the result files were ("float32 bin"); notes are lines for people that
-    belong to the figures wherever they are shown.
+    dataset is the manifest's info, kind what the result files were ("float32 bin"), demo whether images or weights are
+    generated, findings what a person has to know besides.
     """
 
     counts: list
     total: int
     missing: list = dataclasses.field(default_factory=list)
-    notes: list = dataclasses.field(default_factory=list)
+    findings: list = dataclasses.field(default_factory=list)
     dataset: dict = dataclasses.field(default_factory=dict)
     kind: str | None = None
     demo: bool = False
+
+    @property
+    def notes(self):
+        """Lines for people that belong to the figures wherever they are shown."""
+        images, notes = self.total + len(self.missing), []
+        if self.missing:
+            notes.append(f"partial: {len(self.missing)} of {images} images are not scored")
+        if self.dataset.get("limit"):
+            whole = self.dataset.get("dataset_total", "?")
+            notes.append(f"subset of {images} of {whole} images, not comparable with the full set")
+        if self.demo:
+            notes.append("demo: generated images or weights; the figures say nothing about the model's accuracy")
+        return notes + self.findings
 
     def percent(self, k):
         """Top-k in percent as text with two decimals, rounded half up from the exact counts (3 of 32 is 9.38)."""
@@ -89,30 +102,18 @@ def evaluate(folder, manifest, allow_partial=False, classes=CLASSES):
             "mend the images and their labels"
         raise cli.Failure(f"{run.folder}: {said}", f"{todo}, or score the rest: --allow-partial (ALLOW_PARTIAL=1)")
 
-    score = Score(topk(run.logits[scored], labels[scored]), int(scored.sum()), dataset=manifest.info, kind=run.kind)
+    score = Score(topk(run.logits[scored], labels[scored]), int(scored.sum()), dataset=manifest.info, kind=run.kind,
+                  demo=bool(manifest.info.get("demo")))
     score.missing = [row.image for row, ok in zip(manifest.rows, scored, strict=True) if not ok] + bad
-    if score.missing:
-        score.notes.append(f"partial: {len(score.missing)} of {len(labels) + len(bad)} images are not scored")
     if said:
-        score.notes.append(said)
-    info = manifest.info
-    if info.get("limit"):
-        score.notes.append(f"subset of {len(manifest.rows) + len(bad)} of {info.get('dataset_total')} images, "
-                           "not comparable with the full set")
-    if info.get("demo"):
-        _mark_demo(score)
+        score.findings.append(said)
     if score.total >= 5000 and len(np.unique(labels[scored])) >= 900 and score.counts[0] * 100 < score.total:
         # Known pair of orders: line 1 of the devkit's ILSVRC2012_validation_ground_truth.txt is 490 (n01751748).
-        score.notes.append(
+        score.findings.append(
             "Top-1 below 1 %: the labels are probably in another order. Class 0 is the first of the sorted synsets "
             "(n01440764); the ILSVRC devkit's ids are in another order and count from 1. ILSVRC2012_val_00000001 is 65 "
             "in sorted order, 490 in the devkit's")
     return score
-
-
-def _mark_demo(score):
-    score.demo = True
-    score.notes.append("demo: generated images or weights; the figures say nothing about the model's accuracy")
 
 
 def write_result(path, score, provenance=None):
@@ -121,8 +122,9 @@ def write_result(path, score, provenance=None):
     provenance is the content of the offline model's sidecar (engine, precision, batch, the ONNX file's metadata, …).
     """
     cli.write_json(path, {
+        "line": score.line(),
         **{f"top{k}": float(score.percent(k)) for k in range(1, 6)},
-        "counts": score.counts, "good": score.counts[0], "total": score.total, "line": score.line(),
+        "counts": score.counts, "good": score.counts[0], "total": score.total,
         "missing": len(score.missing), "missing_images": score.missing,
         "partial": bool(score.missing), "subset": bool(score.dataset.get("limit")), "demo": score.demo,
         "notes": score.notes,
@@ -146,11 +148,10 @@ def finish(score, args):
     """Write args.json, print the notes, and last the line with the figures."""
     sidecar = cli.read_json(args.provenance, "compile the offline model (make om)") if args.provenance else None
     metadata = ((sidecar or {}).get("onnx") or {}).get("metadata") or {}
-    if not score.demo and (metadata.get("demo") == "true" or (sidecar or {}).get("demo")):
-        _mark_demo(score)
+    score.demo |= metadata.get("demo") == "true" or bool((sidecar or {}).get("demo"))
     made_for, done = metadata.get("preprocessing"), score.dataset.get("recipe")
     if made_for and done and json.loads(made_for) != done:
-        score.notes.append(f"the images were preprocessed with {json.dumps(done)}, and the model is for {made_for}")
+        score.findings.append(f"the images were preprocessed with {json.dumps(done)}, and the model is for {made_for}")
     if args.json:
         write_result(args.json, score, sidecar)
         print(f"wrote {args.json}")

@@ -128,7 +128,7 @@ def _files(folder, manifest):
             elif stem not in found:
                 found[stem] = path
             # Newer ais_bench runs every file on every device, and the results are then the same.
-            elif path.suffix != found[stem].suffix or not filecmp.cmp(path, found[stem], shallow=False):
+            elif not filecmp.cmp(path, found[stem], shallow=False):
                 raise cli.Failure(f"{found[stem]} and {path} are both results of {stem}, and differ",
                                   "they are of two runs or two outputs: keep one, or infer again into an empty folder")
     return found, extra

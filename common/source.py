@@ -54,8 +54,9 @@ def main(argv=None):
         stamp = dest / ".git" / "source.json"
         if stamp.exists():
             done = cli.read_json(stamp, f"delete {args.dest} and run again")
-            edited = git(dest, "diff", "--name-only").splitlines() if done.get("commit") else []
-            if done == wanted and git(dest, "rev-parse", "HEAD") == args.commit:
+            head = git(dest, "rev-parse", "HEAD")
+            edited = git(dest, "diff", "--name-only").splitlines() if done else []
+            if done == wanted and head == args.commit:
                 print(f"{args.dest} is in place: {said(args)}{'; edited since: ' if edited else ''}{', '.join(edited)}")
                 return
             if edited:
@@ -95,7 +96,6 @@ def fill(repository, args):
     if not has(repository, args.commit):
         fetch(repository, args)
     git(repository, "checkout", "--quiet", "--force", "--detach", args.commit)
-    git(repository, "reset", "--quiet", "--hard")
     if git(repository, "rev-parse", "HEAD") != args.commit:
         raise cli.Failure(f"{args.url}: got another commit than {args.commit}", "is the address right?")
     for patch in args.patch:
@@ -157,8 +157,8 @@ def git(repository, *arguments):
     except FileNotFoundError:
         raise cli.Failure("git is not installed", "install it (apt install git)") from None
     if run.returncode:
-        said = "; ".join(line.strip() for line in run.stderr.splitlines() if line.strip())
-        raise GitError(said or f"git {arguments[0]} ended with {run.returncode}")
+        said = [line for line in run.stderr.splitlines() if line.startswith(("error:", "fatal:", "remote:"))]
+        raise GitError("; ".join(said) or f"git {arguments[0]} ended with {run.returncode}")
     return run.stdout.strip()
 
 

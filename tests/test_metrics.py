@@ -118,7 +118,7 @@ def test_broken_results(case):
 def test_extra_results(case):
     np.zeros(C, np.float32).tofile(case[0] / "img_100_0.bin")
     score = partial(case, manifest(case[2]), r"1 result files of no image: img_100_0\.bin — infer again", [])
-    assert "img_100_0.bin" in score.notes[0] and "partial" not in score.line()
+    assert "img_100_0.bin" in score.notes[0] and score.line().endswith("total=100")
 
 
 def test_images_without_a_label(case):
@@ -174,6 +174,7 @@ def test_result_json(case, tmp_path, capsys):
     m = manifest(case[2], limit=100, dataset_total=50000, recipe={"resize": 256})
     score = metrics.evaluate(case[0], m, allow_partial=True, classes=C)
     got = finish(tmp_path, score, "--provenance", str(tmp_path / "m.blob.json"))
+    assert (tmp_path / "result.json").read_text().splitlines()[1] == f' "line": "{score.line()}",'
     assert got["counts"] == score.counts and got["good"] == score.counts[0] and got["total"] == 99
     assert [f"{got[f'top{k}']:.2f}" for k in range(1, 6)] == [score.percent(k) for k in range(1, 6)]
     assert (got["missing"], got["missing_images"], got["partial"]) == (1, ["img_9.JPEG"], True)

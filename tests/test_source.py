@@ -106,9 +106,13 @@ def test_changed_patch_starts_clean_offline_and_keeps_other_files(upstream, work
 
 
 def test_another_commit(upstream, work):
-    run(upstream)
+    run(upstream, "--copy", "z.py=y.py")
     run(upstream, commit=2)
     assert read() == "first\nnewer\n" and git(work / "SPACH", "rev-parse", "HEAD") == upstream[1][2]
+    assert not Path("SPACH/z.py").exists()
+    git(work / "SPACH", "checkout", "-q", upstream[1][1])  # by the user
+    run(upstream, commit=2)
+    assert read() == "first\nnewer\n"
 
 
 def test_edits_are_told_and_not_overwritten(upstream, work, capsys):
@@ -203,13 +207,13 @@ def test_git_never_works_on_the_repository_around(upstream, work, monkeypatch):
     (work / "a.txt").write_text("1")
     git(work, "add", "a.txt")
     git(work, "commit", "-q", "-m", "1")
-    (work / "a.txt").write_text("edited")
+    around = git(work, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(work / ".git"))  # as in a hook
     run(upstream)
     (work / "SPACH" / ".git" / "HEAD").unlink()
-    monkeypatch.setenv("GIT_DIR", str(work / ".git"))
-    with pytest.raises(cli.Failure):
+    with pytest.raises(cli.Failure, match="not a git repository"):
         run(upstream, "--patch", "a.patch")
-    assert (work / "a.txt").read_text() == "edited"
+    assert git(work, "rev-parse", "HEAD") == around and (work / "a.txt").exists()
 
 
 @pytest.mark.parametrize("argv", [["--copy", "../x.py=y.py"], ["--copy", "/x.py=y.py"], ["--copy", ".git/config=y.py"],
