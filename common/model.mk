@@ -123,7 +123,8 @@ perf := $(M)/perf_bs$(BS)_$(engine).json
 loop := $(or $(LOOP),$(if $(filter ascend,$(engine)),$(LOOPS),$(if $(filter 1 4 8,$(BS)),10,3)))
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
 prep_options := $(if $(LIMIT),--limit $(LIMIT)) $(if $(JOBS),--jobs $(JOBS)) $(partial)
-score_options = --manifest $(prep) --provenance $(om).json --json $@ $(partial)
+provenance := $(if $(filter-out ascend,$(engine)),--provenance $(om).json)
+score_options = --manifest $(prep) $(provenance) --json $@ $(partial)
 stat_data := $(shell for f in '$(data)' '$(data)/val' '$(data)/val_label.txt'; do stat -c %Y -- "$$f" 2>/dev/null || stat -f %m -- "$$f" 2>/dev/null || true; done)
 stat_weights := $(shell stat -c '%s %Y' -- '$(weights)' 2>/dev/null || stat -f '%z %m' -- '$(weights)' 2>/dev/null || true)
 
@@ -232,7 +233,7 @@ $(online): $(prep)/manifest.json $(M)/onnx.cfg $(demo_weights) model.py common/o
 
 $(perf): $(om) $(perf:.json=.cfg) common/bench.py
 	$(mark)
-	$(py) -m common.bench --json $@ --provenance $(om).json -- \
+	$(py) -m common.bench --json $@ $(provenance) -- \
 	  env $(ais_bench) --model $(om) --loop $(loop) --batchsize $(BS) --device $(DEVICE)
 
 sweep: ## offline models and throughput for every batch size, then the table

@@ -69,6 +69,8 @@ def main():
         "demo": demo, "weights": args.weights, "weights_sha256": cli.sha256(args.weights),
         "fps": 1 / float(np.median(seconds))})
     print(f"torch {torch.__version__}, f32, batch {BATCH}, CPU: {1 / np.median(seconds):.1f} fps (median, forward only)")
+    for note in score.notes:
+        print(f"note: {note}")
     print(score.line())
 
 

@@ -1,0 +1,120 @@
+"""ais_bench on a host that has no NPU: the same flags, files and lines; an embedded CPU engine runs the model.
+
+    source common/host/set_env.sh
+    python3 -m ais_bench --model x_bs8.om --input prep/ --output result --output_dirname x_bs8 --outfmt BIN
+    python3 -m ais_bench --model x_bs8.om --loop 100          (pure inference: throughput only)
+
+The time of a batch is the wall clock around the engine's run and nothing else; reading, padding and writing are apart
+(--display_all_summary 1). A padded last batch counts as a full one, and --loop N counts N runs, as in the original.
+"""
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+from common import cli  # noqa: E402  the model folder has to be on sys.path first
+from common.host import engine, verify, which  # noqa: E402
+from common.host.ais_bench import inputs, outputs, summary  # noqa: E402
+from common.host.ais_bench.args import get_args  # noqa: E402
+from common.host.ais_bench.summary import info  # noqa: E402
+
+
+def load(args):
+    """Return (model, path) and say what runs here."""
+    path = which.find(args.model)
+    model = engine.load(path)
+    info(f"this is the CPU stand-in for ais_bench, no NPU is used: {model.title}, {model.precision}, {which.cpu()[0]}")
+    if str(path) != str(Path(args.model)):
+        info(f"{args.model} does not exist, {path} is used in its place")
+    if model.meta["demo"]:
+        info("the weights are a demo: the figures say nothing about the official model")
+    info(f"load model {path} success")
+    if args.debug:
+        for side in ("inputs", "outputs"):
+            for tensor in getattr(model, side):
+                print(f"[DEBUG] {side[:-1]} {tensor.name} {tensor.shape} {tensor.dtype}")
+    if args.batchsize is None:
+        info(f"try get model batchsize:{model.meta['batch']}")
+    elif args.batchsize != model.meta["batch"]:
+        print(f"[WARNING] the model's batch is {model.meta['batch']}, --batchsize only scales the throughput")
+    return model, path
+
+
+def plan(args, model):
+    """Return (batches, files_per_batch): a batch is a list of files for each input, or None in pure inference."""
+    if not args.input:
+        return [None], 1
+    lists = inputs.listing(args.input, model.inputs)
+    size = inputs.check(lists, model.inputs)
+    if args.output:
+        outputs.check_names(lists[0])
+    batches = [[files[i:i + size] for files in lists] for i in range(0, len(lists[0]), size)]
+    need = model.inputs[0].nbytes
+    info(f"get filesperbatch files0 size:{need // size} tensor0size:{need} filesperbatch:{size} "
+         f"runcount:{len(batches)}")
+    return batches, size
+
+
+def milliseconds(function, *args):
+    """Call and return (result, wall clock in milliseconds)."""
+    start = time.perf_counter()
+    result = function(*args)
+    return result, (time.perf_counter() - start) * 1000
+
+
+def fill(arrays, batch):
+    """Read a batch's files into the arrays that the model takes."""
+    for array, files in zip(arrays, batch, strict=True):
+        inputs.read(files, array)
+
+
+def main():
+    args = get_args(description=__doc__)
+    if args.debug:
+        os.environ["DEBUG"] = "1"
+    model, path = load(args)
+    batches, files_per_batch = plan(args, model)
+    folder = None
+    if args.output:
+        folder, json_path = outputs.make_folder(args.output, args.output_dirname)
+        info(f"output path:{folder}")
+    arrays = [np.zeros(t.shape, t.dtype) for t in model.inputs]
+    if args.input and args.warmup_count:
+        fill(arrays, batches[0])
+    elif not args.input and args.pure_data_type == "random":
+        arrays = [verify.sample(t, np.random.default_rng(0)) for t in model.inputs]
+    for _ in range(args.warmup_count):
+        model.run(arrays)
+    if args.warmup_count:
+        info(f"warm up {args.warmup_count} done")
+
+    compute, reading, writing, filesinfo = [], [], [], {}
+    steps = [(batch, turn) for batch in batches for turn in range(args.loop)]
+    for batch, turn in cli.progress(steps, "Inference array Processing"):
+        if batch and turn == 0:
+            reading.append(milliseconds(fill, arrays, batch)[1])
+        results, elapsed = milliseconds(model.run, arrays)
+        compute.append(elapsed)
+        if folder and turn == args.loop - 1:
+            names = [outputs.stem(f) for f in batch[0]] if batch else ["pure_infer_data"]
+            files, elapsed = milliseconds(outputs.save, folder, names, results, files_per_batch, args.outfmt)
+            writing.append(elapsed)
+            for row, outfiles in enumerate(files):
+                infiles = [str(files_of_input[row]) for files_of_input in batch] if batch else []
+                filesinfo[len(filesinfo)] = {"infiles": infiles, "outfiles": outfiles}
+    batchsize = args.batchsize or model.meta["batch"]
+    numbers = summary.report(compute, reading, writing, batchsize, args.display_all_summary)
+    info("unload model success")
+    if folder:
+        content = {"filesinfo": filesinfo, **summary.provenance(model, path, batchsize), **numbers}
+        cli.write_json(json_path, content)
+        print(f"wrote {sum(len(i['outfiles']) for i in filesinfo.values())} files to {folder}, summary in {json_path}")
+    else:
+        print("nothing was saved (no --output)")
+
+
+if __name__ == "__main__":
+    cli.run(main)

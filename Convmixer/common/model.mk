@@ -1,0 +1,261 @@
+# The pipeline of one model folder: images → .bin, checkpoint → ONNX → offline model → results → Top-1/Top-5, throughput.
+# The folder's Makefile names the model's files and scripts, then includes this. All paths are relative, so that a
+# checkout whose own path has spaces works.
+
+ifneq ($(filter 3.% 4.0 4.0.% 4.1 4.1.%,$(MAKE_VERSION)),)
+$(error GNU Make 4.2 or newer is needed, this is $(MAKE_VERSION) (macOS: install `make` and call `gmake`))
+endif
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+
+# ---- what a user may set (on the command line only: ':=' keeps the environment out) ----
+BS := 8
+DATA :=
+WEIGHTS :=
+ENGINE := auto
+PRECISION := f32
+BINS := image
+LIMIT :=
+OPSET :=
+NET := bundled
+SOC :=
+DEVICE := 0
+LOOP :=
+JOBS :=
+ALLOW_PARTIAL := 0
+OUT := build
+PYTHON :=
+DEBUG := 0
+
+SETTABLE := BS DATA WEIGHTS ENGINE PRECISION BINS LIMIT OPSET NET SOC DEVICE LOOP JOBS ALLOW_PARTIAL OUT PYTHON DEBUG
+FANNED := MODELS # the repository's Makefile passes it down
+BS_valid := 1 4 8 16 32 64
+ENGINE_valid := auto ascend openvino onnxruntime
+PRECISION_valid := f32
+BINS_valid := image batch
+NET_valid := bundled upstream
+ALLOW_PARTIAL_valid := 0 1
+DEBUG_valid := 0 1
+OPSET_valid := 11 12 13 14 15 16 17
+
+# A misspelt variable or value must not be ignored in silence. $(value) reads a value without running what it may hold.
+given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
+unknown := $(filter-out $(SETTABLE) $(FANNED) MAKEFLAGS MAKEOVERRIDES,$(given))
+ifneq ($(unknown),)
+$(error unknown variable $(unknown); settable are: $(SETTABLE))
+endif
+squote := '
+dquote := "
+hash := \#
+unsafe := $$ $(squote) $(dquote) ` \ ; & | < >
+$(foreach v,$(SETTABLE),$(foreach c,$(unsafe),$(if $(findstring $c,$(value $v)),\
+  $(error $v=$(value $v): the character $c is not allowed in a value))))
+digits = $(subst 9,,$(subst 8,,$(subst 7,,$(subst 6,,$(subst 5,,$(subst 4,,$(subst 3,,$(subst 2,,$(subst 1,,$(subst 0,,$1))))))))))
+same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
+one_of = $(strip $(foreach w,$2,$(if $(call same,$w,$1),$w)))
+$(foreach v,BS ENGINE PRECISION BINS NET ALLOW_PARTIAL DEBUG $(if $(OPSET),OPSET),$(if $(call one_of,$($v),$($v_valid)),,\
+  $(error $v=$($v): choose one of $($v_valid))))
+$(foreach v,LIMIT LOOP JOBS,$(if $(or $(call digits,$($v)),$(call same,$($v),0)),$(error $v=$($v): give a positive whole number)))
+$(if $(call digits,$(subst $(firstword a,),,$(DEVICE))),$(error DEVICE=$(DEVICE): give a device number, such as 0))
+$(if $(word 2,$(OUT)x),$(error OUT=$(OUT): a path with spaces cannot be used here; DATA= and WEIGHTS= may have them))
+$(if $(filter x x/ x. x./ x..%,x$(OUT)),$(error OUT=$(OUT): name a folder of its own, such as build))
+
+# ---- toolchain ----
+VENV := $(if $(wildcard ../common/model.mk),../.venv,.venv)
+venv := $(if $(PYTHON),,$(VENV)/.ready)
+py := '$(or $(PYTHON),$(VENV)/bin/python)'
+verbs := $(or $(MAKECMDGOALS),help)
+engine := $(ENGINE)
+ifeq ($(ENGINE),auto)
+engine := $(if $(shell command -v atc),ascend,openvino)
+set_env := $(firstword $(wildcard $(foreach d,/usr/local/Ascend $(HOME)/Ascend,$d/ascend-toolkit/set_env.sh $d/cann/set_env.sh)))
+ifneq ($(and $(set_env),$(filter openvino,$(engine)),$(filter om infer eval bench sweep,$(verbs))),)
+$(error the Ascend toolkit is installed but not loaded — run: source $(set_env) (or choose ENGINE=openvino))
+endif
+endif
+export DEBUG
+ifeq ($(engine),ascend)
+suffix := om
+atc := atc
+ais_bench := python3 -m ais_bench
+ifneq ($(and $(filter om infer eval bench sweep,$(verbs)),$(call same,$(SOC),)),)
+$(error SOC= is needed for ENGINE=ascend, e.g. SOC=Ascend310P3 (npu-smi info shows the name))
+endif
+else
+suffix := $(if $(filter openvino,$(engine)),blob,ort)
+atc := HOST_ENGINE=$(engine) $(py) -m common.host.atc
+ais_bench := PYTHONPATH=common/host HOST_ENGINE=$(engine) $(py) -m ais_bench
+endif
+
+# ---- inputs: the user's, or the demo's ----
+is_demo = $(call same,$1,demo)
+w := $(or $(WEIGHTS),$(if $(wildcard weights/$(WEIGHTS_FILE)),weights/$(WEIGHTS_FILE),demo))
+d := $(or $(DATA),demo)
+needs_data := $(filter prep infer eval online,$(verbs))
+ifneq ($(and $(needs_data),$(DATA),$(call same,$(WEIGHTS),),$(call is_demo,$w)),)
+$(if $(call is_demo,$(DATA)),,$(error DATA= is given but there are no weights — get them with `make weights`, or say WEIGHTS=/path or WEIGHTS=demo))
+endif
+ifneq ($(and $(needs_data),$(call same,$(DATA),)),)
+$(if $(call is_demo,$w),,$(error the weights are real ($w) but DATA= is not set — say DATA=/path/to/imagenet, or DATA=demo))
+endif
+demo_data := $(if $(call is_demo,$d),$(OUT)/demo/data/DEMO.txt)
+demo_weights := $(if $(call is_demo,$w),$(OUT)/demo/$(basename $(basename $(WEIGHTS_FILE)))_demo.pth)
+data := $(if $(demo_data),$(OUT)/demo/data,$d)
+weights := $(or $(demo_weights),$w)
+M := $(OUT)$(if $(demo_weights),/demo)
+P := $(OUT)$(if $(demo_data),/demo)
+R := $(OUT)$(if $(demo_data)$(demo_weights),/demo)
+
+# ---- files ----
+file_rows := $(if $(filter batch,$(BINS)),$(BS),1)
+prep := $(P)/prep$(if $(filter batch,$(BINS)),_bs$(BS))
+onnx := $(M)/$(ONNX).onnx
+om := $(M)/$(OM).$(suffix)
+run := bs$(BS)_$(engine)$(if $(filter batch,$(BINS)),_batchfiles)
+result := $(R)/result/$(run)
+eval := $(R)/eval_$(run).json
+online := $(R)/online.json
+perf := $(M)/perf_bs$(BS)_$(engine).json
+loop := $(or $(LOOP),$(if $(filter ascend,$(engine)),$(LOOPS),$(if $(filter 1 4 8,$(BS)),10,3)))
+partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
+prep_options := $(if $(LIMIT),--limit $(LIMIT)) $(if $(JOBS),--jobs $(JOBS)) $(partial)
+provenance := $(if $(filter-out ascend,$(engine)),--provenance $(om).json)
+score_options = --manifest $(prep) $(provenance) --json $@ $(partial)
+stat_data := $(shell for f in '$(data)' '$(data)/val' '$(data)/val_label.txt'; do stat -c %Y -- "$$f" 2>/dev/null || stat -f %m -- "$$f" 2>/dev/null || true; done)
+stat_weights := $(shell stat -c '%s %Y' -- '$(weights)' 2>/dev/null || stat -f '%z %m' -- '$(weights)' 2>/dev/null || true)
+
+# A .cfg file is rewritten only when its text changes: a changed variable remakes what depends on it and nothing else.
+define cfg
+$1: $(if $(call same,$(file <$1),$2),,FORCE)
+	@mkdir -p $(dir $1) && printf '%s\n' '$2' > $1
+
+endef
+$(eval $(call cfg,$(prep).cfg,data $d $(if $(demo_data),,$(stat_data)) limit $(LIMIT) partial $(ALLOW_PARTIAL)))
+$(eval $(call cfg,$(M)/onnx.cfg,weights $w $(if $(demo_weights),,$(stat_weights)) opset $(OPSET) net $(NET)))
+$(eval $(call cfg,$(M)/om_$(suffix).cfg,precision $(PRECISION) soc $(SOC)))
+$(eval $(call cfg,$(perf:.json=.cfg),loop $(loop) device $(DEVICE)))
+
+# BUILT collects what this call made, so that a verb can say when there was nothing to do.
+mark = $(eval BUILT += $@)
+idle = $(if $(filter $1,$(BUILT)),:,echo '$@: nothing to do, $1 is up to date')
+
+.PHONY: help setup source weights prep onnx om infer eval online bench sweep demo demo-eval demo-bench doctor clean FORCE
+FORCE:
+
+help: ## this list
+	@echo '$(TITLE): make <verb> [VARIABLE=value …]; a verb runs the verbs before it as needed.'; echo
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-9s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+	@echo; echo 'Variables (now):'
+	@$(foreach v,$(SETTABLE),printf '  %-14s %-28s %s\n' '$v' '$($v)' '$(or $($v_help),$(if $($v_valid),one of: $($v_valid)))';) :
+	@echo; echo 'Examples:'; echo '  make eval BS=8                              with the demo weights and images'
+	@echo '  make eval DATA=/data/imagenet BS=16         with weights/$(WEIGHTS_FILE)'
+DATA_help := folder with val/, flat or one folder a class; empty or demo: generated images
+WEIGHTS_help := checkpoint; empty: weights/$(WEIGHTS_FILE) if there, else demo
+BINS_help := image: one .bin an image; batch: whole batches of BS
+LIMIT_help := only N images, spread evenly
+OPSET_help := ONNX operator set; empty: what ModelZoo has for this model
+SOC_help := chip for atc, e.g. Ascend310P3
+DEVICE_help := NPU number
+LOOP_help := timed runs of bench; now $(loop)
+JOBS_help := images preprocessed at a time; empty: all cores
+OUT_help := folder for everything that is made
+PYTHON_help := your own interpreter; empty: $(VENV), made on demand
+DEBUG_help := 1 shows tracebacks
+
+setup: $(venv) ## make .venv with the pinned requirements (done on demand; not when PYTHON= is given)
+	@$(call idle,$(or $(venv),$(PYTHON)))
+$(VENV)/.ready: $(dir $(VENV))requirements.txt
+	$(mark)
+	python3 common/setup_env.py $(VENV) $<
+
+source: | $(venv) ## clone the authors' repository at its pinned commit and patch that copy
+	$(py) -m common.source $(SOURCE)
+weights: | $(venv) ## download the official checkpoint
+	$(py) -m common.weights --published published.json --dest weights
+
+prep: $(prep)/manifest.json ## images → .bin
+	@$(call idle,$<)
+onnx: $(onnx) ## checkpoint → ONNX, checked against torch
+	@$(call idle,$<)
+om: $(om) ## ONNX → offline model for batch BS
+	@$(call idle,$<)
+infer: $(result).done ## offline model over the bins
+	@$(call idle,$<)
+eval: $(eval) ## Top-1 and Top-5 of the offline model
+	@$(call idle,$<)
+	@$(if $(filter $(eval),$(BUILT)),:,sed -n 's/^ "line": "\(.*\)",*$$/\1/p' $(eval))
+online: $(online) ## Top-1 and speed of torch, on the same bins
+	@$(call idle,$<)
+bench: $(perf) ## throughput of the offline model at batch BS
+	@$(call idle,$<)
+	@$(if $(filter $(perf),$(BUILT)),:,$(py) -m common.table $(perf))
+
+$(OUT)/demo/data/DEMO.txt: common/demo.py | $(venv)
+	$(mark)
+	$(py) -m common.demo images --out $(OUT)/demo/data
+$(OUT)/demo/%_demo.pth: $(OUT)/demo/data/DEMO.txt common/demo.py model.py | $(venv)
+	$(mark)
+	$(py) -m common.demo weights --data $(OUT)/demo/data --out $@
+
+$(prep)/manifest.json: $(prep).cfg $(demo_data) model.py common/preprocess.py common/transforms.py common/dataset.py | $(venv)
+	$(mark)
+	$(py) $(PREPROCESS) $(prep_options)
+
+$(M)/$(EXPORTED).onnx: $(M)/onnx.cfg $(demo_weights) model.py common/export.py common/checkpoint.py | $(venv)
+	$(mark)
+	$(py) $(EXPORT) $(if $(OPSET),$(OPSET_FLAG) $(OPSET)) $(if $(filter upstream,$(NET)),--net upstream)
+
+$(om): $(onnx) $(M)/om_$(suffix).cfg | $(venv)
+	$(mark)
+	$(atc) --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
+	  --input_shape="$(INPUT):$(BS),3,224,224" --log=error --soc_version=$(or $(SOC),CPU) $(ATC_FLAGS)
+
+# ais_bench reuses a folder and leaves a longer run's files in it, so it gets a fresh one.
+$(result).done: $(om) $(prep)/manifest.json
+	$(mark)
+	rm -rf $(result) $(result)_summary.json
+	mkdir -p $(dir $(result))
+	$(ais_bench) --model $(om) --input $(prep) --output $(dir $(result)) --output_dirname $(notdir $(result)) \
+	  --outfmt $(OUTFMT) --batchsize $(BS) --device $(DEVICE)
+	@touch $@
+
+$(eval): $(result).done common/results.py common/metrics.py
+	$(mark)
+	$(py) $(POSTPROCESS) $(score_options)
+
+$(online): $(prep)/manifest.json $(M)/onnx.cfg $(demo_weights) model.py common/online.py | $(venv)
+	$(mark)
+	$(py) -m common.online --weights '$(weights)' --bins $(prep) --net $(NET) --json $@
+
+$(perf): $(om) $(perf:.json=.cfg) common/bench.py
+	$(mark)
+	$(py) -m common.bench --json $@ $(provenance) -- \
+	  env $(ais_bench) --model $(om) --loop $(loop) --batchsize $(BS) --device $(DEVICE)
+
+sweep: ## offline models and throughput for every batch size, then the table
+	$(foreach b,$(BS_valid),+@$(MAKE) --no-print-directory om BS=$b$(newline)$(tab))
+	$(foreach b,$(BS_valid),+@$(MAKE) --no-print-directory bench BS=$b$(newline)$(tab))
+	@$(py) -m common.table $(foreach b,$(BS_valid),$(M)/perf_bs$b_$(engine).json)
+
+demo: ## the whole way on generated images and seeded weights, then a table
+	+@$(MAKE) --no-print-directory demo-eval WEIGHTS=demo DATA=demo
+	+@$(MAKE) --no-print-directory demo-bench WEIGHTS=demo DATA=demo
+	@$(py) -m common.table --demo $(OUT)/demo --engine $(engine) --bs $(BS) .
+demo-eval: eval
+demo-bench: online bench
+
+doctor: ## versions of everything that matters, what is missing, and the command that mends it
+	@$(if $(or $(PYTHON),$(wildcard $(VENV)/bin/python)),$(py),python3) -m common.doctor --engine $(engine)
+clean: ## delete what was made in build/ (never weights/ or the authors' clone)
+	rm -rf $(addprefix $(OUT)/,demo prep* result *.onnx *.om *.blob *.ort *.json *.cfg)
+	@rmdir $(OUT) 2>/dev/null || true
+
+tab := $(empty)	$(empty)
+define newline
+
+
+endef

@@ -1,0 +1,95 @@
+"""Evaluation transforms without torch: Resize → CenterCrop → ToTensor → Normalize, equal to torchvision's bit for bit.
+
+    >>> recipe = Recipe(resize=256, crop=224, interpolation="bicubic")
+    >>> recipe(load("ILSVRC2012_val_00000001.JPEG")).shape
+    (3, 224, 224)
+"""
+import dataclasses
+import functools
+
+import cv2
+import numpy as np
+from PIL import Image
+
+# ImageNet's channel means and deviations, as torchvision and timm give them (RGB, for values in 0..1).
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+INTERPOLATION = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How an image becomes a network's input.
+
+    resize: length of the short side after resizing, in pixels; with keep_aspect=False the image is squashed to
+    resize × resize instead. crop: side of the central square. interpolation: "bilinear" or "bicubic".
+    """
+
+    resize: int = 256
+    crop: int = 224
+    interpolation: str = "bicubic"
+    keep_aspect: bool = True
+    mean: tuple = MEAN
+    std: tuple = STD
+
+    def __call__(self, image):
+        """RGB PIL image → float32 array (3, crop, crop), normalised."""
+        return normalize(center_crop(resize(image, self), self.crop), self.mean, self.std)
+
+    def as_dict(self):
+        """The recipe as JSON-able values, for manifests and ONNX metadata."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+
+    def __str__(self):
+        how = f"short side {self.resize}" if self.keep_aspect else f"squashed to {self.resize}×{self.resize}"
+        mean, std = ("/".join(f"{v:g}" for v in c) for c in (self.mean, self.std))
+        return f"RGB, {how} {self.interpolation}, centre crop {self.crop}, mean {mean}, std {std}"
+
+
+def load(path):
+    """Decode an image file to an RGB PIL image as torchvision's ImageFolder does (EXIF orientation is not applied).
+
+    Raises OSError or ValueError when the file is not a whole image, Image.DecompressionBombError when it is absurdly large.
+    """
+    with open(path, "rb") as f, Image.open(f) as image:
+        return image.convert("RGB")
+
+
+def resize(image, recipe):
+    """torchvision.transforms.Resize: the long side is int(resize · long / short); a squash when keep_aspect is off."""
+    width, height = image.size
+    target = recipe.resize
+    if not recipe.keep_aspect:
+        size = (target, target)
+    elif width <= height:
+        size = (target, int(target * height / width))
+    else:
+        size = (int(target * width / height), target)
+    return image if size == image.size else image.resize(size, INTERPOLATION[recipe.interpolation])
+
+
+def center_crop(image, side):
+    """torchvision.transforms.CenterCrop: Python's round() halves to even; a smaller image is padded with black."""
+    width, height = image.size
+    if width < side or height < side:
+        canvas = Image.new("RGB", (max(width, side), max(height, side)))
+        canvas.paste(image, ((canvas.width - width) // 2, (canvas.height - height) // 2))
+        image, (width, height) = canvas, canvas.size
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
+@functools.lru_cache
+def _table(mean, std):
+    """(3, 256) float32: what ToTensor and Normalize make of each byte, in their order of float32 operations."""
+    unit = np.arange(256, dtype=np.float32) / np.float32(255)
+    return (unit - np.float32(mean)[:, None]) / np.float32(std)[:, None]
+
+
+def normalize(image, mean=MEAN, std=STD):
+    """RGB image (H, W, 3) of bytes → float32 (3, H, W). A look-up gives torchvision's own values, only faster."""
+    pixels = np.asarray(image)
+    out = np.empty((3, *pixels.shape[:2]), np.float32)
+    for channel, table in enumerate(_table(tuple(mean), tuple(std))):
+        cv2.LUT(pixels[..., channel], table, dst=out[channel])
+    return out

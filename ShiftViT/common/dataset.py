@@ -1,0 +1,200 @@
+"""ImageNet's validation images on disk, and the manifest that ties every .bin row to an image and its label.
+
+Two layouts are read: a flat folder with `val_label.txt` (`<file name> <class index>` a line), and one folder a class
+(torchvision's ImageFolder). Everything is joined by image name, never by position.
+"""
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+from common import cli
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # as torchvision's ImageFolder
+CLASSES = 1000
+SYNSETS = Path(__file__).with_name("imagenet_synsets.txt")
+# ais_bench cuts result names at the first dot and newer releases refuse other characters.
+SAFE_STEM = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """One image file and its class index (None when no label is known)."""
+
+    path: Path
+    label: int | None
+
+    @property
+    def stem(self):
+        """The file name without its ending; the name under which bins and results are joined."""
+        return self.path.stem
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Images in natural order of their names, and where they came from."""
+
+    images: list
+    root: Path
+    layout: str
+    demo: bool
+
+    def subset(self, limit):
+        """Every n-th image, `limit` in all: deterministic and spread over the classes. None keeps all."""
+        if limit is None or limit >= len(self.images):
+            return self
+        step = len(self.images) / limit
+        return dataclasses.replace(self, images=[self.images[int(i * step)] for i in range(limit)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Where one image lies: row `row` of the bin (and result) whose stem is `file`; its name and class index."""
+
+    image: str
+    file: str
+    row: int
+    label: int | None
+
+
+@dataclasses.dataclass
+class Manifest:
+    """What a folder of bins holds. files maps a bin's stem to its rows, padding included; info says how it was made."""
+
+    rows: list
+    files: dict
+    info: dict
+
+    def save(self, folder):
+        """Write `manifest.json` into the folder of bins."""
+        cli.write_json(Path(folder) / "manifest.json", {
+            **self.info, "files": self.files, "images": [[r.image, r.file, r.row, r.label] for r in self.rows]})
+
+    @classmethod
+    def load(cls, path):
+        """Read a manifest, given its file or its folder; Failure when it is absent or damaged."""
+        path = Path(path)
+        path = path / "manifest.json" if path.is_dir() else path
+        content = cli.read_json(path, "run the preprocessing step (make prep) to its end")
+        try:
+            rows = [Row(*r) for r in content.pop("images")]
+            return cls(rows, content.pop("files"), content)
+        except (KeyError, TypeError, AttributeError) as e:
+            raise cli.Failure(f"{path} is no manifest ({e!r})", "run the preprocessing step (make prep) again") from None
+
+    @classmethod
+    def of(cls, images, **info):
+        """The manifest of one-image files: for label sources that come without a manifest."""
+        return cls([Row(i.path.name, i.stem, 0, i.label) for i in images], {i.stem: 1 for i in images}, info)
+
+
+def natural(name):
+    """Sort key that puts img_2 before img_10."""
+    return [int(t) if t.isdigit() else t.lower() for t in re.split(r"(\d+)", name)], name
+
+
+def read_labels(path):
+    """Return {image stem: class index} from a `val_label.txt`; Failure naming file and line for a bad one."""
+    labels, seen = {}, {}
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise cli.Failure(f"label file {path} does not exist",
+                          "it holds a line `<file name> <class index>` for each image") from None
+    except UnicodeDecodeError:
+        raise cli.Failure(f"label file {path} is not text", "give the val_label.txt of the dataset") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        name, _, index = line.strip().replace("\t", " ").rpartition(" ")
+        stem = Path(name.strip()).stem
+        if not stem or not re.fullmatch(r"[0-9]+", index) or int(index) >= CLASSES:
+            raise cli.Failure(f"{path}:{number}: {line.strip()!r} is not `<file name> <class index>`",
+                              f"class indices go from 0 to {CLASSES - 1}")
+        if labels.setdefault(stem, int(index)) != int(index):
+            raise cli.Failure(f"{path}:{number}: {stem} is labelled {index} here and {labels[stem]} in line {seen[stem]}",
+                              "keep the right one")
+        seen.setdefault(stem, number)
+    if not labels:
+        raise cli.Failure(f"label file {path} is empty", "give the val_label.txt of the dataset")
+    return labels
+
+
+def find(root, label_file=None):
+    """Return the Dataset under `root`, in either layout; Failure that lists by name whatever does not add up.
+
+    `root` is the folder of images (or of class folders), or its parent when the folder is called `val` or `images`.
+    A flat folder takes its labels from `label_file`, else from a `val_label.txt` in it or beside it; without one the
+    labels are None.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise cli.Failure(f"image folder {root} does not exist", "set DATA= to the folder that holds val/ or the images")
+    folder = next((root / sub for sub in ("val", "images") if (root / sub).is_dir()), root)
+    files, folders = _scan(folder)
+    demo = any((d / "DEMO.txt").exists() for d in (folder, folder.parent))
+    if files and folders:
+        raise cli.Failure(f"{folder} holds images ({files[0].name}, …) and folders ({folders[0].name}, …)",
+                          "give either a flat folder or one with a folder for each class")
+    if files:
+        if label_file is None:
+            label_file = next((f for f in (folder / "val_label.txt", folder.parent / "val_label.txt") if f.exists()), None)
+        labels = read_labels(label_file) if label_file else {}
+        images = [Image(f, labels.get(f.stem)) for f in files]
+        missing = [i.path.name for i in images if i.label is None] if label_file else []
+        orphans = sorted(labels.keys() - {f.stem for f in files})
+        _complain(folder, images, {f"images without a label in {label_file}": missing,
+                                   f"labels in {label_file} without an image": orphans})
+        return Dataset(_ordered(images), root, "flat", demo)
+    if not folders:
+        raise cli.Failure(f"no images in {folder}", "DATA= takes a flat folder of images, or one with a folder for each class")
+    images, nested = [], []
+    for name, index in class_index([f.name for f in folders]).items():
+        inside, below = _scan(folder / name)
+        images += [Image(f, index) for f in inside]
+        nested += [str(b.relative_to(folder)) for b in below]
+    _complain(folder, images, {"folders inside a class folder": nested})
+    if not images:
+        raise cli.Failure(f"the class folders in {folder} hold no images", "is the dataset unpacked?")
+    return Dataset(_ordered(images), root, "folders", demo)
+
+
+def class_index(names):
+    """Return {folder name: class index}: the official index among ImageNet's 1000 when all names are its synsets
+    (also for a subset of them), else the position in sorted order, as torchvision's ImageFolder counts."""
+    official = {s: i for i, s in enumerate(SYNSETS.read_text().split())}
+    if all(n in official for n in names):
+        return {n: official[n] for n in sorted(names)}
+    return {n: i for i, n in enumerate(sorted(names))}
+
+
+def _scan(folder):
+    """Image files and sub-folders of a folder, hidden ones left out."""
+    with os.scandir(folder) as entries:
+        entries = [e for e in entries if not e.name.startswith(".")]
+    folders = [Path(e.path) for e in entries if e.is_dir()]
+    files = [Path(e.path) for e in entries if Path(e.name).suffix.lower() in IMAGE_SUFFIXES and not e.is_dir()]
+    return sorted(files), sorted(folders)
+
+
+def _ordered(images):
+    return sorted(images, key=lambda i: natural(i.path.name))
+
+
+def _complain(folder, images, problems):
+    """Raise one Failure that names everything that does not add up."""
+    by_stem = {}
+    for image in images:
+        by_stem.setdefault(image.stem, []).append(image.path)
+    problems["names used twice (an image's name without ending must be unique)"] = [
+        " and ".join(str(p.relative_to(folder)) for p in paths) for paths in by_stem.values() if len(paths) > 1]
+    problems["names with characters other than A-Z a-z 0-9 _ - (ais_bench cannot carry them)"] = [
+        repr(str(paths[0].relative_to(folder))) for stem, paths in by_stem.items() if not SAFE_STEM.fullmatch(stem)]
+    said = [f"{len(names)} {what}: {some(names)}" for what, names in problems.items() if names]
+    if said:
+        raise cli.Failure(f"{folder}: " + "; ".join(said), "mend the folder or its label file; nothing was written")
+
+
+def some(names, most=5):
+    """The first few names, then how many more there are."""
+    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

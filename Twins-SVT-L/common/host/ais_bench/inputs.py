@@ -1,0 +1,106 @@
+"""Input files: which, in what order, how many make a batch, and their bytes."""
+import re
+from pathlib import Path
+
+import numpy as np
+
+from common import cli
+
+ENDINGS = (".bin", ".BIN", ".npy", ".NPY")
+
+
+def natural(path):
+    """Sort key: digits count as numbers and case does not, so that img2 comes before IMG10."""
+    return [int(s) if i % 2 else s.lower() for i, s in enumerate(re.split("([0-9]+)", path.name))]
+
+
+def listing(text, inputs):
+    """Return one list of files for each of the model's `inputs`; `text` is what --input says.
+
+    That is a folder an input (its .bin and .npy files in natural order, no sub-folders; other files are left out), or
+    files with commas between, shared out evenly. Failure when there are none, or not as many for each input.
+    """
+    names = [text] if Path(text).exists() else text.split(",")
+    paths = [Path(n) for n in names]
+    for path in paths:
+        if not path.exists():
+            raise cli.Failure(f"--input {path} does not exist", "run the preprocessing (`make prep`), or check --input")
+    if all(p.is_dir() for p in paths) and len(paths) == len(inputs):
+        lists = [sorted(sorted(f for f in p.iterdir() if f.name.endswith(ENDINGS)), key=natural) for p in paths]
+    elif all(p.is_file() and p.name.endswith(ENDINGS) for p in paths) and len(paths) % len(inputs) == 0:
+        share = len(paths) // len(inputs)
+        lists = [paths[i:i + share] for i in range(0, len(paths), share)]
+    else:
+        raise cli.Failure(f"--input {text} does not fit a model with {len(inputs)} input(s)",
+                          "give a folder an input, or .bin/.npy files with commas between")
+    if not all(lists) or len({len(files) for files in lists}) != 1:
+        counts = ", ".join(f"{p}: {len(files)}" for p, files in zip(paths, lists, strict=False))
+        raise cli.Failure(f"too few .bin or .npy files ({counts})", "run the preprocessing (`make prep`)")
+    return lists
+
+
+def check(lists, inputs):
+    """Return how many files make a batch: the size of an input's tensor over the size of its first file.
+
+    All files are looked at before the first is run. Failure when a tensor is no whole number of files, when the inputs
+    disagree, when a file has another size than the first, or an .npy another dtype than the model.
+    """
+    counts = []
+    for i, (files, tensor) in enumerate(zip(lists, inputs, strict=True)):
+        need, first = tensor.nbytes, _size(files[0], tensor)
+        if first == 0 or need % first:
+            raise cli.Failure(f"[ERROR] arg{i} tensorsize: {need} filesize: {first} not match: {files[0]} is no whole "
+                              f"part of {tensor.name} {tensor.shape} {tensor.dtype.name}",
+                              "preprocess again, one image a file, or compile for the batch that the file holds")
+        for file in files:
+            if (size := _size(file, tensor)) != first:
+                raise cli.Failure(f"{file} has {size} bytes, {files[0]} has {first}", "preprocess it again")
+        counts.append(need // first)
+    if len(set(counts)) != 1:
+        raise cli.Failure(f"a batch takes {counts} files of the inputs", "give files of as many rows for each input")
+    return counts[0]
+
+
+def read(files, buffer):
+    """Fill `buffer`, an array of one input's shape and dtype, with a batch of files.
+
+    A short last batch is padded with its first file, as the original pads; the caller writes no results for that.
+    """
+    rows = memoryview(buffer).cast("B")
+    done = 0
+    for file in files:
+        done += _read_into(file, rows[done:])
+    size = done // len(files)
+    while done < len(rows):
+        rows[done:done + size] = rows[:size]
+        done += size
+
+
+def _is_npy(file):
+    return file.suffix.lower() == ".npy"
+
+
+def _npy(file):
+    try:
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    except ValueError as e:
+        raise cli.Failure(f"{file} is not an array ({e})", "preprocess it again") from e
+
+
+def _size(file, tensor):
+    """Return the bytes of content; those of a .bin have no dtype to look at."""
+    if not _is_npy(file):
+        return file.stat().st_size
+    array = _npy(file)
+    if array.dtype != tensor.dtype:
+        raise cli.Failure(f"{file} holds {array.dtype}, the model takes {tensor.dtype}", "preprocess it again")
+    return array.nbytes
+
+
+def _read_into(file, rows):
+    if _is_npy(file):
+        content = np.ascontiguousarray(_npy(file)).reshape(-1).view(np.uint8)
+        rows[:content.nbytes] = memoryview(content)
+        return content.nbytes
+    with open(file, "rb", buffering=0) as f:
+        return f.readinto(rows[:file.stat().st_size])

@@ -1,0 +1,147 @@
+"""Images → .bin files for ais_bench: float32, C order, 3×crop×crop a row, no header; with a manifest beside them.
+
+The model folders' *_preprocess.py call `run()`. It works in threads (Pillow, OpenCV and file writes release Python's lock,
+so nothing has to be forked or pickled), takes up an interrupted run where it stopped, and never gives a bin its name
+before it is whole. `.journal` in the folder says from which source each bin was made.
+"""
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from common import cli, dataset, transforms
+
+
+def add_arguments(parser):
+    """Options that every preprocessing script has besides ModelZoo's own."""
+    parser.add_argument("--jobs", type=positive, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+                        else os.cpu_count(), help="images worked on at a time (default: the cores, %(default)s)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only N images, spread evenly over the dataset")
+    parser.add_argument("--allow-partial", action="store_true",
+                        help="go on without images that cannot be read; every later output says how many are missing")
+
+
+def positive(text):
+    """argparse type: an integer above 0."""
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
+    return int(text)
+
+
+def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}"):
+    """Write the bins of Dataset `data` into `save_dir` and return their Manifest.
+
+    batch_size 1: one bin an image, named by the image's stem. Above: whole batches named by `batch_name`; the last one
+    is padded with zeros up to batch_size rows, and the manifest records which rows are images, so that none is dropped
+    and none is counted twice. Images that cannot be read are all listed at the end and fail the step, unless
+    args.allow_partial. Raises Failure.
+    """
+    total, data = len(data.images), data.subset(args.limit)
+    save_dir = Path(save_dir)
+    save_dir.mkdir(parents=True, exist_ok=True)
+    with cli.lock(save_dir / ".lock"):
+        return _run(data, total, save_dir, recipe, args, batch_size, batch_name)
+
+
+def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
+    if batch_size == 1:
+        plan = {image.stem: [image] for image in data.images}
+    else:
+        plan = {batch_name.format(i // batch_size): data.images[i:i + batch_size]
+                for i in range(0, len(data.images), batch_size)}
+    size = batch_size * 3 * recipe.crop ** 2 * 4
+    print(f"{len(data.images)} images of {data.root} ({data.layout}{', demo' if data.demo else ''}) → {save_dir}, {recipe}")
+
+    signatures = {name: _signature(images, recipe, batch_size) for name, images in plan.items()}
+    journal = _read_journal(save_dir)
+    present = {e.name[:-4]: e.stat().st_size for e in os.scandir(save_dir) if e.name.endswith(".bin")}
+    if present and not (save_dir / ".journal").exists():
+        raise cli.Failure(f"{save_dir} holds .bin files that are not of this step ({dataset.some(sorted(present), 1)}.bin)",
+                          "give another folder, or delete this one")
+    for name in present.keys() - plan.keys():
+        (save_dir / f"{name}.bin").unlink()
+    todo = [n for n, s in signatures.items() if journal.get(n) != s or present.get(n) != size]
+    if len(todo) < len(plan):
+        print(f"{len(plan) - len(todo)} of {len(plan)} bins are there already")
+    if todo:
+        (save_dir / "manifest.json").unlink(missing_ok=True)
+
+    part = save_dir / ".part"  # unfinished bins lie here, where ais_bench does not look
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    bad = {}
+
+    def work(name):
+        rows, errors = np.zeros((batch_size, 3, recipe.crop, recipe.crop), np.float32), {}
+        for row, image in zip(rows, plan[name], strict=False):
+            try:
+                row[:] = recipe(transforms.load(image.path))
+            except FileNotFoundError:
+                errors[image.path] = "is gone"
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+                errors[image.path] = str(e) or type(e).__name__
+        if len(errors) < len(plan[name]):
+            rows.tofile(part / name)
+            os.replace(part / name, save_dir / f"{name}.bin")
+        else:
+            (save_dir / f"{name}.bin").unlink(missing_ok=True)
+        return name, errors
+
+    with open(save_dir / ".journal", "a") as f, concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        try:
+            tasks = [pool.submit(work, name) for name in todo]
+            for task in cli.progress(concurrent.futures.as_completed(tasks), "preprocess", len(todo), "bin"):
+                name, errors = task.result()
+                bad |= errors
+                if not errors:
+                    f.write(f"{name} {signatures[name]}\n")
+                    f.flush()
+        finally:
+            pool.shutdown(cancel_futures=True)
+    part.rmdir()
+
+    for path, why in sorted(bad.items()):
+        print(f"bad image: {path}: {why}")
+    if bad and not args.allow_partial:
+        raise cli.Failure(f"{len(bad)} of {len(data.images)} images could not be read, listed above",
+                          "replace them and run again, or go on without them: --allow-partial (make: ALLOW_PARTIAL=1)")
+    rows = [dataset.Row(image.path.name, name, i, image.label) for name, images in plan.items()
+            for i, image in enumerate(images) if image.path not in bad]
+    written = {row.file for row in rows}
+    manifest = dataset.Manifest(rows, {name: batch_size for name in plan if name in written}, {
+        "dataset": str(data.root.resolve()), "layout": data.layout, "demo": data.demo, "dataset_total": total,
+        "limit": args.limit if len(data.images) < total else None, "bad": {p.name: why for p, why in sorted(bad.items())},
+        "recipe": recipe.as_dict(), "dtype": "float32", "shape": [3, recipe.crop, recipe.crop], "batch_size": batch_size})
+    with cli.whole_file(save_dir / ".journal") as whole:
+        whole.write_text("".join(f"{n} {s}\n" for n, s in signatures.items() if not any(i.path in bad for i in plan[n])))
+    manifest.save(save_dir)
+    partial = f", {len(bad)} missing (partial)" if bad else ""
+    print(f"wrote {len(manifest.files)} bins of {len(rows)} images{partial} and manifest.json to {save_dir}")
+    return manifest
+
+
+def _signature(images, recipe, batch_size):
+    """What a bin depends on: the recipe, and name, size and time of change of its images."""
+    stats = []
+    for image in images:
+        try:
+            s = image.path.stat()
+            stats.append([str(image.path.resolve()), s.st_size, s.st_mtime_ns])
+        except FileNotFoundError:
+            stats.append([str(image.path), None, None])
+    return hashlib.sha1(json.dumps([recipe.as_dict(), batch_size, stats]).encode()).hexdigest()
+
+
+def _read_journal(save_dir):
+    """{bin stem: signature}; a last line that a kill cut short matches no signature and so counts for nothing."""
+    try:
+        lines = (save_dir / ".journal").read_text().split("\n")
+    except FileNotFoundError:
+        return {}
+    return dict(line.split(" ", 1) for line in lines if " " in line)

@@ -1,0 +1,63 @@
+"""Checkpoint (.pth, .pth.tar) → network, as data and strictly: no code is run from it, no key is skipped."""
+import argparse
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+
+from common import cli
+
+# Harmless classes that official checkpoints carry beside the weights (training arguments). Nothing else is unpickled.
+SAFE = [argparse.Namespace]
+WRAPPERS = ("state_dict", "model", "model_state_dict")
+
+
+def load(path):
+    """Return (state_dict, demo): tensors by name, float32 where floating, wrappers and a `module.` prefix taken off;
+    demo is True for a checkpoint of common/demo.py. Failure when the file is absent, damaged or no checkpoint."""
+    path = Path(path)
+    if not path.is_file():
+        raise cli.Failure(f"checkpoint {path} does not exist", "fetch it with `make weights`, or give WEIGHTS=/path/to/it")
+    with open(path, "rb") as f:
+        head = f.read(512).lstrip()
+    if head[:1] == b"<":
+        raise cli.Failure(f"{path} is a web page, not a checkpoint", "delete it and download the file itself")
+    try:
+        with torch.serialization.safe_globals(SAFE):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as e:
+        why = str(e).split("GLOBAL ")[-1].split(" ")[0] if "GLOBAL" in str(e) else "its pickle is damaged"
+        raise cli.Failure(f"{path} was not loaded: a checkpoint is read as data only, and this one holds more ({why})",
+                          "get the official file; if its source is trusted, save its state_dict alone") from None
+    except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as e:
+        raise cli.Failure(f"{path} is damaged or no checkpoint ({' '.join(str(e).split())[:120] or 'it ends too early'})",
+                          "delete it and fetch it again") from None
+    demo = isinstance(content, dict) and bool(content.get("demo"))
+    for key in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        raise cli.Failure(f"{path} holds no state_dict", f"expected tensors by name, or under one of {', '.join(WRAPPERS)}")
+    if all(k.startswith("module.") for k in content):
+        content = {k.removeprefix("module."): v for k, v in content.items()}
+    return {k: v.float() if v.is_floating_point() else v for k, v in content.items()}, demo
+
+
+def load_into(net, state_dict, path):
+    """Load strictly; Failure that lists missing, unexpected and mis-shaped tensors by name."""
+    wanted = net.state_dict()
+    problems = {
+        "missing": [k for k in wanted if k not in state_dict],
+        "unexpected": [k for k in state_dict if k not in wanted],
+        "of another shape": [f"{k} {tuple(state_dict[k].shape)} instead of {tuple(v.shape)}" for k, v in wanted.items()
+                             if k in state_dict and state_dict[k].shape != v.shape]}
+    said = [f"{len(names)} {what}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+            for what, names in problems.items() if names]
+    if said:
+        raise cli.Failure(f"{path} does not fit this network: {'; '.join(said)}", "is it the checkpoint of another model?")
+    not_finite = [k for k, v in state_dict.items() if not torch.isfinite(v).all()]
+    if not_finite:
+        raise cli.Failure(f"{path} holds NaN or infinite values in {', '.join(not_finite[:5])}", "fetch the file again")
+    net.load_state_dict(state_dict, strict=True)
+    return net

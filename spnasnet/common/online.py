@@ -1,0 +1,78 @@
+"""Top-1/Top-5 and speed of torch on the very bins that the offline model gets: what its results are held against.
+
+    python3 -m common.online --weights shiftvit_tiny_light.pth --bins build/prep --json build/online.json
+"""
+import argparse
+import sys
+import time
+
+import numpy as np
+import torch
+
+from common import checkpoint, cli, dataset, metrics
+
+BATCH = 8
+
+
+def get_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", required=True, help="checkpoint")
+    parser.add_argument("--bins", required=True, help="folder that the preprocessing step wrote")
+    parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled", help="whose network code")
+    parser.add_argument("--json", required=True, help="file for the result")
+    return parser.parse_args(argv)
+
+
+def batches(manifest, folder):
+    """Yield (rows of the manifest, float32 (N, 3, H, W)) with at most BATCH images; padding rows are left out."""
+    shape = manifest.info["shape"]
+    by_file = {}
+    for index, row in enumerate(manifest.rows):
+        by_file.setdefault(row.file, []).append((index, row.row))
+    queue = []
+    for name, members in by_file.items():
+        images = np.fromfile(f"{folder}/{name}.bin", np.float32).reshape(manifest.files[name], *shape)
+        for index, row in members:
+            queue.append((index, images[row]))
+            if len(queue) == BATCH:
+                yield [i for i, _ in queue], np.stack([x for _, x in queue])
+                queue = []
+    if queue:
+        yield [i for i, _ in queue], np.stack([x for _, x in queue])
+
+
+def main():
+    args = get_args()
+    sys.path.insert(0, "")  # model.py of the folder this is run from
+    import model
+
+    manifest = dataset.Manifest.load(args.bins)
+    state_dict, demo = checkpoint.load(args.weights)
+    net = model.build(args.net)
+    state_dict = model.convert(state_dict) if hasattr(model, "convert") else state_dict
+    checkpoint.load_into(net, state_dict, args.weights)
+    logits, seconds = np.full((len(manifest.rows), dataset.CLASSES), np.nan, np.float32), []
+    with torch.inference_mode():
+        steps = -(-len(manifest.rows) // BATCH)
+        for index, images in cli.progress(batches(manifest, args.bins), "torch", steps, "batch"):
+            start = time.perf_counter()
+            logits[index] = net(torch.from_numpy(images)).numpy()
+            seconds.append((time.perf_counter() - start) / len(index))
+    unlabelled = [row.image for row in manifest.rows if row.label is None]
+    if unlabelled:
+        raise cli.Failure(f"{args.bins}: no label for {dataset.some(unlabelled)}", "put val_label.txt beside the images and "
+                          "run the preprocessing step again")
+    counts = metrics.topk(logits, np.array([row.label for row in manifest.rows]))
+    score = metrics.Score(counts, len(logits), sorted(manifest.info["bad"]), dataset=manifest.info, demo=demo)
+    metrics.write_result(args.json, score, {
+        "engine": "torch", "engine_version": torch.__version__, "precision": "f32", "batch": BATCH, "device": "CPU",
+        "demo": demo, "weights": args.weights, "weights_sha256": cli.sha256(args.weights),
+        "fps": 1 / float(np.median(seconds))})
+    print(f"torch {torch.__version__}, f32, batch {BATCH}, CPU: {1 / np.median(seconds):.1f} fps (median, forward only)")
+    for note in score.notes:
+        print(f"note: {note}")
+    print(score.line())
+
+
+if __name__ == "__main__":
+    cli.run(main)
