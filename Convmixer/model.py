@@ -19,6 +19,11 @@ HEAD = "head"
 RECIPE = transforms.Recipe(resize=233, crop=224, interpolation="bicubic")  # 233 = floor(224 / 0.96)
 
 DEPTH = 20
+DEMO_IMAGES = 3  # training images a class for common/demo.py; one image takes this network about a second
+
+# Places in the authors' Sequential → timm's names. The pool and the flatten before the head have no parameters.
+NAMES = {**{str(i): f"stem.{i}" for i in range(3)}, **{str(i + 3): f"blocks.{i}" for i in range(DEPTH)},
+         str(DEPTH + 5): "head"}
 
 
 def build(net="bundled"):
@@ -41,11 +46,18 @@ def build(net="bundled"):
 
 def convert(state_dict):
     """Rename the authors' keys ("0.weight", "3.0.fn.0.weight", "25.bias") to timm's; other keys stay as they are."""
-    names = {str(i): f"stem.{i}" for i in range(3)}
-    names.update({str(i + 3): f"blocks.{i}" for i in range(DEPTH)})
-    names[str(DEPTH + 5)] = "head"  # after the pool and the flatten, which have no parameters
+    return rename(state_dict, NAMES)
+
+
+def official(state_dict):
+    """The reverse of `convert`: the content of the authors' checkpoint file that holds these tensors."""
+    return {"state_dict": rename(state_dict, {ours: theirs for theirs, ours in NAMES.items()})}
+
+
+def rename(state_dict, names):
+    """Replace the beginnings of keys, up to a dot, as `names` says."""
     renamed = {}
     for key, value in state_dict.items():
-        first, dot, rest = key.partition(".")
-        renamed[names.get(first, first) + dot + rest] = value
+        start = next((n for n in names if key.startswith(n + ".")), "")
+        renamed[names.get(start, "") + key[len(start):]] = value
     return renamed

@@ -130,3 +130,8 @@ def build(net="bundled"):
         arch = [[("pass", depth)] for depth in DEPTHS]
         return source.SpachMS(hidden_dim=WIDTH, patch_size=4, net_arch=arch, channel_ratio=MLP_RATIO).eval()
     return Spach().eval()
+
+
+def official(state_dict):
+    """The content of the authors' checkpoint file that holds these tensors."""
+    return {"model": state_dict}

@@ -123,3 +123,8 @@ def build(net="bundled"):
         source = upstream.load(Path(__file__).parent / "SPACH/models/shiftvit.py")
         return source.ShiftViT(embed_dim=WIDTH, depths=DEPTHS, mlp_ratio=MLP_RATIO, n_div=DIVISIONS).eval()
     return ShiftViT().eval()
+
+
+def official(state_dict):
+    """The content of the authors' checkpoint file that holds these tensors."""
+    return {"model": state_dict}

@@ -11,6 +11,7 @@ STEM = "model_best"
 INPUT, OUTPUT = "actual_input_1", "class"
 OPSET = 11
 HEAD = "classifier"
+DEMO_IMAGES = 12  # training images a class for common/demo.py
 # ModelZoo's published accuracy was measured with images squashed to 256x256; RECIPE_TIMM is timm's own evaluation.
 RECIPE = transforms.Recipe(resize=256, crop=224, interpolation="bilinear", keep_aspect=False)
 RECIPE_TIMM = transforms.Recipe(resize=256, crop=224, interpolation="bilinear")
@@ -21,3 +22,8 @@ def build(net="bundled"):
     if net == "upstream":
         raise cli.Usage("NET=upstream: spnasnet has no source besides timm", "leave NET away")
     return timm.create_model("spnasnet_100", pretrained=False).eval()
+
+
+def official(state_dict):
+    """The content of ModelZoo's checkpoint file that holds these tensors: saved from a DataParallel training."""
+    return {"state_dict": {f"module.{key}": value for key, value in state_dict.items()}}
