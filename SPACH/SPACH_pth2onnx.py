@@ -1,0 +1,29 @@
+"""SPACH-Conv-MS-S checkpoint → ONNX, opset 11, input `input` → output `output`, dynamic batch, checked against torch.
+
+    python3 SPACH_pth2onnx.py --input-path spach_ms_conv_s.pth --output-path spach_ms_conv_s.onnx
+"""
+import argparse
+
+import model
+from common import cli, export
+
+
+def get_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    # ModelZoo's page explains --pth_file and --onnx_file, its script has the others.
+    parser.add_argument("--input-path", "--pth_file", required=True, help="PyTorch weights")
+    parser.add_argument("--output-path", "--onnx_file", required=True, help="ONNX file to write")
+    parser.add_argument("--opset-version", type=int, choices=range(11, 18), default=model.OPSET, metavar="11…17",
+                        help="ONNX operator set (default: %(default)s)")
+    parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
+                        help="our module, or the authors' from the clone that `make source` makes (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main():
+    args = get_args()
+    export.run(model, args.input_path, args.output_path, args.opset_version, args.net)
+
+
+if __name__ == "__main__":
+    cli.run(main)
