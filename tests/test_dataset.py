@@ -127,3 +127,59 @@ def test_manifest_round_trip_and_damage(tmp_path):
     (tmp_path / "manifest.json").unlink()
     with pytest.raises(cli.Failure, match=re.escape("make prep")):
         dataset.Manifest.load(tmp_path)
+
+
+@pytest.fixture
+def prepared(flat):
+    """The manifest folder of `flat`'s images in two files of two rows, and flat's label file."""
+    rows = [dataset.Row("img_1.JPEG", "b0", 0, 5), dataset.Row("img_2.JPEG", "b0", 1, 7),
+            dataset.Row("img_10.JPEG", "b1", 0, 0)]
+    dataset.Manifest(rows, {"b0": 2, "b1": 2}, {"demo": True, "limit": None, "bad": {}}).save(flat / "prep")
+    return flat / "prep", flat / "val_label.txt"
+
+
+def edit(folder, **info):
+    """Rewrite a manifest with other info."""
+    known = dataset.Manifest.load(folder)
+    known.info |= info
+    known.save(folder)
+
+
+def test_labels_alone(flat):
+    want = [("img_1", "img_1", 0, 5), ("img_2", "img_2", 0, 7), ("img_10", "img_10", 0, 0)]
+    for source in (flat, flat / "val", flat / "val_label.txt"):
+        got = dataset.labelled(source)
+        assert [(r.image.removesuffix(".JPEG"), r.file, r.row, r.label) for r in got.rows] == want
+        assert set(got.files.values()) == {1} and got.info == {"demo": False}
+    (flat / "DEMO.txt").touch()
+    assert all(dataset.labelled(source).info["demo"] for source in (flat, flat / "val", flat / "val_label.txt"))
+    (flat / "val_label.txt").unlink()
+    with pytest.raises(cli.Failure, match="no labels"):
+        dataset.labelled(flat)
+
+
+@pytest.mark.parametrize("source", ["val_label.txt", "val", "."])
+def test_labels_with_a_manifest_keep_its_places(flat, prepared, source):
+    assert dataset.labelled(flat / source, prepared[0]) == dataset.Manifest.load(prepared[0])
+    # A preprocessing that knew no labels gets them here.
+    known = dataset.Manifest.load(prepared[0])
+    for row in known.rows:
+        object.__setattr__(row, "label", None)
+    known.save(prepared[0])
+    assert [r.label for r in dataset.labelled(flat / source, prepared[0]).rows] == [5, 7, 0]
+
+
+def test_labels_that_disagree_with_the_manifest(prepared):
+    prepared[1].write_text("img_1.JPEG 5\nimg_2.JPEG 8\nimg_10.JPEG 0\n")
+    with pytest.raises(cli.Failure, match=r"1 labels of .*val_label.txt.*: img_2.JPEG \(8, not 7\)"):
+        dataset.labelled(prepared[1], prepared[0])
+
+
+def test_labels_of_more_or_fewer_images_than_the_manifest(prepared):
+    folder, labels = prepared
+    labels.write_text("img_1.JPEG 5\nimg_2.JPEG 7\nimg_3.JPEG 9\n")
+    rows = {r.image: r for r in dataset.labelled(labels, folder).rows}
+    assert rows["img_10.JPEG"].label is None and rows["img_3"].label == 9  # that one has no result and so fails the step
+    for info in ({"limit": 3}, {"bad": {"img_3.JPEG": "is gone"}}):
+        edit(folder, **{"limit": None, "bad": {}, **info})
+        assert len(dataset.labelled(labels, folder).rows) == 3

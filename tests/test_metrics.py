@@ -195,3 +195,18 @@ def test_what_the_model_says_of_itself(case, tmp_path, metadata, demo, note):
 
 def test_finish_without_provenance(case, tmp_path):
     assert finish(tmp_path, metrics.evaluate(case[0], manifest(case[2]), classes=C))["produced_by"] is None
+
+
+def test_modelzoos_json(case, tmp_path):
+    m = manifest(case[2], demo=True)
+    parser = argparse.ArgumentParser()
+    metrics.add_arguments(parser)
+    score = metrics.evaluate(case[0], m, classes=C)
+    metrics.finish(score, parser.parse_args([]), tmp_path / "new" / "table.json")
+    got = json.loads((tmp_path / "new" / "table.json").read_text())
+    assert got["title"] == "Overall statistical evaluation" and all(set(v) == {"key", "value"} for v in got["value"])
+    by_key = {v["key"]: v["value"] for v in got["value"]}
+    assert by_key["Number of images"] == "100" and by_key["Number of classes"] == "1000"
+    want = [f"{c}.00%" for c in by_sorting(case[1], case[2])]
+    assert [by_key[f"Top{k} accuracy"] for k in range(1, 6)] == want
+    assert [v["key"] for v in got["value"][-2:]] == ["Top5 accuracy", "Note"] and by_key["Note"].startswith("demo")

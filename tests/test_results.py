@@ -1,4 +1,6 @@
 """common/results.py: every form in which the two inference tools write logits, and every unsound run."""
+import json
+
 import numpy as np
 import pytest
 
@@ -201,3 +203,21 @@ def test_which_run(tmp_path):
     single(1).save(tmp_path / "2022_08_09-20_37_12")
     with pytest.raises(cli.Failure, match="holds the inputs"):
         results.read(tmp_path / "2022_08_09-20_37_12", single(1), C)
+
+
+def test_manifest_through_the_summary(tmp_path):
+    run, prep = tmp_path / "out" / "run", tmp_path / "prep"
+    write(run / "img_0_0.bin", logits(1, C))
+    assert results.manifest_of(run) is None
+    prep.mkdir()
+    text = json.dumps({"filesinfo": {"0": {"infiles": [str(prep / "img_0.bin")], "outfiles": []}}})
+    (tmp_path / "out" / "run_summary.json").write_text(text)
+    assert results.manifest_of(run) is None
+    (prep / "manifest.json").write_text("{}")
+    assert results.manifest_of(run) == results.manifest_of(tmp_path / "out") == prep / "manifest.json"
+    for content in ("", "[]", "{}", '{"filesinfo": {}}', '{"filesinfo": {"0": {"infiles": []}}}',
+                    '{"filesinfo": {"0": {"infiles": [""]}}}', '{"filesinfo": {"0": {"infiles": [1]}}}'):
+        (tmp_path / "out" / "run_summary.json").write_text(content)
+        assert results.manifest_of(run) is None
+    (run / "device0_summary.json").write_text(text)  # several devices leave theirs inside
+    assert results.manifest_of(run) == prep / "manifest.json"

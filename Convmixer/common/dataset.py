@@ -159,6 +159,43 @@ def find(root, label_file=None):
     return Dataset(_ordered(images), root, "folders", demo)
 
 
+def labelled(source, manifest=None):
+    """The Manifest of the images that `source` labels: a `val_label.txt`, or the images' folder in either layout.
+
+    `manifest` (file or folder) says which row of which result is which image, and how the bins were made; without one,
+    an image's result is the file with its stem. Labels come from `source` alone: an image that it does not know has none,
+    and one that only it knows has no result, unless the manifest is of a subset. Failure when the two name different
+    labels for an image.
+    """
+    source = Path(source)
+    if source.is_dir():
+        data = find(source)
+        images, demo = [i for i in data.images if i.label is not None], data.demo
+    else:
+        images = [Image(Path(stem), label) for stem, label in read_labels(source).items()]
+        demo = (source.parent / "DEMO.txt").exists()
+    if not images:
+        raise cli.Failure(f"the images in {source} have no labels", "give a folder for each class, or a label file")
+    if manifest is None:
+        return Manifest.of(images, demo=demo)
+
+    known, by_stem = Manifest.load(manifest), {i.stem: i for i in images}
+    rows, differ = [], []
+    for row in known.rows:
+        image = by_stem.pop(Path(row.image).stem, None)
+        label = image and image.label
+        if None not in (label, row.label) and label != row.label:
+            differ.append(f"{row.image} ({label}, not {row.label})")
+        rows.append(dataclasses.replace(row, label=label))
+    if differ:
+        raise cli.Failure(f"{len(differ)} labels of {source} are not those that the preprocessing found: {some(differ)}",
+                          "give the labels of these images, or preprocess them again (make prep)")
+    left_out = {Path(name).stem for name in known.info.get("bad") or ()}
+    if not known.info.get("limit"):
+        rows += [Row(i.path.name, stem, 0, i.label) for stem, i in by_stem.items() if stem not in left_out]
+    return Manifest(rows, known.files, known.info)
+
+
 def class_index(names):
     """Return {folder name: class index}: the official index among ImageNet's 1000 when all names are its synsets
     (also for a subset of them), else the position in sorted order, as torchvision's ImageFolder counts."""

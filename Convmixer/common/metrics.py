@@ -134,6 +134,13 @@ def write_result(path, score, provenance=None):
     })
 
 
+def write_table(path, score, classes=CLASSES):
+    """Write the accuracies in the JSON form of ModelZoo's vision scripts; notes, where there are any, follow the figures."""
+    rows = [("Number of images", str(score.total)), ("Number of classes", str(classes)),
+            *((f"Top{k} accuracy", f"{score.percent(k)}%") for k in range(1, 6)), *(("Note", note) for note in score.notes)]
+    cli.write_json(path, {"title": "Overall statistical evaluation", "value": [{"key": k, "value": v} for k, v in rows]})
+
+
 def add_arguments(parser):
     """Options that every scoring script has besides ModelZoo's own."""
     parser.add_argument("--manifest", metavar="DIR",
@@ -144,8 +151,8 @@ def add_arguments(parser):
                         help="score the images that have results; every output says how many are missing")
 
 
-def finish(score, args):
-    """Write args.json, print the notes, and last the line with the figures."""
+def finish(score, args, table=None):
+    """Write args.json and ModelZoo's JSON `table` (a path), print the notes, and last the line with the figures."""
     sidecar = cli.read_json(args.provenance, "compile the offline model (make om)") if args.provenance else None
     metadata = ((sidecar or {}).get("onnx") or {}).get("metadata") or {}
     score.demo |= metadata.get("demo") == "true" or bool((sidecar or {}).get("demo"))
@@ -155,6 +162,9 @@ def finish(score, args):
     if args.json:
         write_result(args.json, score, sidecar)
         print(f"wrote {args.json}")
+    if table:
+        write_table(table, score)
+        print(f"wrote {table}")
     for note in score.notes:
         print(f"note: {note}")
     print(score.line())

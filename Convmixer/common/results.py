@@ -7,6 +7,7 @@ manifest, never by position.
 import dataclasses
 import filecmp
 import io
+import json
 import os
 import re
 from collections import Counter
@@ -96,6 +97,21 @@ def find_run(folder):
         raise cli.Failure(f"{folder} holds {len(runs)} runs: {some(sorted(map(str, runs)), 10)}",
                           "give the folder of the one to score")
     return runs[0]
+
+
+def manifest_of(folder):
+    """The manifest beside the bins that the run in `folder` read, as the tool's summary names them: Path, or None when there
+    is no summary, or no manifest where it points."""
+    run = find_run(folder)
+    for summary in (run.with_name(f"{run.name}_summary.json"), *sorted(run.glob("device*_summary.json"))):
+        try:
+            files = json.loads(summary.read_text(encoding="utf-8"))["filesinfo"]
+            path = Path(next(iter(files.values()))["infiles"][0]).with_name("manifest.json")
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration):
+            continue
+        if path.is_file():
+            return path
+    return None
 
 
 def _is_run(folder):
