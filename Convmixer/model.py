@@ -32,7 +32,7 @@ def build(net="bundled"):
     float32 (N, 3, 224, 224), normalised RGB → logits float32 (N, 1000). Either way the parameters bear timm's names.
     """
     if net == "upstream":
-        layers = upstream.load(Path(__file__).parent / "convmixer/convmixer.py").convmixer_1536_20()
+        layers = upstream.load(Path(__file__).parent / "convmixer_net.py").convmixer_1536_20()
         # The same layers in the same order, grouped so that their names are timm's.
         return nn.Sequential(OrderedDict(stem=layers[:3], blocks=nn.Sequential(*layers[3:3 + DEPTH]),
                                          pool=layers[-3:-1], head=layers[-1])).eval()

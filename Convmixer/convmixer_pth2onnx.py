@@ -1,0 +1,31 @@
+"""ConvMixer-1536/20 checkpoint → ONNX, opset 11, input `image` → output `class`, dynamic batch, checked against torch.
+
+    python3 convmixer_pth2onnx.py --source convmixer_1536_20_ks9_p7.pth.tar --target convmixer_1536_20.onnx
+"""
+import argparse
+
+import model
+from common import cli, export
+
+
+def get_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", default="convmixer_1536_20_ks9_p7.pth.tar",
+                        help="PyTorch weights (default: %(default)s)")
+    parser.add_argument("--target", default="convmixer_1536_20.onnx", help="ONNX file to write (default: %(default)s)")
+    parser.add_argument("--source-train-device", choices=("gpu", "npu"), default="gpu",
+                        help="taken for ModelZoo's command lines: the layout of either kind's checkpoint is recognised")
+    parser.add_argument("--opset-version", type=int, choices=range(11, 18), default=model.OPSET, metavar="11…17",
+                        help="ONNX operator set (default: %(default)s)")
+    parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
+                        help="timm's network, or the authors' that `make source` gets (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main():
+    args = get_args()
+    export.run(model, args.source, args.target, args.opset_version, args.net)
+
+
+if __name__ == "__main__":
+    cli.run(main)
