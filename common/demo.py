@@ -238,6 +238,11 @@ def make_weights(data, out):
     with torch.no_grad():
         net = model.build()
         head = net.get_submodule(model.HEAD)
+        for m in net.modules():
+            # Scales and shifts as trained networks have them; those of a fresh one, 1 and 0, would be folded away.
+            if isinstance(m, (torch.nn.GroupNorm, torch.nn.LayerNorm)):
+                m.weight.uniform_(0.8, 1.2)
+                m.bias.normal_(0, 0.1)
         if any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules()):
             keep_signal(net, train[:len(CLASSES)])
         x = features(net, head, train, "features of the training images")
