@@ -1,4 +1,5 @@
 """Tests import the source of common/, not a model folder's copy."""
+import importlib.util
 import os
 import re
 import shutil
@@ -45,3 +46,49 @@ def counts(line):
     match = re.fullmatch(r"top1=[\d.]+% top5=[\d.]+% good=(\d+) total=(\d+)( .*)?", line)
     assert match, line
     return int(match[1]), int(match[2])
+
+
+def load(path, name):
+    """Import a file as a module that nothing else finds by its name."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def script(monkeypatch, capsys):
+    """script(model folder, file name) imports a script with that folder's model.py; the function that comes back runs its
+    main() with these words as command line and returns what it printed. Failures come as exceptions."""
+    def of(folder, name):
+        monkeypatch.setitem(sys.modules, "model", load(ROOT / folder / "model.py", "model"))
+        module = load(ROOT / folder / name, name.removesuffix(".py"))
+
+        def run(*words):
+            monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+            capsys.readouterr()
+            module.main()
+            return capsys.readouterr().out
+        run.module = module
+        return run
+    return of
+
+
+def odd_images(folder):
+    """Fill `folder`/images with one file of every kind that ImageNet has in places; label file beside it. Returns the
+    images' paths and {stem: class index}."""
+    from test_transforms import modes, picture
+
+    (folder / "images").mkdir(parents=True)
+    paths = []
+    for i, (_, content) in enumerate(modes(), 1):
+        path = folder / "images" / f"ILSVRC2012_val_{i:08d}.JPEG"
+        path.write_bytes(content)
+        paths.append(path)
+    for i, size in enumerate([(40, 300), (223, 999), (224, 224), (233, 256), (256, 233), (501, 375)], len(paths) + 1):
+        path = folder / "images" / f"ILSVRC2012_val_{i:08d}.JPEG"
+        picture(*size).save(path, quality=95)
+        paths.append(path)
+    labels = {p.stem: 37 * i % 1000 for i, p in enumerate(paths, 11)}
+    (folder / "val_label.txt").write_text("".join(f"{stem}.JPEG {label}\n" for stem, label in labels.items()))
+    return paths, labels
