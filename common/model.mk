@@ -17,6 +17,7 @@ BS := 8
 DATA :=
 WEIGHTS :=
 ENGINE := auto
+RUNNER := ais_bench
 PRECISION := f32
 BINS := image
 LIMIT :=
@@ -31,7 +32,7 @@ OUT := build
 PYTHON :=
 DEBUG := 0
 
-SETTABLE := BS DATA WEIGHTS ENGINE PRECISION BINS LIMIT OPSET NET SOC DEVICE LOOP JOBS ALLOW_PARTIAL OUT PYTHON DEBUG
+SETTABLE := BS DATA WEIGHTS ENGINE RUNNER PRECISION BINS LIMIT OPSET NET SOC DEVICE LOOP JOBS ALLOW_PARTIAL OUT PYTHON DEBUG
 FANNED := MODELS # the repository's Makefile passes it down
 BS_valid := 1 4 8 16 32 64
 ENGINE_valid := auto ascend openvino onnxruntime
@@ -41,6 +42,9 @@ NET_valid := bundled upstream
 ALLOW_PARTIAL_valid := 0 1
 DEBUG_valid := 0 1
 OPSET_valid := 11 12 13 14 15 16 17
+# A model's Makefile may leave these away; then they are not the environment's.
+$(foreach v,ATC_FLAGS ATC_LOG RUNNERS SOURCE,$(if $(filter file,$(origin $v)),,$(eval $v :=)))
+RUNNER_valid := ais_bench $(RUNNERS)
 
 # A misspelt variable or value must not be ignored in silence. $(value) reads a value without running what it may hold.
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
@@ -57,7 +61,7 @@ $(foreach v,$(SETTABLE),$(foreach c,$(unsafe),$(if $(findstring $c,$(value $v)),
 digits = $(subst 9,,$(subst 8,,$(subst 7,,$(subst 6,,$(subst 5,,$(subst 4,,$(subst 3,,$(subst 2,,$(subst 1,,$(subst 0,,$1))))))))))
 same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
 one_of = $(strip $(foreach w,$2,$(if $(call same,$w,$1),$w)))
-$(foreach v,BS ENGINE PRECISION BINS NET ALLOW_PARTIAL DEBUG $(if $(OPSET),OPSET),$(if $(call one_of,$($v),$($v_valid)),,\
+$(foreach v,BS ENGINE RUNNER PRECISION BINS NET ALLOW_PARTIAL DEBUG $(if $(OPSET),OPSET),$(if $(call one_of,$($v),$($v_valid)),,\
   $(error $v=$($v): choose one of $($v_valid))))
 $(foreach v,LIMIT LOOP JOBS,$(if $(or $(call digits,$($v)),$(call same,$($v),0)),$(error $v=$($v): give a positive whole number)))
 $(if $(call digits,$(subst $(firstword a,),,$(DEVICE))),$(error DEVICE=$(DEVICE): give a device number, such as 0))
@@ -115,11 +119,13 @@ file_rows := $(if $(filter batch,$(BINS)),$(BS),1)
 prep := $(P)/prep$(if $(filter batch,$(BINS)),_bs$(BS))
 onnx := $(M)/$(ONNX).onnx
 om := $(M)/$(OM).$(suffix)
-run := bs$(BS)_$(engine)$(if $(filter batch,$(BINS)),_batchfiles)
+by := $(or $(filter trtexec,$(RUNNER)),$(engine)$(if $(filter benchmark,$(RUNNER)),_benchmark))
+run := bs$(BS)_$(by)$(if $(filter batch,$(BINS)),_batchfiles)
 result := $(R)/result/$(run)
 eval := $(R)/eval_$(run).json
 online := $(R)/online.json
-perf := $(M)/perf_bs$(BS)_$(engine).json
+perf_of = $(M)/perf_bs$1_$(by).json
+perf := $(call perf_of,$(BS))
 loop := $(or $(LOOP),$(if $(filter ascend,$(engine)),$(LOOPS),$(if $(filter 1 4 8,$(BS)),10,3)))
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
 prep_options := $(if $(LIMIT),--limit $(LIMIT)) $(if $(JOBS),--jobs $(JOBS)) $(partial)
@@ -155,6 +161,7 @@ help: ## this list
 	@echo '  make eval DATA=/data/imagenet BS=16         with weights/$(WEIGHTS_FILE)'
 DATA_help := folder with val/, flat or one folder a class; empty or demo: generated images
 WEIGHTS_help := checkpoint; empty: weights/$(WEIGHTS_FILE) if there, else demo
+RUNNER_help := $(if $(RUNNERS),ais_bench; benchmark: the older tool; trtexec: speed on a GPU,what runs the offline model: ais_bench)
 BINS_help := image: one .bin an image; batch: whole batches of BS
 LIMIT_help := only N images, spread evenly
 OPSET_help := ONNX operator set; empty: what ModelZoo has for this model
@@ -173,7 +180,7 @@ $(VENV)/.ready: $(dir $(VENV))requirements.txt
 	python3 common/setup_env.py $(VENV) $<
 
 source: | $(venv) ## clone the authors' repository at its pinned commit and patch that copy
-	$(py) -m common.source $(SOURCE)
+	$(if $(SOURCE),$(py) -m common.source $(SOURCE),@echo '$(TITLE): the network comes with timm, nothing to clone')
 weights: | $(venv) ## download the official checkpoint
 	$(py) -m common.weights --published published.json --dest weights
 
@@ -212,16 +219,7 @@ $(M)/$(EXPORTED).onnx: $(M)/onnx.cfg $(demo_weights) model.py common/export.py c
 $(om): $(onnx) $(M)/om_$(suffix).cfg | $(venv)
 	$(mark)
 	$(atc) --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
-	  --input_shape="$(INPUT):$(BS),3,224,224" --log=error --soc_version=$(or $(SOC),CPU) $(ATC_FLAGS)
-
-# ais_bench reuses a folder and leaves a longer run's files in it, so it gets a fresh one.
-$(result).done: $(om) $(prep)/manifest.json
-	$(mark)
-	rm -rf $(result) $(result)_summary.json
-	mkdir -p $(dir $(result))
-	$(ais_bench) --model $(om) --input $(prep) --output $(dir $(result)) --output_dirname $(notdir $(result)) \
-	  --outfmt $(OUTFMT) --batchsize $(BS) --device $(DEVICE)
-	@touch $@
+	  --input_shape="$(INPUT):$(BS),3,224,224" --log=$(or $(ATC_LOG),error) --soc_version=$(or $(SOC),CPU) $(ATC_FLAGS)
 
 $(eval): $(result).done common/results.py common/metrics.py
 	$(mark)
@@ -231,15 +229,28 @@ $(online): $(prep)/manifest.json $(M)/onnx.cfg $(demo_weights) model.py common/o
 	$(mark)
 	$(py) -m common.online --weights '$(weights)' --bins $(prep) --net $(NET) --json $@
 
+ifeq ($(RUNNER),ais_bench)
+# ais_bench reuses a folder and leaves a longer run's files in it, so it gets a fresh one.
+$(result).done: $(om) $(prep)/manifest.json
+	$(mark)
+	rm -rf $(result) $(result)_summary.json
+	mkdir -p $(dir $(result))
+	$(ais_bench) --model $(om) --input $(prep) --output $(dir $(result)) --output_dirname $(notdir $(result)) \
+	  --outfmt $(OUTFMT) --batchsize $(BS) --device $(DEVICE)
+	@touch $@
+
 $(perf): $(om) $(perf:.json=.cfg) common/bench.py
 	$(mark)
 	$(py) -m common.bench --json $@ $(provenance) -- \
 	  env $(ais_bench) --model $(om) --loop $(loop) --batchsize $(BS) --device $(DEVICE)
+else
+include common/runners.mk
+endif
 
 sweep: ## offline models and throughput for every batch size, then the table
-	$(foreach b,$(BS_valid),+@$(MAKE) --no-print-directory om BS=$b$(newline)$(tab))
+	$(if $(filter trtexec,$(RUNNER)),,$(foreach b,$(BS_valid),+@$(MAKE) --no-print-directory om BS=$b$(newline)$(tab)))
 	$(foreach b,$(BS_valid),+@$(MAKE) --no-print-directory bench BS=$b$(newline)$(tab))
-	@$(py) -m common.table $(foreach b,$(BS_valid),$(M)/perf_bs$b_$(engine).json)
+	@$(py) -m common.table $(foreach b,$(BS_valid),$(call perf_of,$b))
 
 demo: ## the whole way on generated images and seeded weights, then a table
 	+@$(MAKE) --no-print-directory demo-eval WEIGHTS=demo DATA=demo
@@ -251,7 +262,7 @@ demo-bench: online bench
 doctor: ## versions of everything that matters, what is missing, and the command that mends it
 	@$(if $(or $(PYTHON),$(wildcard $(VENV)/bin/python)),$(py),python3) -m common.doctor --engine $(engine)
 clean: ## delete what was made in build/ (never weights/ or the authors' clone)
-	rm -rf $(addprefix $(OUT)/,demo prep* result *.onnx *.om *.blob *.ort *.json *.cfg)
+	rm -rf $(addprefix $(OUT)/,demo by-hand prep* result *.onnx *.om *.blob *.ort *.json *.cfg)
 	@rmdir $(OUT) 2>/dev/null || true
 
 tab := $(empty)	$(empty)

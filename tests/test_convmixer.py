@@ -86,7 +86,7 @@ def test_one_image_files_need_the_labels_alone(scored):
     table = json.loads((folder / "json" / "result_bs1.json").read_text())
     assert table == {"title": "Overall statistical evaluation", "value": [
         {"key": "Number of images", "value": "21"}, {"key": "Number of classes", "value": "1000"},
-        *({"key": f"Top{k} accuracy", "value": f"{a}%"} for k, a in enumerate(want, 1))]}
+        *({"key": f"Top{k} accuracy", "value": f"{float(a)}%"} for k, a in enumerate(want, 1))]}
 
 
 @pytest.mark.parametrize("batch", [4, 8, 32])

@@ -207,6 +207,6 @@ def test_modelzoos_json(case, tmp_path):
     assert got["title"] == "Overall statistical evaluation" and all(set(v) == {"key", "value"} for v in got["value"])
     by_key = {v["key"]: v["value"] for v in got["value"]}
     assert by_key["Number of images"] == "100" and by_key["Number of classes"] == "1000"
-    want = [f"{c}.00%" for c in by_sorting(case[1], case[2])]
+    want = [f"{c}.0%" for c in by_sorting(case[1], case[2])]
     assert [by_key[f"Top{k} accuracy"] for k in range(1, 6)] == want
     assert [v["key"] for v in got["value"][-2:]] == ["Top5 accuracy", "Note"] and by_key["Note"].startswith("demo")

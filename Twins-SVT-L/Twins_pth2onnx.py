@@ -1,0 +1,28 @@
+"""Twins-SVT-L checkpoint → ONNX, opset 11, input `input` → output `output`, dynamic batch, checked against torch.
+
+    python3 Twins_pth2onnx.py --resume alt_gvt_large.pth --output alt_gvt_large.onnx
+"""
+import argparse
+
+import model
+from common import cli, export
+
+
+def get_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resume", required=True, help="PyTorch weights")
+    parser.add_argument("--output", required=True, help="ONNX file to write")
+    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18), default=model.OPSET, metavar="11…17",
+                        help="ONNX operator set (default: %(default)s)")
+    parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
+                        help="our module, or the authors' from the clone that `make source` makes (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main():
+    args = get_args()
+    export.run(model, args.resume, args.output, args.opset_version, args.net)
+
+
+if __name__ == "__main__":
+    cli.run(main)

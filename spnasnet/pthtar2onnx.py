@@ -1,0 +1,28 @@
+"""spnasnet_100 checkpoint → ONNX, opset 11, input `actual_input_1` → output `class`, dynamic batch, checked against torch.
+
+    python3 pthtar2onnx.py model_best.pth.tar spnasnet_100.onnx
+"""
+import argparse
+
+import model
+from common import cli, export
+
+
+def get_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("input", metavar="IN", help="PyTorch weights (.pth.tar or .pth)")
+    parser.add_argument("output", metavar="OUT", help="ONNX file to write")
+    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18), default=model.OPSET, metavar="11…17",
+                        help="ONNX operator set (default: %(default)s)")
+    parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
+                        help="bundled, which is timm's own; there is no other (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main():
+    args = get_args()
+    export.run(model, args.input, args.output, args.opset_version, args.net)
+
+
+if __name__ == "__main__":
+    cli.run(main)
