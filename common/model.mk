@@ -44,7 +44,7 @@ DEBUG_valid := 0 1
 OPSET_valid := 11 12 13 14 15 16 17
 # A model's Makefile may leave these away; then they are not the environment's.
 $(foreach v,ATC_FLAGS ATC_LOG RUNNERS SOURCE,$(if $(filter file,$(origin $v)),,$(eval $v :=)))
-RUNNER_valid := ais_bench $(RUNNERS)
+RUNNER_valid := $(strip ais_bench $(RUNNERS))
 
 # A misspelt variable or value must not be ignored in silence. $(value) reads a value without running what it may hold.
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
@@ -73,11 +73,12 @@ VENV := $(if $(wildcard ../common/model.mk),../.venv,.venv)
 venv := $(if $(PYTHON),,$(VENV)/.ready)
 py := '$(or $(PYTHON),$(VENV)/bin/python)'
 verbs := $(or $(MAKECMDGOALS),help)
+offline := $(if $(filter trtexec,$(RUNNER)),,$(filter om infer eval bench sweep,$(verbs)))
 engine := $(ENGINE)
 ifeq ($(ENGINE),auto)
 engine := $(if $(shell command -v atc),ascend,openvino)
 set_env := $(firstword $(wildcard $(foreach d,/usr/local/Ascend $(HOME)/Ascend,$d/ascend-toolkit/set_env.sh $d/cann/set_env.sh)))
-ifneq ($(and $(set_env),$(filter openvino,$(engine)),$(filter om infer eval bench sweep,$(verbs))),)
+ifneq ($(and $(set_env),$(filter openvino,$(engine)),$(offline)),)
 $(error the Ascend toolkit is installed but not loaded — run: source $(set_env) (or choose ENGINE=openvino))
 endif
 endif
@@ -86,7 +87,7 @@ ifeq ($(engine),ascend)
 suffix := om
 atc := atc
 ais_bench := python3 -m ais_bench
-ifneq ($(and $(filter om infer eval bench sweep,$(verbs)),$(call same,$(SOC),)),)
+ifneq ($(and $(offline),$(call same,$(SOC),)),)
 $(error SOC= is needed for ENGINE=ascend, e.g. SOC=Ascend310P3 (npu-smi info shows the name))
 endif
 else
