@@ -89,8 +89,11 @@ def read_json(path, todo):
 
 def sha256(path):
     """Return the SHA-256 of a file as 64 hex digits."""
+    digest = hashlib.sha256()
     with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+        for block in iter(lambda: f.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def progress(items, what, total=None, unit="it"):

@@ -130,7 +130,7 @@ def write_result(path, score, provenance=None):
         "notes": score.notes,
         "produced_by": provenance, "dataset": score.dataset, "results": score.kind,
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     })
 
 

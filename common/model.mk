@@ -144,6 +144,9 @@ endef
 $(eval $(call cfg,$(prep).cfg,data $d $(if $(demo_data),,$(stat_data)) limit $(LIMIT) partial $(ALLOW_PARTIAL)))
 $(eval $(call cfg,$(M)/onnx.cfg,weights $w $(if $(demo_weights),,$(stat_weights)) opset $(OPSET) net $(NET)))
 $(eval $(call cfg,$(M)/om_$(suffix).cfg,precision $(PRECISION) soc $(SOC)))
+# Results of other bins or another model may lie under the same name (DATA=demo and DATA=/path, both with demo weights).
+$(eval $(call cfg,$(result).cfg,bins $(prep) model $(om)))
+$(eval $(call cfg,$(online:.json=.cfg),bins $(prep) weights $(weights)))
 $(eval $(call cfg,$(perf:.json=.cfg),loop $(loop) device $(DEVICE)))
 
 # BUILT collects what this call made, so that a verb can say when there was nothing to do.
@@ -226,13 +229,13 @@ $(eval): $(result).done common/results.py common/metrics.py
 	$(mark)
 	$(py) $(POSTPROCESS) $(score_options)
 
-$(online): $(prep)/manifest.json $(M)/onnx.cfg $(demo_weights) model.py common/online.py | $(venv)
+$(online): $(prep)/manifest.json $(online:.json=.cfg) $(M)/onnx.cfg $(demo_weights) model.py common/online.py | $(venv)
 	$(mark)
 	$(py) -m common.online --weights '$(weights)' --bins $(prep) --net $(NET) --json $@
 
 ifeq ($(RUNNER),ais_bench)
 # ais_bench reuses a folder and leaves a longer run's files in it, so it gets a fresh one.
-$(result).done: $(om) $(prep)/manifest.json
+$(result).done: $(om) $(prep)/manifest.json $(result).cfg
 	$(mark)
 	rm -rf $(result) $(result)_summary.json
 	mkdir -p $(dir $(result))
