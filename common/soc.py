@@ -53,7 +53,7 @@ def check(name):
 def call(command):
     """Return (stdout, None) of a command that ends well, else (None, what went wrong)."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL,
                               timeout=SECONDS, encoding="utf-8", errors="replace")
     except OSError as e:
         return None, f"{command[0]}: {e.strerror}"
@@ -97,7 +97,7 @@ def parse_table(text):
         else:
             npu, _, name = rows[i][0].partition(" ")
             chip = rows[i + 1][0].split(" ")[0]
-        name = re.sub(r"\s+|^Ascend\s*", "", name)
+        name = re.sub("^Ascend", "", "".join(name.split()))
         if re.fullmatch(r"\d+", npu) and re.fullmatch(r"\d{3}[\w-]*", name):
             chips.append((npu, chip, f"Ascend{name}"))
     return chips

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ascend import fake_ascend  # noqa: F401  a fixture for all tests
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))

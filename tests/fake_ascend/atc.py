@@ -1,0 +1,169 @@
+"""A stand-in for CANN's atc: records its call, answers as CANN's documents say (hicann/ge: docs/en/user_guides/error_codes,
+api/atc/main_impl.cc), and writes an .om that the stand-in for ais_bench can run.
+
+FAKE_ATC: ok; nofile, silent (exit 0 without a file, without the success line); linux (x_linux_x86_64.om); killed; slow;
+module, hal; or a code such as EZ3002, which it fails with.
+"""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import om  # noqa: E402
+import record  # noqa: E402
+
+FLAGS = set("framework model output input_format input_shape soc_version log output_type optypelist_for_implmode "
+            "op_select_implmode op_precision_mode precision_mode precision_mode_v2 keep_dtype modify_mixlist "
+            "fusion_switch_file insert_op_conf enable_small_channel dynamic_batch_size buffer_optimize oo_level "
+            "optimization_switch op_debug_level debug_dir".split())
+FAMILIES = r"Ascend(310|310P[1357]|310B[1-4]|910[AB]|910(Pro|Premium)[AB]|910B[1-4]C?(-1)?|910_93\d\d|950(PR|DT)_\d+)"
+TEXTS = {
+    "E10001": "Value {} for parameter {} is invalid. Reason: The current value is not within the valid range.",
+    "E10002": 'Value {} for parameter --input_shape is invalid. Reason: The shape must contain two parts: name and value. '
+              'The value must be formatted as "input_name1:n1,c1,h1,w1".',
+    "E10007": "--framework is required. The value must be 0(Caffe) or 1(MindSpore) or 3(TensorFlow) or 5(Onnx).",
+    "E10010": "Value {} for parameter --log is invalid.",
+    "E10011": "Value {} for parameter --input_shape is invalid. Shape values must be positive integers. The error value in "
+              "the shape is -1.",
+    "E10016": "Op name {} specified in --input_shape is not found in the model. Confirm whether this node name exists, or "
+              "whether the node is not split with the specified delimiter ';'.",
+    "E10041": "Failed to load the model from {}.",
+    "E10049": "Dimension count {} configured in --input_shape does not match dimension count {} of the node.",
+    "E10054": "The required parameter {} for ATC is empty. Another possible reason is that the values of some parameters are "
+              'not enclosed by quotation marks ("").',
+    "E10056": "Cannot configure both parameters {} and {} simultaneously.",
+    "E13001": "Failed to open file {}. Reason: [Error 2] No such file or directory.",
+    "E16002": "No ONNX parser is registered for optype {}.",
+    "E19010": "No parser is registered for Op [Gelu_3, optype [ai.onnx::11::Gelu]].",
+    "EZ3002": "Optype [{}] of Ops kernel [AIcoreEngine] is unsupported. Reason: [tbe-custom]:op type {} is not found in "
+              "this op store.",
+    "EZ3003": "No supported Ops kernel and engine are found for [{}], optype [{}].",
+    "E19999": "Inner Error! {}",
+}
+
+
+def fail(code, *values, status=255):
+    print("ATC run failed, Please check the detail log, Try 'atc --help' for more information")
+    print(f"{code}: [PID: {os.getpid()}] 2023-05-01-10:00:00.000.000 {TEXTS[code].format(*values)}")
+    print("        TraceBack (most recent call last):")
+    sys.exit(status)
+
+
+def get_flags(words):
+    flags = {}
+    while words:
+        name, equals, value = words.pop(0).partition("=")
+        name = name.lstrip("-")
+        if name not in FLAGS:
+            print(f"ERROR: unknown command line flag '{name}'", file=sys.stderr)
+            sys.exit(1)
+        if not equals:
+            value = words.pop(0)
+        flags[name] = value
+    return flags
+
+
+def check(flags):
+    for name, value in flags.items():
+        if not value:
+            fail("E10054", f"--{name}")
+    if "framework" not in flags:
+        fail("E10007")
+    for name, values in {"framework": r"5", "input_format": r"NCHW|ND", "soc_version": FAMILIES,
+                         "output_type": r"FP32|FP16|UINT8", "op_select_implmode": r"high_(performance|precision)(_for_all)?",
+                         "enable_small_channel": r"[01]"}.items():
+        if not re.fullmatch(values, flags.get(name, values.split("|")[0] if name != "soc_version" else "")):
+            if name in flags or name == "soc_version":
+                fail("E10001", flags.get(name), f"--{name}")
+    if flags.get("log", "null") not in ("debug", "info", "warning", "error", "null"):
+        fail("E10010", flags["log"])
+    if {"precision_mode", "precision_mode_v2"} <= set(flags):
+        fail("E10056", "--precision_mode", "--precision_mode_v2")
+    for name in ("model", "output"):
+        if name not in flags or not re.fullmatch(r"[\w./-]+", flags[name]):
+            fail("E10001", flags.get(name), f"--{name}")
+    for name in ("model", "fusion_switch_file", "insert_op_conf"):
+        if name in flags and not Path(flags[name]).is_file():
+            fail("E13001", flags[name])
+    if "fusion_switch_file" in flags:
+        switch = json.loads(Path(flags["fusion_switch_file"]).read_text())
+        assert set(switch["Switch"]) <= {"GraphFusion", "UBFusion"}
+
+
+def get_shapes(flags):
+    """Return {input: dims} of the model with --input_shape filled in."""
+    import onnx
+    try:
+        model = onnx.load(flags["model"])
+    except Exception:
+        fail("E10041", flags["model"])
+    opset = {o.domain: o.version for o in model.opset_import}[""]
+    if opset > 18:
+        fail("E16002", f"ai.onnx::{opset}::{model.graph.node[0].op_type}")
+    weights = {w.name for w in model.graph.initializer}
+    shapes = {v.name: [d.dim_value or -1 for d in v.type.tensor_type.shape.dim] for v in model.graph.input
+              if v.name not in weights}
+    for part in flags.get("input_shape", "").split(";"):
+        name, colon, dims = part.rpartition(":")
+        if not colon and part:
+            fail("E10002", part)
+        if part and name not in shapes:
+            fail("E10016", name)
+        if part:
+            given = [int(d) for d in dims.split(",")]
+            if len(given) != len(shapes[name]):
+                fail("E10049", len(given), len(shapes[name]))
+            shapes[name] = given
+    if any(d < 1 for dims in shapes.values() for d in dims) and "dynamic_batch_size" not in flags:
+        fail("E10011", flags.get("input_shape"))
+    return shapes
+
+
+def main():
+    record.call("atc")
+    mode = os.environ.get("FAKE_ATC", "ok")
+    print("ATC start working now, please wait for a moment.", flush=True)
+    if mode == "hal":
+        print("atc.bin: error while loading shared libraries: libascend_hal.so: cannot open shared object file: No such file "
+              "or directory", file=sys.stderr)
+        sys.exit(127)
+    flags = get_flags(sys.argv[1:])
+    check(flags)
+    if flags.get("log", "null") != "null":
+        logs = Path.home() / "ascend/log/debug/plog"
+        logs.mkdir(parents=True, exist_ok=True)
+        (logs / f"plog-{os.getpid()}_20230501100000000.log").write_text("[ERROR] GE …\n")
+    Path("kernel_meta").mkdir(exist_ok=True)
+    Path("kernel_meta/te_conv.o").write_text("x")
+    Path("fusion_result.json").write_text("{}")
+    shapes = get_shapes(flags)
+    sys.stdout.write("..")
+    sys.stdout.flush()
+    if mode == "killed":
+        Path(f"{flags['output']}.om").write_bytes(om.MAGIC)  # half of it
+        subprocess.Popen(["sleep", "60"])  # a compiler that outlives it and holds its stdout
+        os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "slow":
+        time.sleep(20)
+    if mode == "module":
+        print("ModuleNotFoundError: No module named 'decorator'")
+        fail("E19999", "Failed to call PyImport_ImportModule")
+    if mode in TEXTS:
+        fail(mode, *["GroupNorm", "GroupNorm"])
+    print("...")
+    if mode not in ("nofile", "silent"):
+        om.write(f"{flags['output']}{'_linux_x86_64' if mode == 'linux' else ''}.om", flags["model"],
+                 soc=flags["soc_version"], inputs=shapes, output_type=flags.get("output_type"),
+                 aipp=Path(flags["insert_op_conf"]).read_text() if "insert_op_conf" in flags else None)
+    if mode != "silent":
+        print("ATC run success, welcome to the next use.")
+        print("W11001: [PID: 1] Op Conv_0 does not hit the high-priority operator information library, which might result in "
+              "compromised performance.")
+
+
+main()

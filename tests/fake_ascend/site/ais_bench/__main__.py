@@ -1,0 +1,3 @@
+from ais_bench.infer.cli import main
+
+main()
