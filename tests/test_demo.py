@@ -111,9 +111,10 @@ def fitted(data, tmp_path_factory):
 
 
 def top1(fitted, data, count, change=lambda image: image, recipe=None):
-    """Share of `count` validation images that the fitted network gets right."""
+    """Share that the fitted network gets right of `count` validation images of each class."""
     model, net = fitted
-    images = dataset.find(data).subset(count).images
+    images = sorted(dataset.find(data).images, key=lambda image: image.label)
+    images = [image for k, image in enumerate(images) if k % 24 < count]
     inputs = torch.stack([torch.from_numpy((recipe or model.RECIPE)(change(transforms.load(i.path)))) for i in images])
     with torch.inference_mode():
         logits = torch.cat([net(batch) for batch in inputs.split(20)])
@@ -122,14 +123,14 @@ def top1(fitted, data, count, change=lambda image: image, recipe=None):
 
 
 def test_weights_tell_the_classes_apart(fitted, data):
-    assert top1(fitted, data, 60) >= 0.95
+    assert top1(fitted, data, 6) >= 0.95
 
 
 def test_mistakes_in_the_chain_show(fitted, data):
-    blue_first = top1(fitted, data, 30, lambda image: Image.merge("RGB", image.split()[::-1]))
-    unscaled = top1(fitted, data, 30, recipe=transforms.Recipe(mean=(0, 0, 0), std=(1, 1, 1)))
-    squashed = top1(fitted, data, 30, recipe=transforms.Recipe(keep_aspect=False))
-    assert blue_first < 0.7 and unscaled < 0.5 and squashed < 0.9
+    blue_first = top1(fitted, data, 3, lambda image: Image.merge("RGB", image.split()[::-1]))
+    unscaled = top1(fitted, data, 3, recipe=transforms.Recipe(mean=(0, 0, 0), std=(1, 1, 1)))
+    squashed = top1(fitted, data, 3, recipe=transforms.Recipe(keep_aspect=False))
+    assert blue_first < 0.7 and unscaled < 0.5 and squashed < 0.9, (blue_first, unscaled, squashed)
 
 
 def test_fit_leaves_the_other_classes_behind():
