@@ -15,8 +15,9 @@ BS := 8
 ENGINE := auto
 OUT := build
 PYTHON :=
-VERBS := source weights prep onnx om infer eval online bench clean
-PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION BINS LIMIT OPSET NET SOC DEVICE LOOP JOBS ALLOW_PARTIAL OUT PYTHON DEBUG
+VERBS := source weights prep onnx check-ops om infer eval online bench push remote pull clean
+PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP JOBS ALLOW_PARTIAL \
+  OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT
 
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
 unknown := $(filter-out MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
@@ -40,7 +41,7 @@ from_here = $(if $(filter command%,$(origin $1)),$(if $(filter-out /% demo,$(fir
 python_here := $(if $(PYTHON),$(if $(findstring /,$(PYTHON)),$(if $(filter-out /%,$(firstword $(PYTHON))),PYTHON='$(CURDIR)/$(PYTHON)')))
 sub = $(MAKE) --no-print-directory -C $1 $(call from_here,DATA) $(call from_here,WEIGHTS) $(python_here)
 VENV := .venv
-engine := $(if $(filter auto,$(ENGINE)),$(if $(shell command -v atc),ascend,openvino),$(ENGINE))
+engine := $(if $(filter auto,$(ENGINE)),$(if $(filter ascend%,$(shell bash common/ascend_env.sh)),ascend,openvino),$(ENGINE))
 venv := $(if $(PYTHON),,$(VENV)/.ready)
 py := '$(or $(PYTHON),$(VENV)/bin/python)'
 newline := $(empty)

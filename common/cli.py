@@ -11,8 +11,6 @@ import signal
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 
 class Failure(Exception):
     """An expected mistake. Says what is wrong, in which file, and what to do; exit status 1."""
@@ -98,6 +96,8 @@ def sha256(path):
 
 def progress(items, what, total=None, unit="it"):
     """Iterate over `items` with a bar on a terminal and in logs alike (a line every ten seconds there)."""
+    from tqdm import tqdm  # here, so that what needs no bar runs where tqdm is not installed
+
     tty = sys.stderr.isatty()
     return tqdm(items, desc=what, total=total, unit=unit, mininterval=0.1 if tty else 10, ncols=None if tty else 80,
                 dynamic_ncols=tty, leave=tty)

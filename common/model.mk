@@ -25,6 +25,13 @@ OPSET :=
 NET := bundled
 SOC :=
 DEVICE := 0
+OM :=
+ATC_FLAGS :=
+HOST :=
+VERB := om infer bench
+REMOTE_DIR :=
+SSH := ssh
+AS_BUILT := 0
 LOOP :=
 JOBS :=
 ALLOW_PARTIAL := 0
@@ -32,7 +39,8 @@ OUT := build
 PYTHON :=
 DEBUG := 0
 
-SETTABLE := BS DATA WEIGHTS ENGINE RUNNER PRECISION BINS LIMIT OPSET NET SOC DEVICE LOOP JOBS ALLOW_PARTIAL OUT PYTHON DEBUG
+SETTABLE := BS DATA WEIGHTS ENGINE RUNNER PRECISION BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP JOBS ALLOW_PARTIAL \
+  OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT
 FANNED := MODELS # the repository's Makefile passes it down
 BS_valid := 1 4 8 16 32 64
 ENGINE_valid := auto ascend openvino onnxruntime
@@ -41,6 +49,7 @@ BINS_valid := image batch
 NET_valid := bundled upstream
 ALLOW_PARTIAL_valid := 0 1
 DEBUG_valid := 0 1
+AS_BUILT_valid := 0 1
 OPSET_valid := 11 12 13 14 15 16 17
 # A model's Makefile may leave these away; then they are not the environment's.
 $(foreach v,ATC_FLAGS ATC_LOG RUNNERS SOURCE,$(if $(filter file,$(origin $v)),,$(eval $v :=)))
@@ -61,11 +70,13 @@ $(foreach v,$(SETTABLE),$(foreach c,$(unsafe),$(if $(findstring $c,$(value $v)),
 digits = $(subst 9,,$(subst 8,,$(subst 7,,$(subst 6,,$(subst 5,,$(subst 4,,$(subst 3,,$(subst 2,,$(subst 1,,$(subst 0,,$1))))))))))
 same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
 one_of = $(strip $(foreach w,$2,$(if $(call same,$w,$1),$w)))
-$(foreach v,BS ENGINE RUNNER PRECISION BINS NET ALLOW_PARTIAL DEBUG $(if $(OPSET),OPSET),$(if $(call one_of,$($v),$($v_valid)),,\
+$(foreach v,BS ENGINE RUNNER PRECISION BINS NET ALLOW_PARTIAL DEBUG AS_BUILT $(if $(OPSET),OPSET),$(if $(call one_of,$($v),$($v_valid)),,\
   $(error $v=$($v): choose one of $($v_valid))))
 $(foreach v,LIMIT LOOP JOBS,$(if $(or $(call digits,$($v)),$(call same,$($v),0)),$(error $v=$($v): give a positive whole number)))
-$(if $(call digits,$(subst $(firstword a,),,$(DEVICE))),$(error DEVICE=$(DEVICE): give a device number, such as 0))
-$(if $(word 2,$(OUT)x),$(error OUT=$(OUT): a path with spaces cannot be used here; DATA= and WEIGHTS= may have them))
+comma := ,
+$(if $(or $(call digits,$(subst $(comma),,$(DEVICE))),$(call same,$(DEVICE),),$(word 2,$(DEVICE))),\
+  $(error DEVICE=$(DEVICE): give a device number, or several as in 0,1,2,3))
+$(foreach v,OUT OM,$(if $(word 2,$($v)x),$(error $v=$($v): a path with spaces cannot be used here; DATA= and WEIGHTS= may have them)))
 $(if $(filter x x/ x. x./ x..%,x$(OUT)),$(error OUT=$(OUT): name a folder of its own, such as build))
 
 # ---- toolchain ----
@@ -76,24 +87,25 @@ verbs := $(or $(MAKECMDGOALS),help)
 offline := $(if $(filter trtexec,$(RUNNER)),,$(filter om infer eval bench sweep,$(verbs)))
 engine := $(ENGINE)
 ifeq ($(ENGINE),auto)
-engine := $(if $(shell command -v atc),ascend,openvino)
-set_env := $(firstword $(wildcard $(foreach d,/usr/local/Ascend $(HOME)/Ascend,$d/ascend-toolkit/set_env.sh $d/cann/set_env.sh)))
-ifneq ($(and $(set_env),$(filter openvino,$(engine)),$(offline)),)
-$(error the Ascend toolkit is installed but not loaded — run: source $(set_env) (or choose ENGINE=openvino))
-endif
+# ascend, ascend-infer (a runtime without atc) or none; a toolkit that does not load is an error, never a silent CPU run.
+host := $(shell bash common/ascend_env.sh)
+$(if $(and $(call same,$(host),),$(offline)),$(error ENGINE=auto cannot choose, see the line above))
+engine := $(if $(filter ascend%,$(host)),ascend,openvino)
 endif
 export DEBUG
 ifeq ($(engine),ascend)
+# Each recipe line is a shell of its own, so each loads the toolkit itself. The toolkit's python3 runs ais_bench.
 suffix := om
-atc := atc
-ais_bench := python3 -m ais_bench
-ifneq ($(and $(offline),$(call same,$(SOC),)),)
-$(error SOC= is needed for ENGINE=ascend, e.g. SOC=Ascend310P3 (npu-smi info shows the name))
-endif
+atc := . common/ascend_env.sh atc; $(py) -m common.atc
+infer := . common/ascend_env.sh infer; $(py) -m common.infer $(if $(SOC),--soc $(SOC))
+ais_bench := $${ASCEND_PYTHON:-python3} -m ais_bench
+load = . common/ascend_env.sh infer; $(py) -m common.soc --om $(om) $(SOC);
 else
+$(if $(findstring $(comma),$(DEVICE)),$(error DEVICE=$(DEVICE): several devices need an Ascend host))
 suffix := $(if $(filter openvino,$(engine)),blob,ort)
 atc := HOST_ENGINE=$(engine) $(py) -m common.host.atc
 ais_bench := PYTHONPATH=common/host HOST_ENGINE=$(engine) $(py) -m ais_bench
+infer := $(ais_bench)
 endif
 
 # ---- inputs: the user's, or the demo's ----
@@ -119,7 +131,7 @@ R := $(OUT)$(if $(demo_data)$(demo_weights),/demo)
 file_rows := $(if $(filter batch,$(BINS)),$(BS),1)
 prep := $(P)/prep$(if $(filter batch,$(BINS)),_bs$(BS))
 onnx := $(M)/$(ONNX).onnx
-om := $(M)/$(OM).$(suffix)
+om := $(or $(OM),$(M)/$(OFFLINE).$(suffix))
 by := $(or $(filter trtexec,$(RUNNER)),$(engine)$(if $(filter benchmark,$(RUNNER)),_benchmark))
 run := bs$(BS)_$(by)$(if $(filter batch,$(BINS)),_batchfiles)
 result := $(R)/result/$(run)
@@ -130,7 +142,9 @@ perf := $(call perf_of,$(BS))
 loop := $(or $(LOOP),$(if $(filter ascend,$(engine)),$(LOOPS),$(if $(filter 1 4 8,$(BS)),10,3)))
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
 prep_options := $(if $(LIMIT),--limit $(LIMIT)) $(if $(JOBS),--jobs $(JOBS)) $(partial)
-provenance := $(if $(filter-out ascend,$(engine)),--provenance $(om).json)
+# An .om made elsewhere may come without its .json.
+provenance := $(if $(and $(OM),$(call same,$(wildcard $(OM).json),)),,--provenance $(om).json)
+device := $(if $(call same,$(DEVICE),0),,--device $(DEVICE))
 score_options = --manifest $(prep) $(provenance) --json $@ $(partial)
 stat_data := $(shell for f in '$(data)' '$(data)/val' '$(data)/val_label.txt'; do stat -c %Y -- "$$f" 2>/dev/null || stat -f %m -- "$$f" 2>/dev/null || true; done)
 stat_weights := $(shell stat -c '%s %Y' -- '$(weights)' 2>/dev/null || stat -f '%z %m' -- '$(weights)' 2>/dev/null || true)
@@ -143,7 +157,7 @@ $1: $(if $(call same,$(file <$1),$2),,FORCE)
 endef
 $(eval $(call cfg,$(prep).cfg,data $d $(if $(demo_data),,$(stat_data)) limit $(LIMIT) partial $(ALLOW_PARTIAL)))
 $(eval $(call cfg,$(M)/onnx.cfg,weights $w $(if $(demo_weights),,$(stat_weights)) opset $(OPSET) net $(NET)))
-$(eval $(call cfg,$(M)/om_$(suffix).cfg,precision $(PRECISION) soc $(SOC)))
+$(eval $(call cfg,$(M)/om_$(suffix).cfg,precision $(PRECISION) soc $(SOC) flags $(ATC_FLAGS)))
 # Results of other bins or another model may lie under the same name (DATA=demo and DATA=/path, both with demo weights).
 $(eval $(call cfg,$(result).cfg,bins $(prep) model $(om)))
 $(eval $(call cfg,$(online:.json=.cfg),bins $(prep) weights $(weights)))
@@ -153,7 +167,7 @@ $(eval $(call cfg,$(perf:.json=.cfg),loop $(loop) device $(DEVICE)))
 mark = $(eval BUILT += $@)
 idle = $(if $(filter $1,$(BUILT)),:,echo '$@: nothing to do, $1 is up to date')
 
-.PHONY: help setup source weights prep onnx om infer eval online bench sweep demo demo-eval demo-bench doctor clean FORCE
+.PHONY: help setup source weights prep onnx check-ops om infer eval online bench sweep push remote pull demo demo-eval demo-bench doctor clean FORCE
 FORCE:
 
 help: ## this list
@@ -170,7 +184,14 @@ BINS_help := image: one .bin an image; batch: whole batches of BS
 LIMIT_help := only N images, spread evenly
 OPSET_help := ONNX operator set; empty: what ModelZoo has for this model
 SOC_help := chip for atc, e.g. Ascend310P3
-DEVICE_help := NPU number
+DEVICE_help := NPU number, or several: 0,1,2,3
+OM_help := an .om made elsewhere (needs no atc)
+ATC_FLAGS_help := more flags for atc
+HOST_help := for push, remote, pull: user@host
+VERB_help := for remote: what to make there
+REMOTE_DIR_help := folder there; empty: the name of this one, in the home directory
+SSH_help := ssh command, options included
+AS_BUILT_help := 1 takes bins and ONNX as they are (what remote does)
 LOOP_help := timed runs of bench; now $(loop)
 JOBS_help := images preprocessed at a time; empty: all cores
 OUT_help := folder for everything that is made
@@ -201,6 +222,8 @@ eval: $(eval) ## Top-1 and Top-5 of the offline model
 	@$(if $(filter $(eval),$(BUILT)),:,sed -n 's/^ "line": "\(.*\)",*$$/\1/p' $(eval))
 online: $(online) ## Top-1 and speed of torch, on the same bins
 	@$(call idle,$<)
+check-ops: $(onnx) ## is every operator of the ONNX in CANN's table?
+	$(py) -m common.check_ops $(onnx)
 bench: $(perf) ## throughput of the offline model at batch BS
 	@$(call idle,$<)
 	@$(if $(filter $(perf),$(BUILT)),:,$(py) -m common.table $(perf))
@@ -212,6 +235,7 @@ $(OUT)/demo/%_demo.pth: $(OUT)/demo/data/DEMO.txt common/demo.py model.py | $(ve
 	$(mark)
 	$(py) -m common.demo weights --data $(OUT)/demo/data --out $@
 
+ifeq ($(AS_BUILT),0)
 $(prep)/manifest.json: $(prep).cfg $(demo_data) model.py common/preprocess.py common/transforms.py common/dataset.py | $(venv)
 	$(mark)
 	$(py) $(PREPROCESS) $(prep_options)
@@ -220,10 +244,17 @@ $(M)/$(EXPORTED).onnx: $(M)/onnx.cfg $(demo_weights) model.py common/export.py c
 	$(mark)
 	$(py) $(EXPORT) $(if $(OPSET),$(OPSET_FLAG) $(OPSET)) $(if $(filter upstream,$(NET)),--net upstream)
 
+endif
+
+ifneq ($(OM),)
+$(if $(wildcard $(OM)),,$(error OM=$(OM) does not exist))
+else
 $(om): $(onnx) $(M)/om_$(suffix).cfg | $(venv)
 	$(mark)
+	$(py) -m common.check_ops $(onnx)
 	$(atc) --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
-	  --input_shape="$(INPUT):$(BS),3,224,224" --log=$(or $(ATC_LOG),error) --soc_version=$(or $(SOC),CPU) $(ATC_FLAGS)
+	  --input_shape="$(INPUT):$(BS),3,224,224" --log=$(or $(ATC_LOG),error) --soc_version=$(or $(SOC),auto) $(ATC_OWN) $(ATC_FLAGS)
+endif
 
 $(eval): $(result).done common/results.py common/metrics.py
 	$(mark)
@@ -239,14 +270,14 @@ $(result).done: $(om) $(prep)/manifest.json $(result).cfg
 	$(mark)
 	rm -rf $(result) $(result)_summary.json
 	mkdir -p $(dir $(result))
-	$(ais_bench) --model $(om) --input $(prep) --output $(dir $(result)) --output_dirname $(notdir $(result)) \
-	  --outfmt $(OUTFMT) --batchsize $(BS) --device $(DEVICE)
+	$(infer) --model $(om) --input $(prep) --output $(patsubst %/,%,$(dir $(result))) --output_dirname $(notdir $(result)) \
+	  --outfmt $(OUTFMT) --batchsize $(BS) $(device)
 	@touch $@
 
 $(perf): $(om) $(perf:.json=.cfg) common/bench.py
 	$(mark)
-	$(py) -m common.bench --json $@ $(provenance) -- \
-	  env $(ais_bench) --model $(om) --loop $(loop) --batchsize $(BS) --device $(DEVICE)
+	$(load) $(py) -m common.bench --json $@ $(provenance) -- \
+	  env $(ais_bench) --model $(om) --loop $(loop) --batchsize $(BS) $(device)
 else
 include common/runners.mk
 endif
@@ -262,6 +293,18 @@ demo: ## the whole way on generated images and seeded weights, then a table
 	@$(py) -m common.table --demo $(OUT)/demo --engine $(engine) --bs $(BS) .
 demo-eval: eval
 demo-bench: online bench
+
+# What the other host is told: the settings given here, and which inputs (real or demo) it is about.
+there := $(foreach v,BS ENGINE RUNNER BINS SOC DEVICE ATC_FLAGS LOOP OUT DEBUG,$(if $(filter command%,$(origin $v)),'$v=$($v)')) \
+  'WEIGHTS=$w' 'DATA=$d' AS_BUILT=1 PYTHON=python3
+remote = $(if $(HOST),$(py) -m common.remote $1 '$(HOST)' --out $(OUT) --ssh '$(SSH)' $(if $(REMOTE_DIR),--dir '$(REMOTE_DIR)'),\
+  $(error HOST= is needed, e.g. HOST=user@npu))
+push: | $(venv) ## send this folder with all that it has built to HOST
+	$(call remote,push)
+remote: | $(venv) ## make VERB on HOST
+	$(call remote,run) -- $(VERB) $(there)
+pull: | $(venv) ## bring HOST's offline models and results back
+	$(call remote,pull)
 
 doctor: ## versions of everything that matters, what is missing, and the command that mends it
 	@$(if $(or $(PYTHON),$(wildcard $(VENV)/bin/python)),$(py),python3) -m common.doctor --engine $(engine)

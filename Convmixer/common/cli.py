@@ -11,8 +11,6 @@ import signal
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 
 class Failure(Exception):
     """An expected mistake. Says what is wrong, in which file, and what to do; exit status 1."""
@@ -89,12 +87,17 @@ def read_json(path, todo):
 
 def sha256(path):
     """Return the SHA-256 of a file as 64 hex digits."""
+    digest = hashlib.sha256()
     with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+        for block in iter(lambda: f.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def progress(items, what, total=None, unit="it"):
     """Iterate over `items` with a bar on a terminal and in logs alike (a line every ten seconds there)."""
+    from tqdm import tqdm  # here, so that what needs no bar runs where tqdm is not installed
+
     tty = sys.stderr.isatty()
     return tqdm(items, desc=what, total=total, unit=unit, mininterval=0.1 if tty else 10, ncols=None if tty else 80,
                 dynamic_ncols=tty, leave=tty)

@@ -3,6 +3,8 @@
 Two layouts are read: a flat folder with `val_label.txt` (`<file name> <class index>` a line), and one folder a class
 (torchvision's ImageFolder). Everything is joined by image name, never by position.
 """
+from __future__ import annotations
+
 import dataclasses
 import os
 import re

@@ -1,6 +1,8 @@
-"""Run ais_bench's pure inference and keep its throughput with what produced it.
+"""Run ais_bench's pure inference and keep its throughput with what produced it; or that of another runner.
 
     python3 -m common.bench --json perf_bs8.json --provenance m_bs8.blob.json -- python3 -m ais_bench --model m_bs8.om --loop 20
+    python3 -m common.bench --json perf_bs8.json --runner trtexec --batch 8 -- trtexec --onnx=m.onnx --fp16 --shapes=…
+    python3 -m common.bench --json perf_bs8.json --runner benchmark --batch 8 --chips 4 --log perf_vision_…_device_0.txt
 
 Runs of several models wait for each other: two at a time would spoil each other's figures.
 """
@@ -20,16 +22,30 @@ THROUGHPUT = re.compile(r"throughput 1000\*batchsize(?:\.mean)?\((\d+)[^)]*\)/(N
 TIMES = re.compile(r"(?:NPU|CPU)_compute_time \(ms\): min = ([0-9.eE+-]+), max = ([0-9.eE+-]+), mean = ([0-9.eE+-]+), "
                    r"median = ([0-9.eE+-]+), percentile\(99%\) = ([0-9.eE+-]+)")
 
+# The older benchmark tool's perf_vision_….txt: images/s of the computation on one chip.
+INTERFACE = re.compile(r"Interface throughputRate: *([0-9.eE+]+)")
+# trtexec; in lower case before TensorRT 8.
+QPS = re.compile(r"\] throughput: ([0-9.eE+]+) qps", re.IGNORECASE)
+GPU_TIMES = re.compile(r"GPU Compute Time: min = ([0-9.e+-]+) ms, max = ([0-9.e+-]+) ms, mean = ([0-9.e+-]+) ms, median = "
+                       r"([0-9.e+-]+) ms,.*percentile\(99%\) = ([0-9.e+-]+) ms")
+TENSORRT = re.compile(r"\[TensorRT v([0-9]+)\]")
+MS = ("min", "max", "mean", "median", "p99")
+
 
 def get_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", required=True, help="file for the result")
     parser.add_argument("--provenance", help="what is known of the offline model (JSON)")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the ais_bench command")
+    parser.add_argument("--runner", choices=("ais_bench", "benchmark", "trtexec"), default="ais_bench",
+                        help="whose log it is (default: %(default)s)")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="read this instead of running a command")
+    parser.add_argument("--batch", type=int, default=1, help="images a run, which the others' logs do not say (default: 1)")
+    parser.add_argument("--chips", type=int, default=1, help="chips of the card, for benchmark: it times one (default: 1)")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
     args = parser.parse_args(argv)
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    if not args.command:
-        parser.error("give the ais_bench command after --")
+    if bool(args.command) == bool(args.log):
+        parser.error("give either a command after --, or --log")
     return args
 
 
@@ -41,25 +57,55 @@ def parse(log):
         raise cli.Failure("ais_bench's log has no throughput line", "look at its messages above")
     result = {"fps": float(found[3]), "batch": int(found[1]), "device": found[2]}
     if times:
-        result["ms"] = dict(zip(("min", "max", "mean", "median", "p99"), map(float, times.groups()), strict=True))
+        result["ms"] = dict(zip(MS, map(float, times.groups()), strict=True))
     return result
 
 
-def main():
-    args = get_args()
-    provenance = cli.read_json(args.provenance, "build the offline model again (make om)") if args.provenance else {}
+def parse_benchmark(text, batch, chips):
+    """As parse(), from a perf_vision_….txt; the throughput is that of all `chips` of the card."""
+    found = INTERFACE.search(text)
+    if not found:
+        raise cli.Failure("the benchmark tool's file has no `Interface throughputRate`", "look at the tool's messages")
+    return {"fps": float(found[1]) * chips, "batch": batch, "device": "NPU", "chips": chips}
+
+
+def parse_trtexec(log, batch):
+    """As parse(), from trtexec's log, whose queries are batches."""
+    found, times, version = QPS.search(log), GPU_TIMES.search(log), TENSORRT.search(log)
+    if not found:
+        raise cli.Failure("trtexec's log has no throughput line", "look at its messages above")
+    result = {"fps": float(found[1]) * batch, "qps": float(found[1]), "batch": batch, "device": "GPU", "engine": "tensorrt",
+              "engine_version": version[1] if version else "", "precision": "fp16"}
+    if times:
+        result["ms"] = dict(zip(MS, map(float, times.groups()), strict=True))
+    return result
+
+
+def run(command, name):
+    """Run `command`, showing and returning what it prints; Failure when it fails."""
     with cli.lock(Path(tempfile.gettempdir()) / f"ascend-bench-{os.getuid()}.lock"):
-        process = subprocess.Popen(args.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         log = []
         for line in process.stdout:
             sys.stdout.write(line)
             log.append(line)
     if process.wait():
-        raise cli.Failure(f"ais_bench ended with status {process.returncode}", "see its messages above")
-    result = parse("".join(log))
-    cli.write_json(args.json, {**provenance, **result, "command": args.command})
+        raise cli.Failure(f"{name} ended with status {process.returncode}", "see its messages above")
+    return "".join(log)
+
+
+def main():
+    args = get_args()
+    provenance = cli.read_json(args.provenance, "build the offline model again (make om)") if args.provenance else {}
+    if args.log and not args.log.is_file():
+        raise cli.Failure(f"{args.log} does not exist", "run the inference again (make infer)")
+    log = args.log.read_text() if args.log else run(args.command, args.runner)
+    result = {"ais_bench": lambda: parse(log), "benchmark": lambda: parse_benchmark(log, args.batch, args.chips),
+              "trtexec": lambda: parse_trtexec(log, args.batch)}[args.runner]()
+    known = {**provenance, **result, "runner": args.runner}
+    cli.write_json(args.json, {**known, "command": args.command, "log": str(args.log) if args.log else None})
     spread = f", spread {result['ms']['min']:.1f}…{result['ms']['max']:.1f} ms" if "ms" in result else ""
-    what = f"{provenance.get('engine', 'ascend')}, {provenance.get('precision', '?')}, {result['device']}"
+    what = ", ".join(str(v) for v in (known.get("engine", "ascend"), known.get("precision", "?"), known["device"]))
     print(f"{result['fps']:.1f} fps at batch {result['batch']} ({what}, compute only{spread})")
 
 

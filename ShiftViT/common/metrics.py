@@ -130,14 +130,15 @@ def write_result(path, score, provenance=None):
         "notes": score.notes,
         "produced_by": provenance, "dataset": score.dataset, "results": score.kind,
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     })
 
 
 def write_table(path, score, classes=CLASSES):
     """Write the accuracies in the JSON form of ModelZoo's vision scripts; notes, where there are any, follow the figures."""
     rows = [("Number of images", str(score.total)), ("Number of classes", str(classes)),
-            *((f"Top{k} accuracy", f"{score.percent(k)}%") for k in range(1, 6)), *(("Note", note) for note in score.notes)]
+            *((f"Top{k} accuracy", f"{float(score.percent(k))}%") for k in range(1, 6)),
+            *(("Note", note) for note in score.notes)]
     cli.write_json(path, {"title": "Overall statistical evaluation", "value": [{"key": k, "value": v} for k, v in rows]})
 
 

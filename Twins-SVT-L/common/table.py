@@ -54,8 +54,10 @@ def throughput(files):
     """One row a batch size; the best is marked."""
     perfs = [cli.read_json(f, "make bench") for f in files]
     best = max(p["fps"] for p in perfs)
-    rows = [[str(p["batch"]), f"{p['fps']:.1f}", f"{p['ms']['median']:.2f}", f"{p['ms']['p99']:.2f}",
-             f"{p['ms']['min']:.2f}…{p['ms']['max']:.2f}", "best" if p["fps"] == best else ""] for p in perfs]
+    times = [[f"{p['ms']['median']:.2f}", f"{p['ms']['p99']:.2f}", f"{p['ms']['min']:.2f}…{p['ms']['max']:.2f}"]
+             if "ms" in p else ["-"] * 3 for p in perfs]
+    rows = [[str(p["batch"]), f"{p['fps']:.1f}", *ms, "best" if p["fps"] == best else ""]
+            for p, ms in zip(perfs, times, strict=True)]
     first = perfs[0]
     mark = ", demo weights" if first.get("demo") else ""
     print(f"{first.get('engine', 'ascend')} {first.get('engine_version', '')}, {first.get('precision', '')}, "

@@ -79,7 +79,7 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
 
     def work(name):
         rows, errors = np.zeros((batch_size, 3, recipe.crop, recipe.crop), np.float32), {}
-        for row, image in zip(rows, plan[name], strict=False):
+        for row, image in zip(rows, plan[name]):
             try:
                 row[:] = recipe(transforms.load(image.path))
             except FileNotFoundError:
@@ -98,7 +98,7 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
             tasks = [pool.submit(work, name) for name in todo]
             for task in cli.progress(concurrent.futures.as_completed(tasks), "preprocess", len(todo), "bin"):
                 name, errors = task.result()
-                bad |= errors
+                bad.update(errors)
                 if not errors:
                     f.write(f"{name} {signatures[name]}\n")
                     f.flush()
