@@ -1,7 +1,8 @@
 """The demo's images and weights."""
 import io
-import subprocess
+import re
 import sys
+import types
 from collections import Counter
 
 import pytest
@@ -86,28 +87,22 @@ def test_a_picture_shows_its_partner_outside_the_crop(data):
     assert centre[0] > centre[2] and corner[2] > corner[0]
 
 
-def weights(folder, data, out):
-    done = subprocess.run([sys.executable, "-m", "common.demo", "weights", "--data", str(data), "--out", str(out)],
-                          cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def make_weights(model, data, out):
+    """Run demo.make_weights for this model.py; the checkpoint's content."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "model", model)
+        demo.make_weights(data, out)
+    return torch.load(out, weights_only=True)
 
 
 @pytest.fixture(scope="module")
 def fitted(data, tmp_path_factory):
-    """ShiftViT's network with its demo weights, from a folder with model.py and common/ alone."""
-    folder = tmp_path_factory.mktemp("folder")
-    (folder / "model.py").write_bytes((ROOT / "ShiftViT/model.py").read_bytes())
-    (folder / "common").symlink_to(ROOT / "common")
-    said = weights(folder, data, folder / "a.pth")
-    assert said.startswith(f"wrote {folder / 'a.pth'}: demo weights for ShiftViT-T/light, Top-1 100.0% of")
-    weights(folder, data, folder / "b.pth")
-    assert (folder / "a.pth").read_bytes() == (folder / "b.pth").read_bytes()
-    assert torch.load(folder / "a.pth", weights_only=True).keys() == {"model", "demo"}
-    state_dict, is_demo = checkpoint.load(folder / "a.pth")
+    """ShiftViT's model.py, and its network with demo weights."""
+    model, out = load(ROOT / "ShiftViT/model.py", "model_of_demo"), tmp_path_factory.mktemp("weights") / "a.pth"
+    assert make_weights(model, data, out).keys() == {"model", "demo"}
+    state_dict, is_demo = checkpoint.load(out)
     assert is_demo
-    model = load(folder / "model.py", "model_of_demo")
-    return model, checkpoint.load_into(model.build(), state_dict, "a.pth")
+    return model, checkpoint.load_into(model.build(), state_dict, out)
 
 
 def top1(fitted, data, count, change=lambda image: image, recipe=None):
@@ -142,13 +137,47 @@ def test_fit_leaves_the_other_classes_behind():
     assert all(set(row.topk(10).indices.tolist()) == demo.CLASSES.keys() for row in logits)
 
 
+def tiny():
+    """Convolution, BatchNorm, ReLU, depthwise and pointwise convolution, as in spnasnet."""
+    from torch import nn
+
+    return nn.Sequential(nn.Conv2d(3, 16, 3, stride=2, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+                         nn.Conv2d(16, 16, 3, groups=16, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+                         nn.Conv2d(16, 32, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 1000)).eval()
+
+
+TINY = types.SimpleNamespace(NAME="Tiny", HEAD="11", RECIPE=transforms.Recipe(), build=tiny)
+
+
+def test_weights_are_the_same_bytes_every_time(data, tmp_path, capsys):
+    content = make_weights(TINY, data, tmp_path / "a.pth")
+    make_weights(TINY, data, tmp_path / "b.pth")
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+    assert content.keys() == {"state_dict", "demo"} and content["state_dict"].keys() == tiny().state_dict().keys()
+    assert re.fullmatch(rf"wrote {tmp_path}/a.pth: demo weights for Tiny, Top-1 [0-9.]+% of 60 training images and "
+                        r"[0-9.]+% of 20 validation images", capsys.readouterr().out.splitlines()[0])
+
+
+def test_batchnorm_is_calibrated(data, tmp_path):
+    """What leaves a BatchNorm has mean 1 and deviation 1 over the images that it was calibrated on."""
+    images = [next(i for i in dataset.find(data / "train").images if i.label == label) for label in demo.CLASSES]
+    images = torch.stack([torch.from_numpy(TINY.RECIPE(transforms.load(i.path))) for i in images])
+    net = tiny()
+    with torch.no_grad():
+        demo.keep_signal(net, images)
+        for depth in (2, 5, 8):
+            y = net[:depth](images)
+            assert not net.training
+            torch.testing.assert_close(y.mean((0, 2, 3)), torch.ones(y.shape[1]), atol=1e-3, rtol=0)
+            torch.testing.assert_close(y.std((0, 2, 3)), torch.ones(y.shape[1]), atol=1e-2, rtol=0)
+
+
 def test_weights_want_demo_images(tmp_path):
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "JPEG")
     (tmp_path / "train/n01514668").mkdir(parents=True)
     (tmp_path / "train/n01514668/a.JPEG").write_bytes(picture.getvalue())
-    (tmp_path / "model.py").write_bytes((ROOT / "ShiftViT/model.py").read_bytes())
-    (tmp_path / "common").symlink_to(ROOT / "common")
-    done = subprocess.run([sys.executable, "-m", "common.demo", "weights", "--data", ".", "--out", "x.pth"], cwd=tmp_path,
-                          capture_output=True, text=True)
-    assert done.returncode == 1 and "holds no demo images" in done.stderr and not (tmp_path / "x.pth").exists()
+    with pytest.raises(cli.Failure, match="holds no demo images"):
+        make_weights(TINY, tmp_path, tmp_path / "x.pth")
+    assert not (tmp_path / "x.pth").exists()
