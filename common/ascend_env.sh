@@ -2,6 +2,7 @@
 #
 #     . common/ascend_env.sh atc       # afterwards atc can be called; else one line says why not, and the status is 1
 #     . common/ascend_env.sh infer     # the same for python3 -m ais_bench
+#     . common/ascend_env.sh runtime   # the same for other programs that run .om files
 #     bash common/ascend_env.sh        # prints ascend (atc), ascend-infer (ais_bench alone) or none
 #
 # An environment that is loaded already is left as it is. ASCEND_ROOTS (folders, colons between) replaces the places where
@@ -22,6 +23,10 @@ _ascend_has_infer() {
     "${ASCEND_PYTHON:-python3}" -c 'import aclruntime, ais_bench.infer' >/dev/null 2>&1
 }
 
+_ascend_has_runtime() {
+    [ -n "${ASCEND_HOME_PATH-}${ASCEND_TOOLKIT_HOME-}${ASCEND_OPP_PATH-}" ]
+}
+
 # set_env.sh reads unset variables, and commands in it may fail; neither may end the recipe.
 _ascend_source() {
     local options=$- file=$1
@@ -32,7 +37,7 @@ _ascend_source() {
     case $options in *u*) set -u ;; esac
 }
 
-# _ascend_load atc|infer: source what is found until that is usable. cann/ is of CANN 8.5 and newer, nnrt/ has no atc.
+# _ascend_load atc|infer|runtime: source what is found until that is usable. cann/ is of CANN 8.5 and newer, nnrt/ has no atc.
 _ascend_load() {
     local IFS=: root kind
     "_ascend_has_$1" && return 0
@@ -100,6 +105,9 @@ _ascend_main() {
         infer)
             _ascend_load infer && return 0
             _ascend_fail "$(_ascend_why_not)${_ascend_tried:+ (sourced: $_ascend_tried)}" ;;
+        runtime)
+            _ascend_load runtime && return 0
+            _ascend_fail "no set_env.sh below $_ascend_roots — install CANN's toolkit or nnrt, or say where it is (ASCEND_ROOTS=/path)" ;;
         "")
             _ascend_load atc && echo ascend && return 0
             # Without CANN ais_bench cannot be there; starting a Python to see that would take its time at every make.
@@ -107,7 +115,7 @@ _ascend_main() {
             _ascend_load infer && echo ascend-infer && return 0
             _ascend_fail "CANN is installed${_ascend_tried:+ ($_ascend_tried)}, but neither atc nor ais_bench is usable: $(_ascend_why_not). To go without it: ENGINE=openvino" ;;
         *)
-            _ascend_fail "common/ascend_env.sh takes atc, infer or nothing, not $1" ;;
+            _ascend_fail "common/ascend_env.sh takes atc, infer, runtime or nothing, not $1" ;;
     esac
 }
 

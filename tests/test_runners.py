@@ -1,7 +1,7 @@
 """RUNNER=benchmark and RUNNER=trtexec, with stand-ins that hold the command against the tools' documentation.
 
-The stand-in for atc keeps the batch, that for the benchmark tool answers with the class that an image's bytes add up to; so
-the expected Top-1 is known without a network.
+The stand-in for the benchmark tool answers with the class that an image's bytes add up to; so the expected Top-1 is known
+without a network.
 """
 import json
 import os
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from ascend import FAKES
 from conftest import ROOT, copy_of, counts, last_line, make, odd_images
 from torchvision import transforms as tv
 from torchvision.datasets.folder import default_loader
@@ -20,13 +21,7 @@ from common import bench, cli
 
 pytestmark = pytest.mark.xdist_group("spnasnet")
 TOOL = f"benchmark.{platform.machine()}"
-HEAD = f"#!{sys.executable}\nimport json, os, re, sys\nfrom pathlib import Path\nimport numpy as np\n"
-ATC = HEAD + r"""
-given = dict(a.split("=", 1) for a in sys.argv[1:])
-assert Path(given["--model"]).stat().st_size > 1e6
-batch = re.fullmatch(r"actual_input_1:(\d+),3,224,224", given["--input_shape"])[1]
-Path(given["--output"] + ".om").write_text(json.dumps({"batch": int(batch), "soc": given["--soc_version"]}))
-"""
+HEAD = f"#!{sys.executable}\nFAKES = {str(FAKES)!r}\nimport json, os, re, sys\nfrom pathlib import Path\nimport numpy as np\n"
 BENCHMARK = HEAD + r"""
 here = Path(__file__).with_name("calls.json")
 here.write_text(json.dumps({"argv": sys.argv[1:], "cwd": os.getcwd()}))
@@ -35,9 +30,11 @@ if here.with_name("fail").exists():
 if here.with_name("silent").exists():
     sys.exit(0)
 given = dict(a.removeprefix("-").split("=", 1) for a in sys.argv[1:])
-model = json.loads(Path(given["om_path"]).read_text())
+assert os.environ["ASCEND_HOME_PATH"]
+sys.path.insert(0, FAKES)
+import om
 batch, device = int(given["batch_size"]), given["device_id"]
-assert model["batch"] == batch, "the om is of another batch"
+assert om.read(given["om_path"])[0]["inputs"] == {"actual_input_1": [batch, 3, 224, 224]}, "the om is of another batch"
 assert (given["model_type"], given["output_binary"], given["useDvpp"]) == ("vision", "False", "False")
 out = Path(f"result/dumpOutput_device{device}")
 out.mkdir(parents=True, exist_ok=True)
@@ -91,17 +88,21 @@ def spnasnet(tmp_path_factory):
     (folder / "weights").mkdir()
     torch.save({"state_dict": timm.create_model("spnasnet_100").state_dict()}, folder / "weights/model_best.pth.tar")
     (base / "tools").mkdir()
-    for name, content in (("atc", ATC), (TOOL, BENCHMARK), ("trtexec", TRTEXEC)):
+    for name, content in ((TOOL, BENCHMARK), ("trtexec", TRTEXEC)):
         (base / "tools" / name).write_text(content)
         (base / "tools" / name).chmod(0o755)
     return folder
 
 
 @pytest.fixture
-def tools(spnasnet, monkeypatch):
-    """Puts the tools on the PATH."""
+def tools(spnasnet, fake_ascend, monkeypatch):
+    """A host with an NPU, these tools on its PATH."""
     folder = spnasnet.parent / "tools"
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    env = fake_ascend.env()
+    for name in os.environ.keys() - env.keys():
+        monkeypatch.delenv(name)
+    for name, value in {**env, "PATH": f"{folder}:{env['PATH']}"}.items():
+        monkeypatch.setenv(name, value)
     yield folder
     for name in ("fail", "silent"):
         (folder / name).unlink(missing_ok=True)
@@ -135,7 +136,7 @@ def test_a_310_card_has_four_chips(spnasnet, tools):
     said = make(spnasnet, "bench", "ENGINE=ascend", "RUNNER=benchmark", "SOC=Ascend310", f"DATA={spnasnet.parent}/data", "BS=1",
                 "DEVICE=2")
     assert "2712.6 fps at batch 1" in last_line(said)  # 678.142 × 4 = 2712.568, as the page has it
-    assert json.loads((spnasnet / "build/spnasnet_100_bs1.om").read_text())["soc"] == "Ascend310"
+    assert json.loads((spnasnet / "build/spnasnet_100_bs1.om.json").read_text())["soc"] == "Ascend310"
     assert "-device_id=2" in json.loads((tools / "calls.json").read_text())["argv"]
 
 
@@ -172,7 +173,7 @@ def test_the_tool_may_lie_in_the_folder(spnasnet, tools, monkeypatch):
 @pytest.mark.parametrize("words, message", [
     (("infer", "ENGINE=ascend", "RUNNER=benchmark", "SOC=Ascend310"), f"{TOOL} is not installed — put it here or on the PATH"),
     (("infer", "ENGINE=openvino", "RUNNER=benchmark"), "runs .om files on an NPU — say ENGINE=ascend"),
-    (("infer", "ENGINE=ascend", "RUNNER=benchmark"), "SOC= is needed"),
+    (("infer", *ASCEND, "DEVICE=0,1"), "runs on one device"),
     (("eval", *ASCEND, "BINS=batch"), "takes one image a file"),
     (("bench", "RUNNER=trtexec"), "trtexec is not installed — it comes with TensorRT"),
     (("eval", "RUNNER=trtexec"), "RUNNER=trtexec measures speed alone — say make bench RUNNER=trtexec"),
@@ -224,3 +225,15 @@ def test_table_without_times(tmp_path, capsys):
     table.throughput([tmp_path / "1.json", tmp_path / "4.json"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[3].split() == ["1", "10.0", "-", "-", "-"] and lines[4].split()[-1] == "best"
+
+
+@pytest.mark.parametrize("soc, given, fps", [("Ascend310", (), 400), ("Ascend310P3", (), 100), ("Ascend310B4", (), 100),
+                                             ("Ascend310P3", ("--chips", "4"), 400)])
+def test_chips_of_the_card(tmp_path, monkeypatch, soc, given, fps):
+    """What the offline model was made for says it, or the command does."""
+    cli.write_json(tmp_path / "m.om.json", {"engine": "ascend", "precision": "fp16", "soc": soc})
+    (tmp_path / "perf.txt").write_text("[infer] throughputRate: 50.0, Interface throughputRate: 100.0, moduleLatency: 2\n")
+    monkeypatch.setattr(sys, "argv", ["bench", "--json", str(tmp_path / "r.json"), "--provenance", str(tmp_path / "m.om.json"),
+                                      "--runner", "benchmark", "--batch", "4", "--log", str(tmp_path / "perf.txt"), *given])
+    bench.main()
+    assert json.loads((tmp_path / "r.json").read_text())["fps"] == fps

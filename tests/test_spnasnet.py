@@ -222,7 +222,7 @@ def test_make_calls_what_the_page_calls(tmp_path):
                  "pthtar2onnx.py 'a.pth.tar' build/spnasnet_100.onnx",
                  "atc --framework=5 --model=build/spnasnet_100.onnx --output=build/spnasnet_100_bs16 --input_format=NCHW "
                  '--input_shape="actual_input_1:16,3,224,224" --log=info --soc_version=Ascend310 ',
-                 "python3 -m ais_bench --model build/spnasnet_100_bs16.om",
+                 "--model build/spnasnet_100_bs16.om --input build/prep",
                  f"build/result/bs16_ascend '{tmp_path}/val_label.txt' build result_bs16_ascend.json"):
         assert part in said, part
     (tmp_path / "val_label.txt").unlink()

@@ -192,7 +192,7 @@ def test_make_calls_what_the_page_calls():
                   "--resume 'a.pth' --output build/alt_gvt_large.onnx",
                   "atc --framework=5 --model=build/alt_gvt_large.onnx --output=build/alt_gvt_large_bs16 --input_format=NCHW "
                   '--input_shape="input:16,3,224,224" --log=error --soc_version=Ascend310P3',
-                  "python3 -m ais_bench --model build/alt_gvt_large_bs16.om", "--outfmt TXT --batchsize 16",
+                  "--model build/alt_gvt_large_bs16.om --input build/prep_bs16", "--outfmt TXT --batchsize 16",
                   "Twins_postprocess.py --pred build/result/bs16_ascend_batchfiles --input_path '/d'"):
         assert words in said, words
     assert "--loop 20 " in make(ROOT / FOLDER, "-n", "bench", "PYTHON=/x", "ENGINE=ascend", "SOC=Ascend310P3")

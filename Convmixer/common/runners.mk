@@ -10,6 +10,7 @@ benchmark := benchmark.$(shell uname -m)
 ifneq ($(filter infer eval bench sweep,$(verbs)),)
 $(if $(filter ascend,$(engine)),,$(error RUNNER=benchmark runs .om files on an NPU — say ENGINE=ascend, or leave RUNNER away))
 $(if $(filter batch,$(BINS)),$(error RUNNER=benchmark takes one image a file — leave BINS=batch away))
+$(if $(findstring $(comma),$(DEVICE)),$(error RUNNER=benchmark runs on one device — DEVICE=0, say))
 tool := $(if $(shell command -v ./$(benchmark)),"$$OLDPWD/$(benchmark)",$(if $(shell command -v $(benchmark)),$(benchmark)))
 $(if $(tool),,$(error $(benchmark) is not installed — put it here or on the PATH, and make it executable (chmod +x $(benchmark))))
 endif
@@ -22,7 +23,7 @@ $(result).done: $(om) $(prep)/manifest.json $(result).cfg get_info.py
 	rm -rf $(result) $(scratch)
 	mkdir -p $(scratch)
 	$(py) get_info.py bin $(prep) $(scratch)/$(ONNX)_val.info 224 224 --seen-from $(scratch)
-	cd $(scratch) && $(tool) -model_type=vision -device_id=$(DEVICE) -batch_size=$(BS) \
+	. common/ascend_env.sh runtime; $(py) -m common.soc --om $(om) $(SOC); cd $(scratch) && $(tool) -model_type=vision -device_id=$(DEVICE) -batch_size=$(BS) \
 	  -om_path=$(if $(filter /%,$(om)),$(om),"$$OLDPWD/$(om)") -input_text_path=$(ONNX)_val.info \
 	  -input_width=224 -input_height=224 -output_binary=False -useDvpp=False
 	@test -d $(dumped) || { echo 'error: $(benchmark) wrote no $(dumped) — see its messages above' >&2; exit 1; }
@@ -32,7 +33,7 @@ $(result).done: $(om) $(prep)/manifest.json $(result).cfg get_info.py
 # The page's figure is that of a run over all images. An Ascend 310 card has four chips, and the tool times one.
 $(perf): $(result).done $(perf:.json=.cfg) common/bench.py
 	$(mark)
-	$(py) -m common.bench --json $@ --runner benchmark --batch $(BS) --chips $(if $(call same,$(SOC),Ascend310),4,1) \
+	$(py) -m common.bench --json $@ $(provenance) --runner benchmark --batch $(BS) $(if $(filter 310 Ascend310,$(SOC)),--chips 4) \
 	  --log $(scratch)/result/perf_vision_batchsize_$(BS)_device_$(DEVICE).txt
 
 else

@@ -40,7 +40,8 @@ def get_args(argv=None):
                         help="whose log it is (default: %(default)s)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="read this instead of running a command")
     parser.add_argument("--batch", type=int, default=1, help="images a run, which the others' logs do not say (default: 1)")
-    parser.add_argument("--chips", type=int, default=1, help="chips of the card, for benchmark: it times one (default: 1)")
+    parser.add_argument("--chips", type=int, help="chips of the card, for benchmark: it times one (default: 4 for an offline "
+                                                  "model that --provenance has for Ascend310, else 1)")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
     args = parser.parse_args(argv)
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
@@ -100,7 +101,8 @@ def main():
     if args.log and not args.log.is_file():
         raise cli.Failure(f"{args.log} does not exist", "run the inference again (make infer)")
     log = args.log.read_text() if args.log else run(args.command, args.runner)
-    result = {"ais_bench": lambda: parse(log), "benchmark": lambda: parse_benchmark(log, args.batch, args.chips),
+    chips = args.chips or (4 if provenance.get("soc") == "Ascend310" else 1)
+    result = {"ais_bench": lambda: parse(log), "benchmark": lambda: parse_benchmark(log, args.batch, chips),
               "trtexec": lambda: parse_trtexec(log, args.batch)}[args.runner]()
     known = {**provenance, **result, "runner": args.runner}
     cli.write_json(args.json, {**known, "command": args.command, "log": str(args.log) if args.log else None})
