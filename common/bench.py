@@ -21,7 +21,7 @@ THROUGHPUT = re.compile(r"throughput 1000\*batchsize(?:\.mean)?\((\d+)[^)]*\)/(N
                         r"([0-9.eE+]+)")
 TIMES = re.compile(r"(?:NPU|CPU)_compute_time \(ms\): min = ([0-9.eE+-]+), max = ([0-9.eE+-]+), mean = ([0-9.eE+-]+), "
                    r"median = ([0-9.eE+-]+), percentile\(99%\) = ([0-9.eE+-]+)")
-
+SUMMARY = re.compile(r"summary throughput:\s*([0-9.eE+]+)")
 # The older benchmark tool's perf_vision_….txt: images/s of the computation on one chip.
 INTERFACE = re.compile(r"Interface throughputRate: *([0-9.eE+]+)")
 # trtexec; in lower case before TensorRT 8.
@@ -57,7 +57,10 @@ def parse(log):
     if not found:
         raise cli.Failure("ais_bench's log has no throughput line", "look at its messages above")
     result = {"fps": float(found[3]), "batch": int(found[1]), "device": found[2]}
-    if times:
+    together = SUMMARY.search(log)
+    if together:  # several devices, whose own lines come before
+        result.update(fps=float(together[1]), devices=len(THROUGHPUT.findall(log)))
+    elif times:
         result["ms"] = dict(zip(MS, map(float, times.groups()), strict=True))
     return result
 

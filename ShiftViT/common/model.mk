@@ -253,7 +253,7 @@ $(om): $(onnx) $(M)/om_$(suffix).cfg | $(venv)
 	$(mark)
 	$(py) -m common.check_ops $(onnx)
 	$(atc) --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
-	  --input_shape="$(INPUT):$(BS),3,224,224" --log=$(or $(ATC_LOG),error) --soc_version=$(or $(SOC),auto) $(ATC_OWN) $(ATC_FLAGS)
+	  --input_shape="$(INPUT):$(BS),3,224,224" $(if $(filter none,$(ATC_LOG)),,--log=$(or $(ATC_LOG),error)) --soc_version=$(or $(SOC),auto) $(ATC_OWN) $(ATC_FLAGS)
 endif
 
 $(eval): $(result).done common/results.py common/metrics.py
