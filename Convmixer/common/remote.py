@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from common import cli
@@ -28,8 +29,11 @@ def get_args(argv=None):
     parser.add_argument("--dir", help="folder there (default: this folder's name, in the home directory)")
     parser.add_argument("--out", default="build", help="folder that holds what was made (default: %(default)s)")
     parser.add_argument("--ssh", default="ssh", help="ssh command with options, e.g. 'ssh -p 2222' (default: %(default)s)")
-    parser.add_argument("make", nargs="*", help="for run: verbs and variables")
-    args = parser.parse_args(argv)
+    parser.epilog = "for run: -- and make's verbs and variables"
+    words = list(sys.argv[1:] if argv is None else argv)
+    cut = words.index("--") if "--" in words else len(words)
+    args = parser.parse_args(words[:cut])
+    args.make = words[cut + 1:]
     args.dir = args.dir or Path.cwd().name
     if not re.fullmatch(r"[\w@.:\[\]-]+", args.host) or args.host.startswith("-"):
         parser.error(f"{args.host!r} is no host; give user@host")
