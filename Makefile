@@ -15,8 +15,8 @@ BS := 8
 ENGINE := auto
 OUT := build
 PYTHON :=
-VERBS := source weights prep onnx check-ops om infer eval online bench push remote pull clean
-PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP JOBS ALLOW_PARTIAL \
+VERBS := source weights prep onnx check-net check-ops om infer eval online bench push remote pull clean
+PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP JOBS ALLOW_PARTIAL \
   OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT
 
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))

@@ -6,9 +6,9 @@ With --batch-size above 1 a bin holds a whole batch (input_00000.bin), the last 
 one image and bears its name. manifest.json beside the bins says which row is which image and which is padding.
 """
 import argparse
+from pathlib import Path
 
-import model
-from common import cli, dataset, preprocess
+from common import cli, dataset, preprocess, transforms
 
 
 def get_args(argv=None):
@@ -25,7 +25,8 @@ def get_args(argv=None):
 
 def main():
     args = get_args()
-    preprocess.run(dataset.find(args.image_path), args.prep_image, model.RECIPE, args, args.batch_size, "input_{:05d}")
+    recipe = transforms.published(Path(__file__).parent)
+    preprocess.run(dataset.find(args.image_path), args.prep_image, recipe, args, args.batch_size, "input_{:05d}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ STEM = "convmixer_1536_20_ks9_p7"
 INPUT, OUTPUT = "image", "class"
 OPSET = 11
 HEAD = "head"
-RECIPE = transforms.Recipe(resize=233, crop=224, interpolation="bicubic")  # 233 = floor(224 / 0.96)
+RECIPE = transforms.published(Path(__file__).parent)
 
 DEPTH = 20
 DEMO_IMAGES = 3  # training images a class for common/demo.py; one image takes this network about a second

@@ -6,9 +6,9 @@ One bin an image, named by the image's stem; with --batch-size above 1 a bin hol
 last one padded. manifest.json beside the bins says which row is which image.
 """
 import argparse
+from pathlib import Path
 
-import model
-from common import cli, dataset, preprocess
+from common import cli, dataset, preprocess, transforms
 
 
 def get_args(argv=None):
@@ -24,7 +24,8 @@ def get_args(argv=None):
 
 def main():
     args = get_args()
-    preprocess.run(dataset.find(args.src_path), args.save_path, model.RECIPE, args, args.batch_size)
+    recipe = transforms.published(Path(__file__).parent)
+    preprocess.run(dataset.find(args.src_path), args.save_path, recipe, args, args.batch_size)
 
 
 if __name__ == "__main__":

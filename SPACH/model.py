@@ -15,7 +15,7 @@ STEM = "spach_ms_conv_s"
 INPUT, OUTPUT = "input", "output"
 OPSET = 11
 HEAD = "head"
-RECIPE = transforms.Recipe(resize=256, crop=224, interpolation="bicubic")
+RECIPE = transforms.published(Path(__file__).parent)
 
 WIDTH = 128
 DEPTHS = (3, 4, 12, 3)

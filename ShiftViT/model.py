@@ -16,7 +16,7 @@ STEM = "shiftvit_tiny_light"
 INPUT, OUTPUT = "input", "output"
 OPSET = 12
 HEAD = "head"
-RECIPE = transforms.Recipe(resize=256, crop=224, interpolation="bicubic")
+RECIPE = transforms.published(Path(__file__).parent)
 
 WIDTH = 96
 DEPTHS = (2, 2, 6, 2)

@@ -6,11 +6,11 @@ The ground truth is a .npy table, one row a bin and one column an image in it: f
 --batch-size above 1 a bin holds a whole batch (batch-00000.bin); the last one is padded, its padding marked label -1.
 """
 import argparse
+from pathlib import Path
 
 import numpy as np
 
-import model
-from common import cli, dataset, preprocess
+from common import cli, dataset, preprocess, transforms
 
 
 def get_args(argv=None):
@@ -46,7 +46,7 @@ def main():
     if unlabelled:
         raise cli.Failure(f"{data.root} holds {len(unlabelled)} images without labels and no val_label.txt",
                           "put val_label.txt beside the images, or give a folder for each class")
-    manifest = preprocess.run(data, args.save_dir, model.RECIPE, args, args.batch_size)
+    manifest = preprocess.run(data, args.save_dir, transforms.published(Path(__file__).parent), args, args.batch_size)
     save_ground_truth(manifest, args.gt_path)
     print(f"wrote {args.gt_path} ({len(manifest.rows)} labels)")
 

@@ -6,9 +6,9 @@ A bin holds one image and has its name; with --batch-size above 1 it holds a who
 beside the bins says which row is which image.
 """
 import argparse
+from pathlib import Path
 
-import model
-from common import cli, dataset, preprocess
+from common import cli, dataset, preprocess, transforms
 
 
 def get_args(argv=None):
@@ -23,7 +23,8 @@ def get_args(argv=None):
 
 def main():
     args = get_args()
-    preprocess.run(dataset.find(args.root_path), args.bin_path, model.RECIPE, args, args.batch_size)
+    recipe = transforms.published(Path(__file__).parent)
+    preprocess.run(dataset.find(args.root_path), args.bin_path, recipe, args, args.batch_size)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ STEM = "alt_gvt_large"
 INPUT, OUTPUT = "input", "output"
 OPSET = 11
 HEAD = "head"
-RECIPE = transforms.Recipe(resize=256, crop=224, interpolation="bicubic")
+RECIPE = transforms.published(Path(__file__).parent)
 
 
 def build(net="bundled"):

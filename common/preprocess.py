@@ -1,4 +1,4 @@
-"""Images → .bin files for ais_bench: float32, C order, 3×crop×crop a row, no header; with a manifest beside them.
+"""Images → .bin files for ais_bench, C order, no header: float32 3×crop×crop a row, or bytes crop×crop×3; with a manifest.
 
 The model folders' *_preprocess.py call `run()`. It works in threads (Pillow, OpenCV and file writes release Python's lock,
 so nothing has to be forked or pickled), takes up an interrupted run where it stopped, and never gives a bin its name
@@ -23,6 +23,9 @@ def add_arguments(parser):
     parser.add_argument("--jobs", type=positive, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
                         else os.cpu_count(), help="images worked on at a time (default: the cores, %(default)s)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only N images, spread evenly over the dataset")
+    parser.add_argument("--input", choices=("float32", "uint8"), default="float32",
+                        help="what the bins hold: normalised planes, or an image's bytes for an offline model that "
+                             "normalises them itself (AIPP) (default: %(default)s)")
     parser.add_argument("--allow-partial", action="store_true",
                         help="go on without images that cannot be read; every later output says how many are missing")
 
@@ -55,10 +58,13 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
     else:
         plan = {batch_name.format(i // batch_size): data.images[i:i + batch_size]
                 for i in range(0, len(data.images), batch_size)}
-    size = batch_size * 3 * recipe.crop ** 2 * 4
-    print(f"{len(data.images)} images of {data.root} ({data.layout}{', demo' if data.demo else ''}) → {save_dir}, {recipe}")
+    raw = args.input == "uint8"
+    shape = (recipe.crop, recipe.crop, 3) if raw else (3, recipe.crop, recipe.crop)
+    size = batch_size * 3 * recipe.crop ** 2 * (1 if raw else 4)
+    print(f"{len(data.images)} images of {data.root} ({data.layout}{', demo' if data.demo else ''}) → {save_dir}, {recipe}"
+          + (", normalised in the model" if raw else ""))
 
-    signatures = {name: _signature(images, recipe, batch_size) for name, images in plan.items()}
+    signatures = {name: _signature(images, [recipe.as_dict(), batch_size, args.input]) for name, images in plan.items()}
     journal = _read_journal(save_dir)
     present = {e.name[:-4]: e.stat().st_size for e in os.scandir(save_dir) if e.name.endswith(".bin")}
     if present and not (save_dir / ".journal").exists():
@@ -78,10 +84,11 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
     bad = {}
 
     def work(name):
-        rows, errors = np.zeros((batch_size, 3, recipe.crop, recipe.crop), np.float32), {}
+        rows, errors = np.zeros((batch_size, *shape), args.input), {}
         for row, image in zip(rows, plan[name]):
             try:
-                row[:] = recipe(transforms.load(image.path))
+                picture = transforms.load(image.path)
+                row[:] = recipe.pixels(picture) if raw else recipe(picture)
             except FileNotFoundError:
                 errors[image.path] = "is gone"
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
@@ -117,7 +124,7 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
     manifest = dataset.Manifest(rows, {name: batch_size for name in plan if name in written}, {
         "dataset": str(data.root.resolve()), "layout": data.layout, "demo": data.demo, "dataset_total": total,
         "limit": args.limit if len(data.images) < total else None, "bad": {p.name: why for p, why in sorted(bad.items())},
-        "recipe": recipe.as_dict(), "dtype": "float32", "shape": [3, recipe.crop, recipe.crop], "batch_size": batch_size})
+        "recipe": recipe.as_dict(), "dtype": args.input, "shape": list(shape), "batch_size": batch_size})
     with cli.whole_file(save_dir / ".journal") as whole:
         whole.write_text("".join(f"{n} {s}\n" for n, s in signatures.items() if not any(i.path in bad for i in plan[n])))
     manifest.save(save_dir)
@@ -126,8 +133,8 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
     return manifest
 
 
-def _signature(images, recipe, batch_size):
-    """What a bin depends on: the recipe, and name, size and time of change of its images."""
+def _signature(images, settings):
+    """What a bin depends on: the settings, and name, size and time of change of its images."""
     stats = []
     for image in images:
         try:
@@ -135,7 +142,7 @@ def _signature(images, recipe, batch_size):
             stats.append([str(image.path.resolve()), s.st_size, s.st_mtime_ns])
         except FileNotFoundError:
             stats.append([str(image.path), None, None])
-    return hashlib.sha1(json.dumps([recipe.as_dict(), batch_size, stats]).encode()).hexdigest()
+    return hashlib.sha1(json.dumps([settings, stats]).encode()).hexdigest()
 
 
 def _read_journal(save_dir):

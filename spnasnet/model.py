@@ -2,6 +2,8 @@
 
 Stamoulis et al., "Single-Path NAS", 2019. timm is where the network comes from, so its names are the official ones.
 """
+from pathlib import Path
+
 import timm
 
 from common import cli, transforms
@@ -13,8 +15,8 @@ OPSET = 11
 HEAD = "classifier"
 DEMO_IMAGES = 12  # training images a class for common/demo.py
 # ModelZoo's published accuracy was measured with images squashed to 256x256; RECIPE_TIMM is timm's own evaluation.
-RECIPE = transforms.Recipe(resize=256, crop=224, interpolation="bilinear", keep_aspect=False)
-RECIPE_TIMM = transforms.Recipe(resize=256, crop=224, interpolation="bilinear")
+RECIPE = transforms.published(Path(__file__).parent)
+RECIPE_TIMM = transforms.published(Path(__file__).parent, "preprocessing_timm")
 
 
 def build(net="bundled"):

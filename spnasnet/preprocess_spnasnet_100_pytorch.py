@@ -6,9 +6,9 @@ The image is squashed to 256×256, whatever its shape: ModelZoo's published accu
 short side to 256 instead, which is timm's own evaluation of this network. manifest.json beside the bins says which it was.
 """
 import argparse
+from pathlib import Path
 
-import model
-from common import cli, dataset, preprocess
+from common import cli, dataset, preprocess, transforms
 
 
 def get_args(argv=None):
@@ -23,7 +23,7 @@ def get_args(argv=None):
 
 def main():
     args = get_args()
-    recipe = model.RECIPE_TIMM if args.keep_aspect else model.RECIPE
+    recipe = transforms.published(Path(__file__).parent, "preprocessing_timm" if args.keep_aspect else "preprocessing")
     preprocess.run(dataset.find(args.src), args.dst, recipe, args, args.batch_size)
 
 

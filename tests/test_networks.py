@@ -94,7 +94,8 @@ def test_convmixer_keys_go_both_ways():
 
 @pytest.mark.parametrize("folder", CLONES)
 def test_upstream_without_a_clone_says_what_to_do(folder, tmp_path):
-    (tmp_path / "model.py").write_bytes((ROOT / folder / "model.py").read_bytes())
+    for name in ("model.py", "published.json"):
+        (tmp_path / name).write_bytes((ROOT / folder / name).read_bytes())
     with pytest.raises(cli.Failure, match="make source"):
         load(tmp_path / "model.py", "lonely").build("upstream")
 
@@ -102,7 +103,8 @@ def test_upstream_without_a_clone_says_what_to_do(folder, tmp_path):
 def test_upstream_that_does_not_import_says_why(tmp_path):
     (tmp_path / "SPACH/models").mkdir(parents=True)
     (tmp_path / "SPACH/models/shiftvit.py").write_text("import a_module_that_is_not_there\n")
-    (tmp_path / "model.py").write_bytes((ROOT / "ShiftViT/model.py").read_bytes())
+    for name in ("model.py", "published.json"):
+        (tmp_path / name).write_bytes((ROOT / "ShiftViT" / name).read_bytes())
     with pytest.raises(cli.Failure, match="a_module_that_is_not_there"):
         load(tmp_path / "model.py", "lonely").build("upstream")
 

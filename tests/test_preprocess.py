@@ -12,7 +12,7 @@ RECIPE = transforms.Recipe(16, 8, "bicubic")
 
 
 def options(**given):
-    return argparse.Namespace(**{"jobs": 2, "limit": None, "allow_partial": False, **given})
+    return argparse.Namespace(**{"jobs": 2, "limit": None, "allow_partial": False, "input": "float32", **given})
 
 
 @pytest.fixture

@@ -78,19 +78,13 @@ def tidy(*paths):
                                       "chown it, or run as its owner") from None
 
 
-def check_types(om, manifest):
-    """Failure when the bins are of another type than the .om takes: sizes may divide evenly all the same."""
-    sidecar = Path(f"{om}.json")
-    takes = (cli.read_json(sidecar, "make om").get("inputs") or [{}])[0].get("dtype") if sidecar.exists() else None
-    has = manifest.info.get("dtype")
-    if takes and has and takes != has:
-        raise cli.Failure(f"the bins hold {has}, {om} takes {takes}", "use the same INPUT= for prep and om")
-
-
 def main():
     args = get_args()
     manifest = dataset.Manifest.load(args.input)
-    check_types(args.model, manifest)
+    sidecar = Path(f"{args.model}.json")
+    inputs = cli.read_json(sidecar, "make om").get("inputs") if sidecar.exists() else None
+    if inputs:
+        manifest.check_type(inputs[0]["dtype"], args.model)
     soc.check_om(args.model, args.soc)
     run = Path(args.output) / args.output_dirname
     shutil.rmtree(run, ignore_errors=True)

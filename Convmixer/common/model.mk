@@ -20,6 +20,7 @@ ENGINE := auto
 RUNNER := ais_bench
 PRECISION := f32
 BINS := image
+INPUT := float32
 LIMIT :=
 OPSET :=
 NET := bundled
@@ -39,13 +40,14 @@ OUT := build
 PYTHON :=
 DEBUG := 0
 
-SETTABLE := BS DATA WEIGHTS ENGINE RUNNER PRECISION BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP JOBS ALLOW_PARTIAL \
+SETTABLE := BS DATA WEIGHTS ENGINE RUNNER PRECISION INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP JOBS ALLOW_PARTIAL \
   OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT
 FANNED := MODELS # the repository's Makefile passes it down
 BS_valid := 1 4 8 16 32 64
 ENGINE_valid := auto ascend openvino onnxruntime
 PRECISION_valid := f32
 BINS_valid := image batch
+INPUT_valid := float32 uint8
 NET_valid := bundled upstream
 ALLOW_PARTIAL_valid := 0 1
 DEBUG_valid := 0 1
@@ -70,7 +72,7 @@ $(foreach v,$(SETTABLE),$(foreach c,$(unsafe),$(if $(findstring $c,$(value $v)),
 digits = $(subst 9,,$(subst 8,,$(subst 7,,$(subst 6,,$(subst 5,,$(subst 4,,$(subst 3,,$(subst 2,,$(subst 1,,$(subst 0,,$1))))))))))
 same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
 one_of = $(strip $(foreach w,$2,$(if $(call same,$w,$1),$w)))
-$(foreach v,BS ENGINE RUNNER PRECISION BINS NET ALLOW_PARTIAL DEBUG AS_BUILT $(if $(OPSET),OPSET),$(if $(call one_of,$($v),$($v_valid)),,\
+$(foreach v,BS ENGINE RUNNER PRECISION INPUT BINS NET ALLOW_PARTIAL DEBUG AS_BUILT $(if $(OPSET),OPSET),$(if $(call one_of,$($v),$($v_valid)),,\
   $(error $v=$($v): choose one of $($v_valid))))
 $(foreach v,LIMIT LOOP JOBS,$(if $(or $(call digits,$($v)),$(call same,$($v),0)),$(error $v=$($v): give a positive whole number)))
 comma := ,
@@ -129,25 +131,31 @@ R := $(OUT)$(if $(demo_data)$(demo_weights),/demo)
 
 # ---- files ----
 file_rows := $(if $(filter batch,$(BINS)),$(BS),1)
-prep := $(P)/prep$(if $(filter batch,$(BINS)),_bs$(BS))
+# Bytes and floats never share a name.
+bytes := $(if $(filter uint8,$(INPUT)),_uint8)
+prep := $(P)/prep$(bytes)$(if $(filter batch,$(BINS)),_bs$(BS))
 onnx := $(M)/$(ONNX).onnx
-om := $(or $(OM),$(M)/$(OFFLINE).$(suffix))
+om := $(or $(OM),$(M)/$(OFFLINE)$(bytes).$(suffix))
 by := $(or $(filter trtexec,$(RUNNER)),$(engine)$(if $(filter benchmark,$(RUNNER)),_benchmark))
-run := bs$(BS)_$(by)$(if $(filter batch,$(BINS)),_batchfiles)
+run := bs$(BS)_$(by)$(bytes)$(if $(filter batch,$(BINS)),_batchfiles)
 result := $(R)/result/$(run)
 eval := $(R)/eval_$(run).json
 online := $(R)/online.json
-perf_of = $(M)/perf_bs$1_$(by).json
+perf_of = $(M)/perf_bs$1_$(by)$(bytes).json
 perf := $(call perf_of,$(BS))
 loop := $(or $(LOOP),$(if $(filter ascend,$(engine)),$(LOOPS),$(if $(filter 1 4 8,$(BS)),10,3)))
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
-prep_options := $(if $(LIMIT),--limit $(LIMIT)) $(if $(JOBS),--jobs $(JOBS)) $(partial)
+prep_options := $(if $(bytes),--input uint8) $(if $(LIMIT),--limit $(LIMIT)) $(if $(JOBS),--jobs $(JOBS)) $(partial)
 # An .om made elsewhere may come without its .json.
 provenance := $(if $(and $(OM),$(call same,$(wildcard $(OM).json),)),,--provenance $(om).json)
+aipp := $(if $(bytes),--insert_op_conf=$(M)/aipp.cfg --enable_small_channel=1)
 device := $(if $(call same,$(DEVICE),0),,--device $(DEVICE))
 score_options = --manifest $(prep) $(provenance) --json $@ $(partial)
-stat_data := $(shell for f in '$(data)' '$(data)/val' '$(data)/val_label.txt'; do stat -c %Y -- "$$f" 2>/dev/null || stat -f %m -- "$$f" 2>/dev/null || true; done)
-stat_weights := $(shell stat -c '%s %Y' -- '$(weights)' 2>/dev/null || stat -f '%z %m' -- '$(weights)' 2>/dev/null || true)
+# Size and time of change, to the nanosecond where the system has it; nothing for a file that is not there.
+stat_of = $(shell for f in $1; do stat -c '%s %.9Y' -- "$$f" 2>/dev/null || stat -f '%z %m' -- "$$f" 2>/dev/null || true; done)
+labels := $(foreach l,val/val_label.txt val_label.txt ../val_label.txt,'$(data)/$l')
+stat_data := $(call stat_of,'$(data)' '$(data)/val' $(labels))
+stat_weights := $(call stat_of,'$(weights)')
 
 # A .cfg file is rewritten only when its text changes: a changed variable remakes what depends on it and nothing else.
 define cfg
@@ -167,7 +175,7 @@ $(eval $(call cfg,$(perf:.json=.cfg),loop $(loop) device $(DEVICE)))
 mark = $(eval BUILT += $@)
 idle = $(if $(filter $1,$(BUILT)),:,echo '$@: nothing to do, $1 is up to date')
 
-.PHONY: help setup source weights prep onnx check-ops om infer eval online bench sweep push remote pull demo demo-eval demo-bench doctor clean FORCE
+.PHONY: help setup source weights prep onnx check-net check-ops om infer eval online bench sweep push remote pull demo demo-eval demo-bench doctor clean FORCE
 FORCE:
 
 help: ## this list
@@ -181,6 +189,7 @@ DATA_help := folder with val/, flat or one folder a class; empty or demo: genera
 WEIGHTS_help := checkpoint; empty: weights/$(WEIGHTS_FILE) if there, else demo
 RUNNER_help := $(if $(RUNNERS),ais_bench; benchmark: the older tool; trtexec: speed on a GPU,what runs the offline model: ais_bench)
 BINS_help := image: one .bin an image; batch: whole batches of BS
+INPUT_help := float32: normalised bins; uint8: bytes, a quarter as large, normalised in the model
 LIMIT_help := only N images, spread evenly
 OPSET_help := ONNX operator set; empty: what ModelZoo has for this model
 SOC_help := chip for atc, e.g. Ascend310P3
@@ -222,6 +231,8 @@ eval: $(eval) ## Top-1 and Top-5 of the offline model
 	@$(if $(filter $(eval),$(BUILT)),:,sed -n 's/^ "line": "\(.*\)",*$$/\1/p' $(eval))
 online: $(online) ## Top-1 and speed of torch, on the same bins
 	@$(call idle,$<)
+check-net: | $(venv) ## does our network compute what the authors' does? (after make source)
+	$(py) -m common.check_net
 check-ops: $(onnx) ## is every operator of the ONNX in CANN's table?
 	$(py) -m common.check_ops $(onnx)
 bench: $(perf) ## throughput of the offline model at batch BS
@@ -236,7 +247,7 @@ $(OUT)/demo/%_demo.pth: $(OUT)/demo/data/DEMO.txt common/demo.py model.py | $(ve
 	$(py) -m common.demo weights --data $(OUT)/demo/data --out $@
 
 ifeq ($(AS_BUILT),0)
-$(prep)/manifest.json: $(prep).cfg $(demo_data) model.py common/preprocess.py common/transforms.py common/dataset.py | $(venv)
+$(prep)/manifest.json: $(prep).cfg $(demo_data) published.json common/preprocess.py common/transforms.py common/dataset.py | $(venv)
 	$(mark)
 	$(py) $(PREPROCESS) $(prep_options)
 
@@ -249,11 +260,14 @@ endif
 ifneq ($(OM),)
 $(if $(wildcard $(OM)),,$(error OM=$(OM) does not exist))
 else
-$(om): $(onnx) $(M)/om_$(suffix).cfg | $(venv)
+$(M)/aipp.cfg: published.json common/aipp.py | $(venv)
+	$(mark)
+	$(py) -m common.aipp --out $@
+$(om): $(onnx) $(M)/om_$(suffix).cfg $(if $(bytes),$(M)/aipp.cfg) | $(venv)
 	$(mark)
 	$(py) -m common.check_ops $(onnx)
 	$(atc) --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
-	  --input_shape="$(INPUT):$(BS),3,224,224" $(if $(filter none,$(ATC_LOG)),,--log=$(or $(ATC_LOG),error)) --soc_version=$(or $(SOC),auto) $(ATC_OWN) $(ATC_FLAGS)
+	  --input_shape="$(INPUT_NAME):$(BS),3,224,224" $(if $(filter none,$(ATC_LOG)),,--log=$(or $(ATC_LOG),error)) --soc_version=$(or $(SOC),auto) $(ATC_OWN) $(aipp) $(ATC_FLAGS)
 endif
 
 $(eval): $(result).done common/results.py common/metrics.py
@@ -295,7 +309,7 @@ demo-eval: eval
 demo-bench: online bench
 
 # What the other host is told: the settings given here, and which inputs (real or demo) it is about.
-there := $(foreach v,BS ENGINE RUNNER BINS SOC DEVICE ATC_FLAGS LOOP OUT DEBUG,$(if $(filter command%,$(origin $v)),'$v=$($v)')) \
+there := $(foreach v,BS ENGINE RUNNER INPUT BINS SOC DEVICE ATC_FLAGS LOOP OUT DEBUG,$(if $(filter command%,$(origin $v)),'$v=$($v)')) \
   'WEIGHTS=$w' 'DATA=$d' AS_BUILT=1 PYTHON=python3
 remote = $(if $(HOST),$(py) -m common.remote $1 '$(HOST)' --out $(OUT) --ssh '$(SSH)' $(if $(REMOTE_DIR),--dir '$(REMOTE_DIR)'),\
   $(error HOST= is needed, e.g. HOST=user@npu))

@@ -9,6 +9,7 @@ ifeq ($(RUNNER),benchmark)
 benchmark := benchmark.$(shell uname -m)
 ifneq ($(filter infer eval bench sweep,$(verbs)),)
 $(if $(filter ascend,$(engine)),,$(error RUNNER=benchmark runs .om files on an NPU — say ENGINE=ascend, or leave RUNNER away))
+$(if $(bytes),$(error RUNNER=benchmark runs with INPUT=float32 only))
 $(if $(filter batch,$(BINS)),$(error RUNNER=benchmark takes one image a file — leave BINS=batch away))
 $(if $(findstring $(comma),$(DEVICE)),$(error RUNNER=benchmark runs on one device — DEVICE=0, say))
 tool := $(if $(shell command -v ./$(benchmark)),"$$OLDPWD/$(benchmark)",$(if $(shell command -v $(benchmark)),$(benchmark)))
@@ -47,6 +48,6 @@ endif
 $(perf): $(onnx) $(perf:.json=.cfg) common/bench.py
 	$(mark)
 	$(py) -m common.bench --json $@ --runner trtexec --batch $(BS) -- \
-	  trtexec --onnx=$(onnx) --fp16 --shapes=$(INPUT):$(BS)x3x224x224 $(if $(call same,$(DEVICE),0),,--device=$(DEVICE))
+	  trtexec --onnx=$(onnx) --fp16 --shapes=$(INPUT_NAME):$(BS)x3x224x224 $(if $(call same,$(DEVICE),0),,--device=$(DEVICE))
 
 endif

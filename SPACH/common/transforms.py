@@ -6,10 +6,16 @@
 """
 import dataclasses
 import functools
+import json
+from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
+
+try:
+    import cv2
+except ImportError:  # hosts with an NPU often lack it; the look-up below is the same without, only slower
+    cv2 = None
 
 # ImageNet's channel means and deviations, as torchvision and timm give them (RGB, for values in 0..1).
 MEAN = (0.485, 0.456, 0.406)
@@ -34,7 +40,11 @@ class Recipe:
 
     def __call__(self, image):
         """RGB PIL image → float32 array (3, crop, crop), normalised."""
-        return normalize(center_crop(resize(image, self), self.crop), self.mean, self.std)
+        return normalize(self.pixels(image), self.mean, self.std)
+
+    def pixels(self, image):
+        """RGB PIL image → uint8 array (crop, crop, 3): what is left to do is to normalise."""
+        return np.asarray(center_crop(resize(image, self), self.crop))
 
     def as_dict(self):
         """The recipe as JSON-able values, for manifests and ONNX metadata."""
@@ -44,6 +54,12 @@ class Recipe:
         how = f"short side {self.resize}" if self.keep_aspect else f"squashed to {self.resize}×{self.resize}"
         mean, std = ("/".join(f"{v:g}" for v in c) for c in (self.mean, self.std))
         return f"RGB, {how} {self.interpolation}, centre crop {self.crop}, mean {mean}, std {std}"
+
+
+def published(folder, key="preprocessing"):
+    """The Recipe that a model folder's published.json has under `key`. It lies there, and not in model.py, so that
+    preprocessing needs no torch."""
+    return Recipe(**json.loads((Path(folder) / "published.json").read_text(encoding="utf-8"))[key])
 
 
 def load(path):
@@ -79,17 +95,19 @@ def center_crop(image, side):
     return image.crop((left, top, left + side, top + side))
 
 
-@functools.lru_cache
+@functools.lru_cache(maxsize=None)
 def _table(mean, std):
     """(3, 256) float32: what ToTensor and Normalize make of each byte, in their order of float32 operations."""
     unit = np.arange(256, dtype=np.float32) / np.float32(255)
     return (unit - np.float32(mean)[:, None]) / np.float32(std)[:, None]
 
 
-def normalize(image, mean=MEAN, std=STD):
-    """RGB image (H, W, 3) of bytes → float32 (3, H, W). A look-up gives torchvision's own values, only faster."""
-    pixels = np.asarray(image)
+def normalize(pixels, mean=MEAN, std=STD):
+    """RGB bytes, uint8 (H, W, 3) → float32 (3, H, W). A look-up gives torchvision's own values, only faster."""
     out = np.empty((3, *pixels.shape[:2]), np.float32)
     for channel, table in enumerate(_table(tuple(mean), tuple(std))):
-        cv2.LUT(pixels[..., channel], table, dst=out[channel])
+        if cv2:
+            cv2.LUT(pixels[..., channel], table, dst=out[channel])
+        else:
+            table.take(pixels[..., channel], out=out[channel])
     return out

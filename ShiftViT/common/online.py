@@ -9,7 +9,7 @@ import time
 import numpy as np
 import torch
 
-from common import checkpoint, cli, dataset, metrics
+from common import checkpoint, cli, dataset, metrics, transforms
 
 BATCH = 8
 
@@ -25,15 +25,17 @@ def get_args(argv=None):
 
 def batches(manifest, folder):
     """Yield (rows of the manifest, float32 (N, 3, H, W)) with at most BATCH images; padding rows are left out."""
-    shape = manifest.info["shape"]
+    shape, raw = manifest.info["shape"], manifest.info["dtype"] == "uint8"
+    recipe = transforms.Recipe(**manifest.info["recipe"])
     by_file = {}
     for index, row in enumerate(manifest.rows):
         by_file.setdefault(row.file, []).append((index, row.row))
     queue = []
     for name, members in by_file.items():
-        images = np.fromfile(f"{folder}/{name}.bin", np.float32).reshape(manifest.files[name], *shape)
+        images = np.fromfile(f"{folder}/{name}.bin", manifest.info["dtype"]).reshape(manifest.files[name], *shape)
         for index, row in members:
-            queue.append((index, images[row]))
+            image = transforms.normalize(images[row], recipe.mean, recipe.std) if raw else images[row]
+            queue.append((index, image))
             if len(queue) == BATCH:
                 yield [i for i, _ in queue], np.stack([x for _, x in queue])
                 queue = []

@@ -84,6 +84,13 @@ class Manifest:
         except (KeyError, TypeError, AttributeError) as e:
             raise cli.Failure(f"{path} is no manifest ({e!r})", "run the preprocessing step (make prep) again") from None
 
+    def check_type(self, dtype, model):
+        """Failure when the bins hold another type than `dtype`, which the offline model `model` takes: their size may
+        fit all the same (a float image has the bytes of four uint8 ones)."""
+        if self.info.get("dtype", "float32") != dtype:
+            raise cli.Failure(f"the bins hold {self.info.get('dtype')}, {model} takes {dtype}",
+                              "use the same INPUT= for prep and om")
+
     @classmethod
     def of(cls, images, **info):
         """The manifest of one-image files: for label sources that come without a manifest."""

@@ -1,7 +1,8 @@
 """The ONNX graph as an offline model needs it: one batch size, and float16 results where they are asked for."""
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from common import cli
 
@@ -55,6 +56,30 @@ def fix_batch(model, batch, path):
             dims[0].dim_value = batch
     # Shapes noted for inner tensors still speak of the open batch; the engines infer them again.
     del model.graph.value_info[:]
+
+
+def take_bytes(model, aipp, path):
+    """Make the input uint8 (N, H, W, 3), normalised inside as AIPP does it; `aipp` is what aipp.read returns.
+
+    Failure when the graph has several inputs, or one of another size.
+    """
+    values = [v for v in model.graph.input if v.name in inputs(model)]
+    dims = inputs(model)[values[0].name]
+    if len(values) != 1 or dims[1:] != [3, *aipp["size"]]:
+        raise cli.Failure(f"{path} takes {dims}, the AIPP configuration makes images of {aipp['size']}",
+                          "write one for this model")
+    name, inner = values[0].name, values[0].name + "_normalised"
+    for node in model.graph.node:
+        node.input[:] = [inner if n == name else n for n in node.input]
+    for suffix, content in (("min", aipp["min"]), ("reciprocal", aipp["reciprocal"])):
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(content).reshape(1, 3, 1, 1), f"{name}_{suffix}"))
+    steps = [helper.make_node("Cast", [name], [f"{name}_float"], to=TensorProto.FLOAT),
+             helper.make_node("Transpose", [f"{name}_float"], [f"{name}_planes"], perm=[0, 3, 1, 2]),
+             helper.make_node("Sub", [f"{name}_planes", f"{name}_min"], [f"{name}_centred"]),
+             helper.make_node("Mul", [f"{name}_centred", f"{name}_reciprocal"], [inner])]
+    for node in reversed(steps):
+        model.graph.node.insert(0, node)
+    values[0].CopyFrom(helper.make_tensor_value_info(name, TensorProto.UINT8, [dims[0], *aipp["size"], 3]))
 
 
 def cast_outputs(model):

@@ -64,12 +64,12 @@ def _model(backend, data, meta=None):
     return Model([Tensor(*t) for t in inputs], [Tensor(*t) for t in outputs], run, title, precision, meta or {})
 
 
-def compile_onnx(onnx_path, batch, engine, output_path, output_type="FP32", command=()):
+def compile_onnx(onnx_path, batch, engine, output_path, output_type="FP32", command=(), aipp=None):
     """Compile `onnx_path` for `batch` images a run, check it, write `output_path` and its sidecar; return the Model.
 
     `engine` is a key of which.ENDINGS; `output_type` is FP32 or FP16 (the outputs only, the computation is float32);
-    `command` is recorded. Failure when the engine refuses the graph, or computes something else than ONNX Runtime
-    does on the plain ONNX; then no file gets its name.
+    `aipp` (see aipp.read) makes the input bytes; `command` is recorded. Failure when the engine refuses the graph, or
+    computes something else than ONNX Runtime does on the plain ONNX; then no file gets its name.
     """
     from common.host import graph, verify
     backend = _backend(engine)
@@ -78,6 +78,8 @@ def compile_onnx(onnx_path, batch, engine, output_path, output_type="FP32", comm
     graph.fix_batch(onnx_model, batch, onnx_path)
     if output_type == "FP16":
         graph.cast_outputs(onnx_model)
+    if aipp:
+        graph.take_bytes(onnx_model, aipp, onnx_path)
     with cli.whole_file(output_path) as part:
         try:
             backend.compile_model(onnx_model.SerializeToString(), part)
@@ -88,7 +90,7 @@ def compile_onnx(onnx_path, batch, engine, output_path, output_type="FP32", comm
         except Exception as e:
             raise cli.Failure(f"{backend.TITLE} cannot compile {onnx_path} for batch {batch}: {_line(e)}",
                               "export the ONNX again, or try the other HOST_ENGINE") from e
-        error = verify.against_onnx(model, onnx_path, batch)
+        error = verify.against_onnx(model, onnx_path, batch, aipp)
         name, kind = cpu()
         tensors = {side: [{"name": t.name, "shape": t.shape, "dtype": t.dtype.name} for t in getattr(model, side)]
                    for side in ("inputs", "outputs")}

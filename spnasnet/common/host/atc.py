@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from common import cli  # noqa: E402  the model folder has to be on sys.path first
+from common import aipp, cli  # noqa: E402  the model folder has to be on sys.path first
 from common.host import engine, graph, which  # noqa: E402
 
 # They choose an NPU, how its operators are built, or what atc logs.
@@ -21,8 +21,7 @@ WITHOUT_EFFECT = ("soc_version log optypelist_for_implmode op_select_implmode op
                   "precision_mode_v2 keep_dtype modify_mixlist fusion_switch_file enable_small_channel buffer_optimize "
                   "oo_level optimization_switch").split()
 # They change what the offline model takes or computes.
-REFUSED = {"insert_op_conf": "AIPP moves the normalisation into the model; normalise in preprocessing instead",
-           **dict.fromkeys(("dynamic_batch_size", "dynamic_image_size", "dynamic_dims", "input_shape_range"),
+REFUSED = {**dict.fromkeys(("dynamic_batch_size", "dynamic_image_size", "dynamic_dims", "input_shape_range"),
                            "shapes are fixed here; compile one offline model a batch size")}
 
 
@@ -34,6 +33,7 @@ def get_args(argv=None):
     p.add_argument("--output", required=True, help="path of the offline model, without ending")
     p.add_argument("--input_format", default="NCHW", help="NCHW")
     p.add_argument("--input_shape", help='"name:n,c,h,w", more inputs after a semicolon; n is the batch')
+    p.add_argument("--insert_op_conf", help="AIPP: the model takes bytes and normalises them itself (common/aipp.py)")
     p.add_argument("--output_type", default="FP32", help="FP32 or FP16: the type of the outputs")
     for name in WITHOUT_EFFECT:
         p.add_argument(f"--{name}", help="taken and named, without effect here")
@@ -99,7 +99,8 @@ def main():
     try:
         batch = find_batch(args.input_shape, graph.inputs(graph.read(args.model)), args.model)
         output = Path(args.output + which.ENDINGS[name])
-        model = engine.compile_onnx(args.model, batch, name, output, args.output_type, ["atc", *sys.argv[1:]])
+        conf = aipp.read(args.insert_op_conf) if args.insert_op_conf else None
+        model = engine.compile_onnx(args.model, batch, name, output, args.output_type, ["atc", *sys.argv[1:]], conf)
     except cli.Failure:
         print("ATC run failed.", flush=True)
         raise
@@ -109,7 +110,7 @@ def main():
     if idle:
         print(f"Without effect here: {', '.join(idle)}.")
     print("ATC run success, welcome to the next use.")
-    results = ", FP16 outputs" if args.output_type == "FP16" else ""
+    results = (", FP16 outputs" if args.output_type == "FP16" else "") + (", uint8 input" if conf else "")
     print(f"wrote {output} ({model.title}, CPU, {model.precision}{results}, batch {batch}, "
           f"{output.stat().st_size / 1e6:.1f} MB)")
 

@@ -2,6 +2,7 @@
 import numpy as np
 
 from common import cli
+from common.aipp import normalise
 
 # Of the outputs' largest absolute value. Engines that compute in float32 stay below 1e-5, bfloat16 gives 1e-2;
 # float16 results are rounded to 5e-4.
@@ -16,7 +17,7 @@ def sample(tensor, rng):
     return rng.integers(low, high, tensor.shape).astype(tensor.dtype)
 
 
-def against_onnx(model, onnx_path, batch):
+def against_onnx(model, onnx_path, batch, aipp=None):
     """Return the largest error of `model` (engine.Model) against ONNX Runtime, relative to the outputs' scale.
 
     A whole batch of seeded random input goes through the model. Where the ONNX leaves the batch open, ONNX Runtime
@@ -35,6 +36,8 @@ def against_onnx(model, onnx_path, batch):
         free = all(not isinstance(t.shape[0], int) for t in plain.get_inputs())
         rows = sorted({0, batch - 1}) if free else list(range(batch))
         feed = {t.name: a[rows] for t, a in zip(model.inputs, arrays, strict=True)}
+        if aipp:
+            feed = {name: normalise(a, aipp) for name, a in feed.items()}
         wanted = plain.run([t.name for t in model.outputs], feed)
     except Exception as e:
         raise cli.Failure(f"ONNX Runtime cannot run {onnx_path}: {' '.join(str(e).split())[:300]}",

@@ -48,6 +48,7 @@ def plan(args, model):
     if not args.input:
         return [None], 1
     lists = inputs.listing(args.input, model.inputs)
+    inputs.check_type(args.input, model.inputs[0], args.model)
     size = inputs.check(lists, model.inputs)
     if args.output:
         outputs.check_names(lists[0])

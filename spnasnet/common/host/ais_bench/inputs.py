@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import cli
+from common import cli, dataset
 
 ENDINGS = (".bin", ".BIN", ".npy", ".NPY")
 
@@ -37,6 +37,17 @@ def listing(text, inputs):
         counts = ", ".join(f"{p}: {len(files)}" for p, files in zip(paths, lists, strict=False))
         raise cli.Failure(f"too few .bin or .npy files ({counts})", "run the preprocessing (`make prep`)")
     return lists
+
+
+def check_type(folder, tensor, model):
+    """Failure when the manifest beside the bins names another type than the model's; a model that takes bytes needs one,
+    because four of its images have the size of a float one. Bins without a manifest have no type to look at."""
+    folder = Path(folder.split(",")[0])
+    if (folder / "manifest.json").is_file():
+        dataset.Manifest.load(folder).check_type(tensor.dtype.name, model)
+    elif tensor.dtype == np.uint8:
+        raise cli.Failure(f"{folder} has no manifest.json, so whether its bins hold bytes, as {model} takes, cannot be known",
+                          "make them with the preprocessing script and --input uint8")
 
 
 def check(lists, inputs):
