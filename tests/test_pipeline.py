@@ -28,7 +28,7 @@ def test_demo(shiftvit):
     good, total = counts(last_line(said))
     assert total == 240 and good >= 0.9 * total
     row = next(line for line in said.splitlines() if line.startswith("ShiftViT-T/light "))
-    assert row.split()[4] == "yes" and "862.72" in row and "Demo: generated images" in said
+    assert row.split()[5] == "yes" and "862.72" in row and "Demo: generated images" in said
     online = json.loads((folder / "build/demo/online.json").read_text())
     offline = json.loads((folder / "build/demo/eval_bs8_openvino.json").read_text())
     assert online["counts"] == offline["counts"] and offline["demo"] and online["demo"]

@@ -54,8 +54,14 @@ DEBUG_valid := 0 1
 AS_BUILT_valid := 0 1
 OPSET_valid := 11 12 13 14 15 16 17
 # A model's Makefile may leave these away; then they are not the environment's.
-$(foreach v,ATC_FLAGS ATC_LOG RUNNERS SOURCE,$(if $(filter file,$(origin $v)),,$(eval $v :=)))
+$(foreach v,ATC_OWN ATC_LOG RUNNERS SOURCE DEMO_LIMIT,$(if $(filter file,$(origin $v)),,$(eval $v :=)))
 RUNNER_valid := $(strip ais_bench $(RUNNERS))
+
+# Heavy networks see fewer of the demo's images, or the demo would take too long; a LIMIT= of the user's stands.
+ifneq ($(filter demo-%,$(MAKECMDGOALS)),)
+LIMIT := $(DEMO_LIMIT)
+LOOP := $(if $(DEMO_LIMIT),3)
+endif
 
 # A misspelt variable or value must not be ignored in silence. $(value) reads a value without running what it may hold.
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
@@ -153,8 +159,8 @@ device := $(if $(call same,$(DEVICE),0),,--device $(DEVICE))
 score_options = --manifest $(prep) $(provenance) --json $@ $(partial)
 # Size and time of change, to the nanosecond where the system has it; nothing for a file that is not there.
 stat_of = $(shell for f in $1; do stat -c '%s %.9Y' -- "$$f" 2>/dev/null || stat -f '%z %m' -- "$$f" 2>/dev/null || true; done)
-labels := $(foreach l,val/val_label.txt val_label.txt ../val_label.txt,'$(data)/$l')
-stat_data := $(call stat_of,'$(data)' '$(data)/val' $(labels))
+label_files := $(foreach l,val/val_label.txt val_label.txt ../val_label.txt,'$(data)/$l')
+stat_data := $(call stat_of,'$(data)' '$(data)/val' $(label_files))
 stat_weights := $(call stat_of,'$(weights)')
 
 # A .cfg file is rewritten only when its text changes: a changed variable remakes what depends on it and nothing else.

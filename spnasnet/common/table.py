@@ -35,15 +35,16 @@ def demo(folders, args):
             "online.json", f"eval_{run}.json", f"perf_{run}.json"))
         same = online["good"] == offline["good"] and online["total"] == offline["total"]
         fps = published["fps"].get(str(args.bs))
-        rows.append([published["model"], f"{online['top1']:.2f}%", f"{offline['top1']:.2f}%", f"{offline['top5']:.2f}%",
-                     "yes" if same else "NO", f"{online['produced_by']['fps']:.1f}", f"{perf['fps']:.1f}",
-                     f"{published['top1']:g}%", f"{fps:g}" if fps else "-"])
+        rows.append([published["model"], str(offline["total"]), f"{online['top1']:.2f}%", f"{offline['top1']:.2f}%",
+                     f"{offline['top5']:.2f}%", "yes" if same else "NO", f"{online['produced_by']['fps']:.1f}",
+                     f"{perf['fps']:.1f}", f"{published['top1']:g}%", f"{fps:g} ({published['chip']})" if fps else "-"])
         name = published["model"] if len(folders) > 1 else ""
         lines.append(f"{offline['line']} {name}".rstrip())
         disagree += [] if same else [published["model"]]
-    print(f"\nDemo: generated images of ten classes, seeded weights, {args.engine} on this CPU, f32, batch {args.bs}. "
-          "Only the two columns at the right are ModelZoo's: ImageNet, 310P3.")
-    table(["model", "Top-1 torch", "Top-1 offline", "Top-5", "agree", "fps torch", "fps offline", "published Top-1",
+    where = "this NPU" if args.engine == "ascend" else f"{args.engine} on this CPU, f32"
+    print(f"\nDemo: generated images of ten classes, seeded weights, {where}, batch {args.bs}. Only the two columns at the right "
+          "are ModelZoo's, on ImageNet.")
+    table(["model", "images", "Top-1 torch", "Top-1 offline", "Top-5", "agree", "fps torch", "fps offline", "published Top-1",
            "published fps"], rows)
     if disagree:
         raise cli.Failure(f"torch and the offline model disagree for {', '.join(disagree)}", "see the lines above")
