@@ -42,8 +42,8 @@ def demo(folders, args):
         lines.append(f"{offline['line']} {name}".rstrip())
         disagree += [] if same else [published["model"]]
     where = "this NPU" if args.engine == "ascend" else f"{args.engine} on this CPU, f32"
-    print(f"\nDemo: generated images of ten classes, seeded weights, {where}, batch {args.bs}. Only the two columns at the right "
-          "are ModelZoo's, on ImageNet.")
+    print(f"\nDemo: generated images of ten classes, seeded weights, {where}, batch {args.bs}. "
+          "Only the two columns at the right are ModelZoo's, on ImageNet.")
     table(["model", "images", "Top-1 torch", "Top-1 offline", "Top-5", "agree", "fps torch", "fps offline", "published Top-1",
            "published fps"], rows)
     if disagree:
