@@ -22,7 +22,7 @@ def table(head, rows):
     """Print rows of strings under `head`, columns aligned, numbers to the right."""
     width = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
     for row in [head, ["-" * w for w in width], *rows]:
-        print("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, width, strict=True))))
+        print("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, width))))
 
 
 def demo(folders, args):
@@ -58,7 +58,7 @@ def throughput(files):
     times = [[f"{p['ms']['median']:.2f}", f"{p['ms']['p99']:.2f}", f"{p['ms']['min']:.2f}…{p['ms']['max']:.2f}"]
              if "ms" in p else ["-"] * 3 for p in perfs]
     rows = [[str(p["batch"]), f"{p['fps']:.1f}", *ms, "best" if p["fps"] == best else ""]
-            for p, ms in zip(perfs, times, strict=True)]
+            for p, ms in zip(perfs, times)]
     first = perfs[0]
     mark = ", demo weights" if first.get("demo") else ""
     print(f"{first.get('engine', 'ascend')} {first.get('engine_version', '')}, {first.get('precision', '')}, "

@@ -101,8 +101,8 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
         return name, errors
 
     with open(save_dir / ".journal", "a") as f, concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        tasks = [pool.submit(work, name) for name in todo]
         try:
-            tasks = [pool.submit(work, name) for name in todo]
             for task in cli.progress(concurrent.futures.as_completed(tasks), "preprocess", len(todo), "bin"):
                 name, errors = task.result()
                 bad.update(errors)
@@ -110,7 +110,8 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
                     f.write(f"{name} {signatures[name]}\n")
                     f.flush()
         finally:
-            pool.shutdown(cancel_futures=True)
+            for task in tasks:
+                task.cancel()
     part.rmdir()
 
     for path, why in sorted(bad.items()):

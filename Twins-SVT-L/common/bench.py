@@ -61,7 +61,7 @@ def parse(log):
     if together:  # several devices, whose own lines come before
         result.update(fps=float(together[1]), devices=len(THROUGHPUT.findall(log)))
     elif times:
-        result["ms"] = dict(zip(MS, map(float, times.groups()), strict=True))
+        result["ms"] = dict(zip(MS, map(float, times.groups())))
     return result
 
 
@@ -81,7 +81,7 @@ def parse_trtexec(log, batch):
     result = {"fps": float(found[1]) * batch, "qps": float(found[1]), "batch": batch, "device": "GPU", "engine": "tensorrt",
               "engine_version": version[1] if version else "", "precision": "fp16"}
     if times:
-        result["ms"] = dict(zip(MS, map(float, times.groups()), strict=True))
+        result["ms"] = dict(zip(MS, map(float, times.groups())))
     return result
 
 

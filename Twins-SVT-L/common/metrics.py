@@ -2,6 +2,8 @@
 
 A model's *_postprocess.py calls `evaluate()`, prints ModelZoo's own line, and ends with `finish()`.
 """
+from __future__ import annotations
+
 import dataclasses
 import datetime
 import json
@@ -104,7 +106,7 @@ def evaluate(folder, manifest, allow_partial=False, classes=CLASSES):
 
     score = Score(topk(run.logits[scored], labels[scored]), int(scored.sum()), dataset=manifest.info, kind=run.kind,
                   demo=bool(manifest.info.get("demo")))
-    score.missing = [row.image for row, ok in zip(manifest.rows, scored, strict=True) if not ok] + bad
+    score.missing = [row.image for row, ok in zip(manifest.rows, scored) if not ok] + bad
     if said:
         score.findings.append(said)
     if score.total >= 5000 and len(np.unique(labels[scored])) >= 900 and score.counts[0] * 100 < score.total:

@@ -54,7 +54,7 @@ DEBUG_valid := 0 1
 AS_BUILT_valid := 0 1
 OPSET_valid := 11 12 13 14 15 16 17
 # A model's Makefile may leave these away; then they are not the environment's.
-$(foreach v,ATC_OWN ATC_LOG RUNNERS SOURCE DEMO_LIMIT,$(if $(filter file,$(origin $v)),,$(eval $v :=)))
+$(foreach v,ATC_OWN ATC_LOG RUNNERS SOURCE DEMO_LIMIT OPSET_DEFAULT,$(if $(filter file,$(origin $v)),,$(eval $v :=)))
 RUNNER_valid := $(strip ais_bench $(RUNNERS))
 
 # Heavy networks see fewer of the demo's images, or the demo would take too long; a LIMIT= of the user's stands.
@@ -170,7 +170,7 @@ $1: $(if $(call same,$(file <$1),$2),,FORCE)
 
 endef
 $(eval $(call cfg,$(prep).cfg,data $d $(if $(demo_data),,$(stat_data)) limit $(LIMIT) partial $(ALLOW_PARTIAL)))
-$(eval $(call cfg,$(M)/onnx.cfg,weights $w $(if $(demo_weights),,$(stat_weights)) opset $(OPSET) net $(NET)))
+$(eval $(call cfg,$(M)/onnx.cfg,weights $w $(if $(demo_weights),,$(stat_weights)) opset $(or $(OPSET),$(OPSET_DEFAULT)) net $(NET)))
 $(eval $(call cfg,$(M)/om_$(suffix).cfg,precision $(PRECISION) soc $(SOC) flags $(ATC_FLAGS)))
 # Results of other bins or another model may lie under the same name (DATA=demo and DATA=/path, both with demo weights).
 $(eval $(call cfg,$(result).cfg,bins $(prep) model $(om)))
@@ -259,7 +259,7 @@ $(prep)/manifest.json: $(prep).cfg $(demo_data) published.json common/preprocess
 
 $(M)/$(EXPORTED).onnx: $(M)/onnx.cfg $(demo_weights) model.py common/export.py common/checkpoint.py | $(venv)
 	$(mark)
-	$(py) $(EXPORT) $(if $(OPSET),$(OPSET_FLAG) $(OPSET)) $(if $(filter upstream,$(NET)),--net upstream)
+	$(py) $(EXPORT) $(if $(OPSET)$(OPSET_DEFAULT),$(OPSET_FLAG) $(or $(OPSET),$(OPSET_DEFAULT))) $(if $(filter upstream,$(NET)),--net upstream)
 
 endif
 

@@ -1,0 +1,95 @@
+"""What an Ascend host runs works on Python 3.8 with numpy, Pillow and tqdm alone: no torch, onnx or cv2.
+
+The interpreters are those on this machine that have these packages, and those that PYTHONS names (colons between).
+"""
+import ast
+import functools
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from common import metrics
+
+SHARED = ("cli dataset preprocess transforms results metrics bench table doctor infer remote soc atc atc_errors onnx_file "
+          "check_ops aipp").split()
+SCRIPTS = ["ShiftViT/shiftvit_preprocess.py", "ShiftViT/shiftvit_postprocess.py", "SPACH/SPACH_preprocess.py",
+           "SPACH/SPACH_postprocess.py", "Convmixer/convmixer_preprocess.py", "Convmixer/convmixer_eval_acc.py",
+           "Twins-SVT-L/Twins_preprocess.py", "Twins-SVT-L/Twins_postprocess.py",
+           "spnasnet/preprocess_spnasnet_100_pytorch.py", "spnasnet/get_info.py", "spnasnet/vision_metric_ImageNet.py"]
+FILES = [f"common/{name}.py" for name in SHARED] + SCRIPTS
+# Younger than 3.8, and not told by the grammar.
+YOUNG = {"removeprefix", "removesuffix", "file_digest", "UTC", "pairwise", "batched", "bit_count"}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_written_for_python_3_8(name):
+    tree = ast.parse((ROOT / name).read_text(), feature_version=(3, 8))
+    for node in ast.walk(tree):
+        assert not (isinstance(node, ast.Attribute) and node.attr in YOUNG), f"{name}:{node.lineno}: {node.attr}"
+        assert not (isinstance(node, ast.Call) and any(k.arg == "strict" for k in node.keywords)
+                    and getattr(node.func, "id", "") == "zip"), f"{name}:{node.lineno}: zip(strict=)"
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and node.col_offset == 0:
+            names = [a.name for a in node.names] + [getattr(node, "module", "") or ""]
+            assert not {n.split(".")[0] for n in names} & {"torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino",
+                                                           "cv2"}, f"{name}:{node.lineno}"
+
+
+@functools.lru_cache(maxsize=None)
+def interpreters():
+    names = [f"python3.{minor}" for minor in range(8, 15)] + os.environ.get("PYTHONS", "").split(":")
+    found = {}
+    for path in filter(None, map(shutil.which, filter(None, names))):
+        done = subprocess.run([path, "-c", "import sys, numpy, PIL, tqdm; print(sys.version_info[:2])"], capture_output=True,
+                              text=True)
+        if done.returncode == 0:
+            found.setdefault(done.stdout.strip(), path)
+    return found
+
+
+def test_preprocess_and_postprocess_there(tmp_path):
+    """Every other Python here: bins equal ours in every bit (without cv2 as well), scores too."""
+    others = interpreters()
+    if not others:
+        pytest.skip("no other Python with numpy, Pillow and tqdm here; PYTHONS=/path/to/python3.8 names one")
+    data = tmp_path / "data/val"
+    data.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        Image.fromarray(rng.integers(0, 256, (240 + i, 300, 3), dtype=np.uint8)).save(data / f"img_{i}.png")
+    (tmp_path / "data/val_label.txt").write_text("".join(f"img_{i}.png {i}\n" for i in range(4)))
+    results = tmp_path / "results"
+    results.mkdir()
+    for i in range(4):
+        logits = np.zeros(1000, np.float32)
+        logits[i if i else 9] = 1
+        logits.tofile(results / f"img_{i}_0.bin")
+
+    def run(python, *words):
+        done = subprocess.run([python, *map(str, words)], cwd=ROOT / "ShiftViT", capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    bins = {}
+    for version, python in {"ours": sys.executable, **others}.items():
+        out = tmp_path / version
+        run(python, "shiftvit_preprocess.py", "--data-root", tmp_path / "data", "--save-dir", out, "--gt-path", f"{out}-gt.npy")
+        bins[version] = {p.name: p.read_bytes() for p in out.glob("*.bin")}
+        said = run(python, "shiftvit_postprocess.py", "--result-dir", results, "--gt-path", f"{out}-gt.npy", "--manifest", out,
+                   "--json", tmp_path / "r.json")
+        assert said.strip().splitlines()[-1] == metrics.Score([3, 4, 4, 4, 4], 4).line()
+    assert len(bins["ours"]) == 4 and all(b == bins["ours"] for b in bins.values())
+
+
+def test_without_cv2_the_bins_are_the_same(monkeypatch):
+    from common import transforms
+
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 240, 3), dtype=np.uint8))
+    ours = transforms.Recipe()(image)
+    monkeypatch.setattr(transforms, "cv2", None)
+    np.testing.assert_array_equal(transforms.Recipe()(image), ours)
