@@ -24,10 +24,14 @@ def models(root=ROOT):
     return sorted(p.parent for p in root.glob("*/model.py"))
 
 
+def cache(path, root):
+    """Whether a tool left this file: bytecode, a linter's notes."""
+    return any(part == "__pycache__" or part.startswith(".") for part in path.relative_to(root).parts)
+
+
 def sources(root):
     """{relative path: file} of everything that a model folder carries a copy of."""
-    files = {p.relative_to(root): p for p in sorted((root / "common").rglob("*"))
-             if p.is_file() and "__pycache__" not in p.parts}
+    files = {p.relative_to(root): p for p in sorted((root / "common").rglob("*")) if p.is_file() and not cache(p, root)}
     return files | {Path("requirements.txt"): root / "requirements.txt"}
 
 
@@ -41,7 +45,7 @@ def differences(root=ROOT):
                     copy.stat().st_mode ^ source.stat().st_mode) & 0o100:
                 yield copy, source
         for copy in sorted((model / "common").rglob("*")):
-            if copy.is_file() and "__pycache__" not in copy.parts and copy.relative_to(model) not in wanted:
+            if copy.is_file() and not cache(copy, root) and copy.relative_to(model) not in wanted:
                 yield copy, None
 
 
