@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from conftest import ROOT, counts, last_line, make
@@ -143,10 +144,15 @@ def test_interrupted_prep_ends_with_the_same_bytes(shiftvit):
     assert content("build/cut") == content("build/whole")
 
 
-def test_top_level_fans_out(tmp_path):
-    """`make` at the top drives the same folder, with the tests' own interpreter."""
-    said = make(ROOT, "-n", "eval", "MODELS=ShiftViT", "PYTHON=/usr/bin/env-python")
-    assert "'/usr/bin/env-python' shiftvit_preprocess.py" in said
+def test_the_first_command_of_the_readme(tmp_path):
+    """`make demo` at the top of a checkout, whose path has a space, with the tests' own interpreter."""
+    top = tmp_path / "a checkout"
+    for name in ("common", "tools", "spnasnet"):
+        shutil.copytree(ROOT / name, top / name, ignore=shutil.ignore_patterns("build", "__pycache__", ".*"))
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, top)
+    said = make(top, "demo", "MODELS=spnasnet", f"PYTHON={sys.executable}", "LIMIT=40", "BS=4")
+    assert re.search(r"^spnasnet_100 +40 +\S+% +\S+% +\S+% +yes ", said, re.M) and counts(last_line(said))[1] == 40
 
 
 def test_clean_keeps_what_it_did_not_make(tmp_path):
