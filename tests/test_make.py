@@ -118,3 +118,19 @@ def test_sync_check_names_file_and_command(tmp_path):
         assert f"ShiftViT/common/{name}" in said
     assert check()[0] == 0 and check("--check")[0] == 0
     assert not (tmp_path / "ShiftViT/common/host/extra.py").exists()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_folder_has_the_same_kinds_of_files(model):
+    import json
+
+    names = {p.name for p in (ROOT / model).iterdir()}
+    assert {"Makefile", "README.md", "model.py", "published.json", "requirements.txt", "common"} <= names
+    for kind in ("*prep*.py", "*2onnx.py"):
+        assert len(list((ROOT / model).glob(kind))) == 1, kind
+    published = json.loads((ROOT / model / "published.json").read_text())
+    assert {"model", "source", "preprocessing", "weights", "top1", "chip", "fps"} <= set(published)
+    assert {"file", "urls", "page", "md5", "sha256", "size"} <= set(published["weights"])
+    # A dozen lines of names and flags; what is longer belongs into common/.
+    lines = [line for line in (ROOT / model / "Makefile").read_text().splitlines() if line and not line.startswith("#")]
+    assert len(lines) <= 30

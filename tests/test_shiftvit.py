@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conftest import ROOT
+from conftest import ROOT, odd_images
 from onnx import TensorProto, helper, numpy_helper
 
 from common import cli, dataset
@@ -109,3 +109,20 @@ def test_ground_truth_of_modelzoos_own_script(tmp_path):
 def test_help_teaches(script):
     done = subprocess.run([sys.executable, script, "--help"], cwd=FOLDER, capture_output=True, text=True)
     assert done.returncode == 0 and f"python3 {script}" in done.stdout
+
+
+def test_bins_are_the_documented_torchvision_recipe(tmp_path):
+    from torchvision import transforms as tv
+    from torchvision.datasets.folder import default_loader
+
+    recipe = tv.Compose([tv.Resize(256, tv.InterpolationMode.BICUBIC), tv.CenterCrop(224), tv.ToTensor(),
+                         tv.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+    paths, labels = odd_images(tmp_path)
+    done = subprocess.run([sys.executable, "shiftvit_preprocess.py", "--data-root", tmp_path, "--save-dir", tmp_path / "bins",
+                           "--gt-path", tmp_path / "gt.npy"], cwd=FOLDER, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for path in paths:
+        got = np.fromfile(tmp_path / "bins" / f"{path.stem}.bin", np.float32).reshape(3, 224, 224)
+        np.testing.assert_array_equal(got, recipe(default_loader(str(path))).numpy())
+    table = np.load(tmp_path / "gt.npy").ravel()
+    assert {str(r["file"]): int(r["label"]) for r in table} == labels
