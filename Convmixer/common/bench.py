@@ -9,8 +9,6 @@ Runs of several models wait for each other: two at a time would spoil each other
 import argparse
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -88,14 +86,10 @@ def parse_trtexec(log, batch):
 def run(command, name):
     """Run `command`, showing and returning what it prints; Failure when it fails."""
     with cli.lock(Path(tempfile.gettempdir()) / f"ascend-bench-{os.getuid()}.lock"):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        log = []
-        for line in process.stdout:
-            sys.stdout.write(line)
-            log.append(line)
-    if process.wait():
-        raise cli.Failure(f"{name} ended with status {process.returncode}", "see its messages above")
-    return "".join(log)
+        status, log = cli.tee(command)
+    if status:
+        raise cli.Failure(f"{name} ended with status {status}", "see its messages above")
+    return log
 
 
 def main():

@@ -12,7 +12,6 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 from common import cli, dataset, soc
@@ -96,15 +95,10 @@ def main():
                f"--{names['output_dirname']}", args.output_dirname, "--outfmt", args.outfmt, "--batchsize", args.batchsize,
                *(["--device", args.device] if args.device != "0" else []), *more]
     print(" ".join(command), flush=True)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    log = []
-    for line in process.stdout:
-        sys.stdout.write(line)
-        log.append(line)
-    if process.wait():
-        text = "".join(log)
+    status, text = cli.tee(command)
+    if status:
         meaning = next((m for pattern, m in MEANINGS.items() if re.search(pattern, text)), "see its messages above")
-        raise cli.Failure(f"ais_bench ended with status {process.returncode} ({last(text)})", meaning)
+        raise cli.Failure(f"ais_bench ended with status {status} ({last(text)})", meaning)
     found = {p.name for p in run.rglob("*") if p.suffix[1:].upper() == args.outfmt}
     if len(found) != len(manifest.files):
         raise cli.Failure(f"ais_bench wrote {len(found)} result files to {run} for {len(manifest.files)} bins",

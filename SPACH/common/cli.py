@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -101,6 +102,16 @@ def progress(items, what, total=None, unit="it"):
     tty = sys.stderr.isatty()
     return tqdm(items, desc=what, total=total, unit=unit, mininterval=0.1 if tty else 10, ncols=None if tty else 80,
                 dynamic_ncols=tty, leave=tty)
+
+
+def tee(command):
+    """Run `command` (a list), show what it prints as it comes, and return (exit status, all that it printed)."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    log = []
+    for line in process.stdout:
+        sys.stdout.write(line)
+        log.append(line)
+    return process.wait(), "".join(log)
 
 
 @contextlib.contextmanager
