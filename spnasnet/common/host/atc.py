@@ -8,12 +8,12 @@ writes x_bs8.blob (OpenVINO) or, with HOST_ENGINE=onnxruntime, x_bs8.ort, and be
 what is in it. The computation is float32. Exit status: 0 done, 1 failed, 2 called wrongly.
 """
 import argparse
-import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from common import aipp, cli  # noqa: E402  the model folder has to be on sys.path first
+from common.atc import parse_shapes  # noqa: E402
 from common.host import engine, graph, which  # noqa: E402
 
 # They choose an NPU, how its operators are built, or what atc logs.
@@ -54,16 +54,11 @@ def get_args(argv=None):
     return args
 
 
-def parse_shapes(text):
-    """Return {name: [dims]} of an --input_shape; a name may hold colons itself. Usage when it is no such text."""
-    shapes = {}
-    for part in text.strip(";").split(";"):
-        name, _, dims = part.strip().rpartition(":")
-        if not name or not re.fullmatch(r"\s*-?\d+(~\d+)?(\s*,\s*-?\d+(~\d+)?)*\s*", dims):
-            raise cli.Usage(f"--input_shape={text} is not 'name:n,c,h,w' (E10002)", "quote it, and check its variables")
-        if re.search(r"[-~]|\b0+\b", dims):
-            raise cli.Usage(f"--input_shape={text} leaves a dimension open (E10011)", REFUSED["dynamic_batch_size"])
-        shapes[name] = [int(d) for d in dims.split(",")]
+def fixed_shapes(text):
+    """Return {name: [dims]} of an --input_shape; Usage when it is no such text, or leaves a dimension open."""
+    shapes = parse_shapes(text)
+    if not all(all(dims) for dims in shapes.values()):
+        raise cli.Usage(f"--input_shape={text} leaves a dimension open (E10011)", REFUSED["dynamic_batch_size"])
     return shapes
 
 
@@ -72,7 +67,7 @@ def find_batch(text, inputs, path):
 
     Failure or Usage when a name is not in the graph, an open input is not named, or the dimensions do not fit.
     """
-    shapes = {**{n: d for n, d in inputs.items() if None not in d}, **(parse_shapes(text) if text else {})}
+    shapes = {**{n: d for n, d in inputs.items() if None not in d}, **(fixed_shapes(text) if text else {})}
     real = "; ".join(f"{n}:{','.join('n' if d is None else str(d) for d in dims)}" for n, dims in inputs.items())
     for name, dims in shapes.items():
         if name not in inputs:
