@@ -1,0 +1,80 @@
+"""How every benchmark here measures: both sides in one process, turn about, warm, several rounds; then ratios of one round.
+
+    times = interleave({"ours": f, "peer": g}, rounds=7)
+    print(ratio(times, "peer", "ours"))             median and spread of peer's time over ours
+
+Absolute times wander with the machine; the ratio of two sides measured within the same seconds does not.
+"""
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+
+def interleave(sides, rounds=7, warm=1):
+    """Call each of `sides` {name: function without arguments} once a round, in turn; return {name: [seconds]}.
+
+    The order turns round from one round to the next, so that no side always runs in another's wake. The first
+    `warm` rounds are not counted.
+    """
+    times = {name: [] for name in sides}
+    for i in range(-warm, rounds):
+        for name in list(sides)[::1 if i % 2 else -1]:
+            start = time.perf_counter()
+            sides[name]()
+            elapsed = time.perf_counter() - start
+            if i >= 0:
+                times[name].append(elapsed)
+    return times
+
+
+def ratio(times, slow, fast):
+    """Return (median, lowest, highest) of slow's time over fast's, taken round by round."""
+    ratios = [a / b for a, b in zip(times[slow], times[fast], strict=True)]
+    return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def shown(r):
+    """A ratio as text: ×3.52 (3.40…3.61)."""
+    return f"×{r[0]:.2f} ({r[1]:.2f}…{r[2]:.2f})"
+
+
+def machine():
+    """One line on what this ran on."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
+        if info.exists() else []
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {cores} cores, Python {platform.python_version()}"
+
+
+def table(head, rows):
+    """Print rows of strings under `head` as a Markdown table, columns aligned."""
+    width = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
+    for row in [head, ["-" * w for w in width], *rows]:
+        print("| " + " | ".join(c.ljust(w) for c, w in zip(row, width, strict=True)) + " |", flush=True)
+
+
+def finish(args, title, head, rows, targets, notes=()):
+    """Print the table and whether each target was reached, and write all of it to args.json for RESULTS.md.
+
+    rows: lists of strings. targets: (claim, figure, wanted) with figure a number and reached when figure >= wanted;
+    a target that was missed is shown as missed, never left out.
+    """
+    print(f"\n{title} — {machine()}")
+    table(head, rows)
+    verdicts = [[claim, f"{figure:.2f}", f"{wanted:g}", "reached" if figure >= wanted else "MISSED"]
+                for claim, figure, wanted in targets]
+    if verdicts:
+        print()
+        table(["claim", "measured", "target", ""], verdicts)
+    for note in notes:
+        print(note)
+    content = {"title": title, "machine": machine(), "date": time.strftime("%Y-%m-%d"), "head": head, "rows": rows,
+               "targets": verdicts, "notes": list(notes)}
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.json).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"wrote {args.json}")
