@@ -9,6 +9,13 @@ from pathlib import Path
 
 import pytest
 from ascend import fake_ascend  # noqa: F401  a fixture for all tests
+from fault_table import (  # noqa: F401  pytest finds hooks and fixtures here
+    pytest_addoption,
+    pytest_configure,
+    pytest_runtest_logreport,
+    pytest_terminal_summary,
+    seen,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
