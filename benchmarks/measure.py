@@ -47,7 +47,8 @@ def machine():
     names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
         if info.exists() else []
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {cores} cores, Python {platform.python_version()}"
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {cores} cores, Python {platform.python_version()}"
 
 
 def table(head, rows):

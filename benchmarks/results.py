@@ -27,8 +27,8 @@ def main():
     parts = [json.loads((args.folder / f"{name}.json").read_text(encoding="utf-8")) for name in args.names]
     targets = [row for part in parts for row in part["targets"]]
     missed = [row[0] for row in targets if row[-1] == "MISSED"]
-    lines = ["# Measured\n", "Written by `make benchmarks`; do not edit. Ratios are of two sides measured turn about in one run, "
-             "median (lowest…highest of the rounds); absolute figures are of this machine on this day only.\n",
+    lines = ["# Measured\n", "Written by `make benchmarks`; do not edit. Ratios are of two sides measured turn about in one "
+             "run, median (lowest…highest of the rounds); absolute figures are of this machine on this day only.\n",
              f"{parts[0]['machine']}, {parts[-1]['date']}. {len(targets) - len(missed)} of {len(targets)} targets reached"
              + (f"; missed: {', '.join(missed)}" if missed else "") + ".\n"]
     for name, part in zip(args.names, parts, strict=True):
