@@ -118,11 +118,11 @@ def read_labels(path):
         name, _, index = line.strip().replace("\t", " ").rpartition(" ")
         stem = Path(name.strip()).stem
         if not stem or not re.fullmatch(r"[0-9]+", index) or int(index) >= CLASSES:
-            raise cli.Failure(f"{path}:{number}: {line.strip()!r} is not `<file name> <class index>`",
+            raise cli.Failure(f"{path}:{number}: {short(line.strip())!r} is not `<file name> <class index>`",
                               f"class indices go from 0 to {CLASSES - 1}")
         if labels.setdefault(stem, int(index)) != int(index):
-            raise cli.Failure(f"{path}:{number}: {stem} is labelled {index} here and {labels[stem]} in line {seen[stem]}",
-                              "keep the right one")
+            raise cli.Failure(f"{path}:{number}: {some([stem])} is labelled {index} here and {labels[stem]} in line "
+                              f"{seen[stem]}", "keep the right one")
         seen.setdefault(stem, number)
     if not labels:
         raise cli.Failure(f"label file {path} is empty", "give the val_label.txt of the dataset")
@@ -242,5 +242,11 @@ def _complain(folder, images, problems):
 
 
 def some(names, most=5):
-    """The first few names, then how many more there are."""
-    return ", ".join(map(str, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
+    """The first few names, then how many more there are: on one line, whatever the names are."""
+    said = [short(str(n)) if str(n).isprintable() else repr(short(str(n))) for n in names[:most]]
+    return ", ".join(said) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def short(text, most=200):
+    """`text`, cut where it would fill a screen: what stands in a file may be anything."""
+    return text if len(text) <= most else f"{text[:most]}…"
