@@ -15,9 +15,9 @@ BS := 8
 ENGINE := auto
 OUT := build
 PYTHON :=
-VERBS := source weights prep onnx check-net check-ops om infer eval online bench push remote pull clean
-PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP JOBS ALLOW_PARTIAL \
-  OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT
+VERBS := source weights prep onnx check-net check-ops om infer eval online bench bench-bins push remote pull clean
+PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
+  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT
 
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
 unknown := $(filter-out MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
@@ -52,7 +52,7 @@ endef
 tab := $(empty)	$(empty)
 each = $(foreach m,$(MODELS),+@$(call sub,$m) $1$(newline)$(tab))
 
-.PHONY: help setup demo sweep doctor test sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
+.PHONY: help setup demo sweep sweep-build doctor test sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
 
 help: ## this list
 	@echo 'Five ImageNet classifiers through offline inference, on an Ascend NPU or on this CPU.'
@@ -86,9 +86,10 @@ $(MODELS:%=demo-eval-%): demo-eval-%: | $(venv)
 # Timing one model at a time, after all are built: side by side they would spoil each other's figures.
 demo: | demo-eval ## the whole way for MODELS on generated images and seeded weights, then one table
 	$(call each,demo-bench WEIGHTS=demo DATA=demo)@$(py) -m common.table --demo $(OUT)/demo --bs $(BS) --engine $(engine) $(MODELS)
-sweep: | om-sweep ## throughput of MODELS at every batch size
+sweep: | sweep-build ## throughput of MODELS at every batch size; kept in results/, `make report` shows it
 	$(call each,sweep)@:
-om-sweep: | $(venv)
+sweep-build: | $(venv)
+	$(call each,sweep-build)@:
 doctor: ## versions of everything that matters, what is missing, and the command that mends it
 	@$(if $(or $(PYTHON),$(wildcard $(VENV)/bin/python)),$(py),python3) -m common.doctor
 test: $(if $(PYTHON),,$(VENV)/.ready-dev) ## ruff, the copies of common/, and pytest

@@ -104,12 +104,17 @@ def progress(items, what, total=None, unit="it"):
                 dynamic_ncols=tty, leave=tty)
 
 
-def tee(command):
-    """Run `command` (a list), show what it prints as it comes, and return (exit status, all that it printed)."""
+def tee(command, seen=None):
+    """Run `command` (a list), show what it prints as it comes, and return (exit status, all that it printed).
+
+    `seen(line)` is called for each line at the moment it comes.
+    """
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     log = []
     for line in process.stdout:
-        sys.stdout.write(line)
+        if seen:
+            seen(line)
+        print(line, end="", flush=True)
         log.append(line)
     return process.wait(), "".join(log)
 

@@ -203,7 +203,7 @@ def test_trtexec(spnasnet, tools):
     assert (perf["engine"], perf["engine_version"], perf["qps"]) == ("tensorrt", "8601", 333.879)
     assert "bench: nothing to do" in make(spnasnet, "bench", "RUNNER=trtexec", "BS=8")
     said = make(spnasnet, "-n", "sweep", "RUNNER=trtexec")
-    assert said.count("trtexec --onnx=build/spnasnet_100.onnx") == 5 and "--framework" not in said
+    assert said.count("trtexec --onnx=build/spnasnet_100.onnx") == 6 and "--framework" not in said
     assert "--device=1" in make(spnasnet, "-n", "bench", "RUNNER=trtexec", "BS=1", "DEVICE=1")
 
 

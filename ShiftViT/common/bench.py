@@ -7,12 +7,14 @@
 Runs of several models wait for each other: two at a time would spoil each other's figures.
 """
 import argparse
+import datetime
 import os
+import platform
 import re
 import tempfile
 from pathlib import Path
 
-from common import cli
+from common import cli, doctor
 
 # Older releases print batchsize(8), newer ones batchsize.mean(8); the stand-in names the CPU.
 THROUGHPUT = re.compile(r"throughput 1000\*batchsize(?:\.mean)?\((\d+)[^)]*\)/(NPU|CPU)_compute_time\.mean\([^)]*\): "
@@ -27,6 +29,8 @@ QPS = re.compile(r"\] throughput: ([0-9.eE+]+) qps", re.IGNORECASE)
 GPU_TIMES = re.compile(r"GPU Compute Time: min = ([0-9.e+-]+) ms, max = ([0-9.e+-]+) ms, mean = ([0-9.e+-]+) ms, median = "
                        r"([0-9.e+-]+) ms,.*percentile\(99%\) = ([0-9.e+-]+) ms")
 TENSORRT = re.compile(r"\[TensorRT v([0-9]+)\]")
+# Of the repeats' throughputs; on an idle host they differ by a few percent.
+NOISY = 0.1
 MS = ("min", "max", "mean", "median", "p99")
 
 
@@ -36,6 +40,7 @@ def get_args(argv=None):
     parser.add_argument("--provenance", help="what is known of the offline model (JSON)")
     parser.add_argument("--runner", choices=("ais_bench", "benchmark", "trtexec"), default="ais_bench",
                         help="whose log it is (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of the command; the median one counts (default: 1)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="read this instead of running a command")
     parser.add_argument("--batch", type=int, default=1, help="images a run, which the others' logs do not say (default: 1)")
     parser.add_argument("--chips", type=int, help="chips of the card, for benchmark: it times one (default: 4 for an offline "
@@ -43,6 +48,8 @@ def get_args(argv=None):
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
     args = parser.parse_args(argv)
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if args.repeats < 1:
+        parser.error("--repeats: give 1 or more")
     if bool(args.command) == bool(args.log):
         parser.error("give either a command after --, or --log")
     return args
@@ -83,13 +90,40 @@ def parse_trtexec(log, batch):
     return result
 
 
-def run(command, name):
+def conditions():
+    """What a figure was taken on and when: {"host": {cpu, cores, system, python}, "date"}; cores are those of this process."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        cores = os.cpu_count()
+    return {"host": {"cpu": doctor.cpu_name(), "cores": cores, "system": f"{platform.system()} {platform.machine()}",
+                     "python": platform.python_version()},
+            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
+
+
+def alone():
+    """A context in which no other timing of this user runs on this host."""
+    return cli.lock(Path(tempfile.gettempdir()) / f"ascend-bench-{os.getuid()}.lock")
+
+
+def run(command, name, seen=None):
     """Run `command`, showing and returning what it prints; Failure when it fails."""
-    with cli.lock(Path(tempfile.gettempdir()) / f"ascend-bench-{os.getuid()}.lock"):
-        status, log = cli.tee(command)
+    status, log = cli.tee(command, seen)
     if status:
         raise cli.Failure(f"{name} ended with status {status}", "see its messages above")
     return log
+
+
+def spread(figures):
+    """(max - min) / median of several throughputs, or None for one: how far they can be relied on."""
+    middle = sorted(figures)[(len(figures) - 1) // 2]
+    return (max(figures) - min(figures)) / middle if len(figures) > 1 else None
+
+
+def warn(relative):
+    """Say so when a spread is so large that the figure means little."""
+    if (relative or 0) > NOISY:
+        print(f"warning: the repeats differ by {relative:.0%}, so this figure means little — measure again on an idle host")
 
 
 def main():
@@ -97,15 +131,23 @@ def main():
     provenance = cli.read_json(args.provenance, "build the offline model again (make om)") if args.provenance else {}
     if args.log and not args.log.is_file():
         raise cli.Failure(f"{args.log} does not exist", "run the inference again (make infer)")
-    log = args.log.read_text() if args.log else run(args.command, args.runner)
     chips = args.chips or (4 if provenance.get("soc") == "Ascend310" else 1)
-    result = {"ais_bench": lambda: parse(log), "benchmark": lambda: parse_benchmark(log, args.batch, chips),
-              "trtexec": lambda: parse_trtexec(log, args.batch)}[args.runner]()
+    parser = {"ais_bench": parse, "benchmark": lambda log: parse_benchmark(log, args.batch, chips),
+              "trtexec": lambda log: parse_trtexec(log, args.batch)}[args.runner]
+    if args.log:
+        runs = [parser(args.log.read_text())]
+    else:
+        with alone():
+            runs = [parser(run(args.command, args.runner)) for _ in range(args.repeats)]
+    runs.sort(key=lambda r: r["fps"])
+    figures = [r["fps"] for r in runs]
+    result = {**runs[(len(runs) - 1) // 2], "repeats": figures, "spread": spread(figures), **conditions()}
     known = {**provenance, **result, "runner": args.runner}
     cli.write_json(args.json, {**known, "command": args.command, "log": str(args.log) if args.log else None})
-    spread = f", spread {result['ms']['min']:.1f}…{result['ms']['max']:.1f} ms" if "ms" in result else ""
+    times = f", spread {result['ms']['min']:.1f}…{result['ms']['max']:.1f} ms" if "ms" in result else ""
     what = ", ".join(str(v) for v in (known.get("engine", "ascend"), known.get("precision", "?"), known["device"]))
-    print(f"{result['fps']:.1f} fps at batch {result['batch']} ({what}, compute only{spread})")
+    warn(result["spread"])
+    print(f"{result['fps']:.1f} fps at batch {result['batch']} ({what}, compute only{times})")
 
 
 if __name__ == "__main__":

@@ -34,14 +34,16 @@ REMOTE_DIR :=
 SSH := ssh
 AS_BUILT := 0
 LOOP :=
+BATCHES := 1 4 8 16 32 64
+REPEATS :=
 JOBS :=
 ALLOW_PARTIAL := 0
 OUT := build
 PYTHON :=
 DEBUG := 0
 
-SETTABLE := BS DATA WEIGHTS ENGINE RUNNER PRECISION INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP JOBS ALLOW_PARTIAL \
-  OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT
+SETTABLE := BS DATA WEIGHTS ENGINE RUNNER PRECISION INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
+  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT
 FANNED := MODELS # the repository's Makefile passes it down
 BS_valid := 1 4 8 16 32 64
 ENGINE_valid := auto ascend openvino onnxruntime
@@ -80,7 +82,8 @@ same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
 one_of = $(strip $(foreach w,$2,$(if $(call same,$w,$1),$w)))
 $(foreach v,BS ENGINE RUNNER PRECISION INPUT BINS NET ALLOW_PARTIAL DEBUG AS_BUILT $(if $(OPSET),OPSET),$(if $(call one_of,$($v),$($v_valid)),,\
   $(error $v=$($v): choose one of $($v_valid))))
-$(foreach v,LIMIT LOOP JOBS,$(if $(or $(call digits,$($v)),$(call same,$($v),0)),$(error $v=$($v): give a positive whole number)))
+$(foreach b,$(or $(BATCHES),none),$(if $(call one_of,$b,$(BS_valid)),,$(error BATCHES=$(BATCHES): choose from $(BS_valid))))
+$(foreach v,LIMIT LOOP JOBS REPEATS,$(if $(or $(call digits,$($v)),$(call same,$($v),0)),$(error $v=$($v): give a positive whole number)))
 comma := ,
 $(if $(or $(call digits,$(subst $(comma),,$(DEVICE))),$(call same,$(DEVICE),),$(word 2,$(DEVICE))),\
   $(error DEVICE=$(DEVICE): give a device number, or several as in 0,1,2,3))
@@ -92,7 +95,7 @@ VENV := $(if $(wildcard ../common/model.mk),../.venv,.venv)
 venv := $(if $(PYTHON),,$(VENV)/.ready)
 py := '$(or $(PYTHON),$(VENV)/bin/python)'
 verbs := $(or $(MAKECMDGOALS),help)
-offline := $(if $(filter trtexec,$(RUNNER)),,$(filter om infer eval bench sweep,$(verbs)))
+offline := $(if $(filter trtexec,$(RUNNER)),,$(filter om infer eval bench bench-bins sweep,$(verbs)))
 engine := $(ENGINE)
 ifeq ($(ENGINE),auto)
 # ascend, ascend-infer (a runtime without atc) or none; a toolkit that does not load is an error, never a silent CPU run.
@@ -120,7 +123,7 @@ endif
 is_demo = $(call same,$1,demo)
 w := $(or $(WEIGHTS),$(if $(wildcard weights/$(WEIGHTS_FILE)),weights/$(WEIGHTS_FILE),demo))
 d := $(or $(DATA),demo)
-needs_data := $(filter prep infer eval online,$(verbs))
+needs_data := $(filter prep infer eval online bench-bins $(if $(DATA),sweep sweep-build),$(verbs))
 ifneq ($(and $(needs_data),$(DATA),$(call same,$(WEIGHTS),),$(call is_demo,$w)),)
 $(if $(call is_demo,$(DATA)),,$(error DATA= is given but there are no weights — get them with `make weights`, or say WEIGHTS=/path or WEIGHTS=demo))
 endif
@@ -149,8 +152,10 @@ eval := $(R)/eval_$(run).json
 online := $(R)/online.json
 perf_of = $(M)/perf_bs$1_$(by)$(bytes).json
 perf := $(call perf_of,$(BS))
+frombin := $(R)/frombin_$(run).json
 loop := $(or $(LOOP),$(if $(filter ascend,$(engine)),$(LOOPS),$(if $(filter 1 4 8,$(BS)),10,3)))
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
+repeats := $(if $(REPEATS),--repeats $(REPEATS))
 prep_options := $(if $(bytes),--input uint8) $(if $(LIMIT),--limit $(LIMIT)) $(if $(JOBS),--jobs $(JOBS)) $(partial)
 # An .om made elsewhere may come without its .json.
 provenance := $(if $(and $(OM),$(call same,$(wildcard $(OM).json),)),,--provenance $(om).json)
@@ -175,13 +180,14 @@ $(eval $(call cfg,$(M)/om_$(suffix).cfg,precision $(PRECISION) soc $(SOC) flags 
 # Results of other bins or another model may lie under the same name (DATA=demo and DATA=/path, both with demo weights).
 $(eval $(call cfg,$(result).cfg,bins $(prep) model $(om)))
 $(eval $(call cfg,$(online:.json=.cfg),bins $(prep) weights $(weights)))
-$(eval $(call cfg,$(perf:.json=.cfg),loop $(loop) device $(DEVICE)))
+$(eval $(call cfg,$(perf:.json=.cfg),loop $(loop) device $(DEVICE)$(if $(REPEATS), repeats $(REPEATS))))
+$(eval $(call cfg,$(frombin:.json=.cfg),bins $(prep) model $(om) device $(DEVICE)$(if $(REPEATS), repeats $(REPEATS))))
 
 # BUILT collects what this call made, so that a verb can say when there was nothing to do.
 mark = $(eval BUILT += $@)
 idle = $(if $(filter $1,$(BUILT)),:,echo '$@: nothing to do, $1 is up to date')
 
-.PHONY: help setup source weights prep onnx check-net check-ops om infer eval online bench sweep push remote pull demo demo-eval demo-bench doctor clean FORCE
+.PHONY: help setup source weights prep onnx check-net check-ops om infer eval online bench bench-bins timed sweep sweep-build push remote pull demo demo-eval demo-bench doctor clean FORCE
 FORCE:
 
 help: ## this list
@@ -208,6 +214,8 @@ REMOTE_DIR_help := folder there; empty: the name of this one, in the home direct
 SSH_help := ssh command, options included
 AS_BUILT_help := 1 takes bins and ONNX as they are (what remote does)
 LOOP_help := timed runs of bench; now $(loop)
+BATCHES_help := for sweep: some of $(BS_valid)
+REPEATS_help := times a timing is repeated, the median counts; empty: 1, in a sweep 3
 JOBS_help := images preprocessed at a time; empty: all cores
 OUT_help := folder for everything that is made
 PYTHON_help := your own interpreter; empty: $(VENV), made on demand
@@ -244,6 +252,8 @@ check-ops: $(onnx) ## is every operator of the ONNX in CANN's table?
 bench: $(perf) ## throughput of the offline model at batch BS
 	@$(call idle,$<)
 	@$(if $(filter $(perf),$(BUILT)),:,$(py) -m common.table $(perf))
+bench-bins: $(frombin) ## throughput from .bin to result files, reading and writing included
+	@$(call idle,$<)
 
 $(OUT)/demo/data/DEMO.txt: common/demo.py | $(venv)
 	$(mark)
@@ -296,16 +306,28 @@ $(result).done: $(om) $(prep)/manifest.json $(result).cfg
 
 $(perf): $(om) $(perf:.json=.cfg) common/bench.py
 	$(mark)
-	$(load) $(py) -m common.bench --json $@ $(provenance) -- \
+	$(load) $(py) -m common.bench --json $@ $(provenance) $(repeats) -- \
 	  env $(ais_bench) --model $(om) --loop $(loop) --batchsize $(BS) $(device)
+
+$(frombin): $(perf) $(prep)/manifest.json $(frombin:.json=.cfg) common/bench_bins.py
+	$(mark)
+	$(load) $(py) -m common.bench_bins --json $@ --bins $(prep) --perf $(perf) $(repeats) -- \
+	  env $(ais_bench) --model $(om) --outfmt $(OUTFMT) --batchsize $(BS) $(device)
 else
 include common/runners.mk
 endif
 
-sweep: ## offline models and throughput for every batch size, then the table
-	$(if $(filter trtexec,$(RUNNER)),,$(foreach b,$(BS_valid),+@$(MAKE) --no-print-directory om BS=$b$(newline)$(tab)))
-	$(foreach b,$(BS_valid),+@$(MAKE) --no-print-directory bench BS=$b$(newline)$(tab))
-	@$(py) -m common.table $(foreach b,$(BS_valid),$(call perf_of,$b))
+# From .bin needs images, ais_bench and one device; a sweep without them has the computation alone.
+with_bins := $(and $(filter ais_bench,$(RUNNER)),$(or $(DATA),$(call is_demo,$w)),$(if $(findstring $(comma),$(DEVICE)),,1))
+results := $(if $(wildcard ../common/model.mk),../results,$(OUT)/results)
+record := $(py) -m common.record --model '$(TITLE)' --results $(results)
+sweep: sweep-build ## throughput at every batch size of BATCHES, computation alone and from .bin; kept in results/
+	$(foreach b,$(BATCHES),+@$(MAKE) --no-print-directory -W common/bench.py timed BS=$b REPEATS=$(or $(REPEATS),3)$(newline)$(tab))
+	@$(record) --show
+sweep-build:
+	$(if $(filter trtexec,$(RUNNER)),,$(foreach b,$(BATCHES),+@$(MAKE) --no-print-directory om $(if $(with_bins),prep) BS=$b$(newline)$(tab)))@:
+timed: $(perf) $(if $(with_bins),$(frombin))
+	@$(record) --input $(INPUT) --bins $(BINS) $^
 
 demo: ## the whole way on generated images and seeded weights, then a table
 	+@$(MAKE) --no-print-directory demo-eval WEIGHTS=demo DATA=demo
@@ -315,7 +337,7 @@ demo-eval: eval
 demo-bench: online bench
 
 # What the other host is told: the settings given here, and which inputs (real or demo) it is about.
-there := $(foreach v,BS ENGINE RUNNER INPUT BINS SOC DEVICE ATC_FLAGS LOOP OUT DEBUG,$(if $(filter command%,$(origin $v)),'$v=$($v)')) \
+there := $(foreach v,BS ENGINE RUNNER INPUT BINS SOC DEVICE ATC_FLAGS LOOP BATCHES REPEATS OUT DEBUG,$(if $(filter command%,$(origin $v)),'$v=$($v)')) \
   'WEIGHTS=$w' 'DATA=$d' AS_BUILT=1 PYTHON=python3
 remote = $(if $(HOST),$(py) -m common.remote $1 '$(HOST)' --out $(OUT) --ssh '$(SSH)' $(if $(REMOTE_DIR),--dir '$(REMOTE_DIR)'),\
   $(error HOST= is needed, e.g. HOST=user@npu))
@@ -329,7 +351,7 @@ pull: | $(venv) ## bring HOST's offline models and results back
 doctor: ## versions of everything that matters, what is missing, and the command that mends it
 	@$(if $(or $(PYTHON),$(wildcard $(VENV)/bin/python)),$(py),python3) -m common.doctor --engine $(engine)
 clean: ## delete what was made in build/ (never weights/ or the authors' clone)
-	rm -rf $(addprefix $(OUT)/,demo by-hand prep* result *.onnx *.om *.blob *.ort *.json *.cfg)
+	rm -rf $(addprefix $(OUT)/,demo by-hand prep* frombin_* result *.onnx *.om *.blob *.ort *.json *.cfg)
 	@rmdir $(OUT) 2>/dev/null || true
 
 tab := $(empty)	$(empty)
