@@ -10,26 +10,31 @@ MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 
 ALL := $(patsubst %/model.py,%,$(wildcard */model.py))
-MODELS := $(ALL)
+MODEL :=
+MODELS := $(or $(MODEL),$(ALL))
 BS := 8
 ENGINE := auto
 OUT := build
 PYTHON :=
-VERBS := source weights prep onnx check-net check-ops om infer eval online bench bench-bins push remote pull clean
+VERBS := source weights prep onnx check-net check-ops om infer eval online bench bench-bins predict push remote pull clean
 PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
-  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT
+  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT IMAGE PNG
 
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
-unknown := $(filter-out MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
+unknown := $(filter-out MODEL MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
 ifneq ($(unknown),)
-$(error unknown variable $(unknown); settable are: MODELS $(PASSED))
+$(error unknown variable $(unknown); settable are: MODELS MODEL $(PASSED))
 endif
 squote := '
 dquote := "
-$(foreach v,MODELS $(PASSED),$(foreach c,$$ $(squote) $(dquote) ` \ ; & | < >,$(if $(findstring $c,$(value $v)),\
+$(foreach v,MODEL MODELS $(PASSED),$(foreach c,$$ $(squote) $(dquote) ` \ ; & | < >,$(if $(findstring $c,$(value $v)),\
   $(error $v=$(value $v): the character $c is not allowed in a value))))
 ifneq ($(filter-out $(ALL),$(MODELS)),)
 $(error MODELS=$(MODELS): there is no $(filter-out $(ALL),$(MODELS)); choose from $(ALL))
+endif
+# One picture, and one standard input.
+ifneq ($(and $(word 2,$(MODELS)),$(or $(PNG),$(filter -,$(IMAGE)))),)
+$(error $(if $(PNG),PNG=$(PNG),IMAGE=-) is for one model: say which, as in MODEL=$(firstword $(ALL)))
 endif
 ifeq ($(strip $(MODELS)),)
 $(error MODELS= is empty; choose from $(ALL))
@@ -39,7 +44,8 @@ endif
 empty :=
 from_here = $(if $(filter command%,$(origin $1)),$(if $(filter-out /% demo,$(firstword $($1))),$1='$(CURDIR)/$($1)'))
 python_here := $(if $(PYTHON),$(if $(findstring /,$(PYTHON)),$(if $(filter-out /%,$(firstword $(PYTHON))),PYTHON='$(CURDIR)/$(PYTHON)')))
-sub = $(MAKE) --no-print-directory -C $1 $(call from_here,DATA) $(call from_here,WEIGHTS) $(python_here)
+sub = $(MAKE) --no-print-directory -C $1 $(call from_here,DATA) $(call from_here,WEIGHTS) $(call from_here,PNG) $(python_here) \
+  $(if $(IMAGE),FROM='$(CURDIR)')
 VENV := .venv
 engine := $(if $(filter auto,$(ENGINE)),$(if $(filter ascend%,$(shell bash common/ascend_env.sh)),ascend,openvino),$(ENGINE))
 venv := $(if $(PYTHON),,$(VENV)/.ready)

@@ -17,7 +17,7 @@ from PIL import Image
 from common import metrics
 
 SHARED = ("cli dataset preprocess transforms fast results metrics bench bench_bins record table doctor infer remote soc atc "
-          "atc_errors onnx_file check_ops aipp").split()
+          "atc_errors onnx_file check_ops aipp class_names predict draw").split()
 SCRIPTS = ["ShiftViT/shiftvit_preprocess.py", "ShiftViT/shiftvit_postprocess.py", "SPACH/SPACH_preprocess.py",
            "SPACH/SPACH_postprocess.py", "Convmixer/convmixer_preprocess.py", "Convmixer/convmixer_eval_acc.py",
            "Twins-SVT-L/Twins_preprocess.py", "Twins-SVT-L/Twins_postprocess.py",

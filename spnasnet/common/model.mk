@@ -38,13 +38,16 @@ BATCHES := 1 4 8 16 32 64
 REPEATS :=
 JOBS :=
 ALLOW_PARTIAL := 0
+IMAGE :=
+PNG :=
 OUT := build
 PYTHON :=
 DEBUG := 0
 
 SETTABLE := BS DATA WEIGHTS ENGINE RUNNER PRECISION INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
-  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT
-FANNED := MODELS # the repository's Makefile passes it down
+  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT IMAGE PNG
+FANNED := MODELS MODEL FROM # the repository's Makefile passes them down; FROM: the folder that IMAGE is seen from
+FROM := .
 BS_valid := 1 4 8 16 32 64
 ENGINE_valid := auto ascend openvino onnxruntime
 PRECISION_valid := f32
@@ -63,6 +66,10 @@ RUNNER_valid := $(strip ais_bench $(RUNNERS))
 ifneq ($(filter demo-%,$(MAKECMDGOALS)),)
 LIMIT := $(DEMO_LIMIT)
 LOOP := $(if $(DEMO_LIMIT),3)
+endif
+# A person waits for one photograph: no batch is filled up.
+ifneq ($(filter predict,$(MAKECMDGOALS)),)
+BS := 1
 endif
 
 # A misspelt variable or value must not be ignored in silence. $(value) reads a value without running what it may hold.
@@ -95,7 +102,7 @@ VENV := $(if $(wildcard ../common/model.mk),../.venv,.venv)
 venv := $(if $(PYTHON),,$(VENV)/.ready)
 py := '$(or $(PYTHON),$(VENV)/bin/python)'
 verbs := $(or $(MAKECMDGOALS),help)
-offline := $(if $(filter trtexec,$(RUNNER)),,$(filter om infer eval bench bench-bins sweep,$(verbs)))
+offline := $(if $(filter trtexec,$(RUNNER)),,$(filter om infer eval bench bench-bins sweep predict,$(verbs)))
 engine := $(ENGINE)
 ifeq ($(ENGINE),auto)
 # ascend, ascend-infer (a runtime without atc) or none; a toolkit that does not load is an error, never a silent CPU run.
@@ -108,7 +115,9 @@ ifeq ($(engine),ascend)
 # Each recipe line is a shell of its own, so each loads the toolkit itself. The toolkit's python3 runs ais_bench.
 suffix := om
 atc := . common/ascend_env.sh atc; $(py) -m common.atc
-infer := . common/ascend_env.sh infer; $(py) -m common.infer $(if $(SOC),--soc $(SOC))
+toolkit := . common/ascend_env.sh infer;
+infer_with := $(py) -m common.infer $(if $(SOC),--soc $(SOC))
+infer := $(toolkit) $(infer_with)
 ais_bench := $${ASCEND_PYTHON:-python3} -m ais_bench
 load = . common/ascend_env.sh infer; $(py) -m common.soc --om $(om) $(SOC);
 else
@@ -116,7 +125,8 @@ $(if $(findstring $(comma),$(DEVICE)),$(error DEVICE=$(DEVICE): several devices 
 suffix := $(if $(filter openvino,$(engine)),blob,ort)
 atc := HOST_ENGINE=$(engine) $(py) -m common.host.atc
 ais_bench := PYTHONPATH=common/host HOST_ENGINE=$(engine) $(py) -m ais_bench
-infer := $(ais_bench)
+infer_with := $(ais_bench)
+infer := $(infer_with)
 endif
 
 # ---- inputs: the user's, or the demo's ----
@@ -187,7 +197,7 @@ $(eval $(call cfg,$(frombin:.json=.cfg),bins $(prep) model $(om) device $(DEVICE
 mark = $(eval BUILT += $@)
 idle = $(if $(filter $1,$(BUILT)),:,echo '$@: nothing to do, $1 is up to date')
 
-.PHONY: help setup source weights prep onnx check-net check-ops om infer eval online bench bench-bins timed sweep sweep-build push remote pull demo demo-eval demo-bench doctor clean FORCE
+.PHONY: help setup source weights prep onnx check-net check-ops om infer eval online bench bench-bins timed sweep sweep-build predict push remote pull demo demo-eval demo-bench doctor clean FORCE
 FORCE:
 
 help: ## this list
@@ -217,6 +227,8 @@ LOOP_help := timed runs of bench; now $(loop)
 BATCHES_help := for sweep: some of $(BS_valid)
 REPEATS_help := times a timing is repeated, the median counts; empty: 1, in a sweep 3
 JOBS_help := images preprocessed at a time; empty: all cores
+IMAGE_help := for predict: a file, several, a folder, or - for standard input
+PNG_help := for predict: picture to write, e.g. PNG=answer.png
 OUT_help := folder for everything that is made
 PYTHON_help := your own interpreter; empty: $(VENV), made on demand
 DEBUG_help := 1 shows tracebacks
@@ -254,6 +266,10 @@ bench: $(perf) ## throughput of the offline model at batch BS
 	@$(if $(filter $(perf),$(BUILT)),:,$(py) -m common.table $(perf))
 bench-bins: $(frombin) ## throughput from .bin to result files, reading and writing included
 	@$(call idle,$<)
+predict: $(if $(IMAGE),$(om)) | $(venv) ## Top-5 of the offline model for IMAGE; PNG=answer.png draws what it saw
+	@$(if $(IMAGE),,$(error IMAGE= is needed: a file, several, a folder, or - for standard input; PNG=answer.png draws what the model saw))
+	@$(toolkit) $(py) -m common.predict '$(IMAGE)' --from '$(FROM)' --model $(om) --batchsize $(BS) --input $(INPUT) --work $(M) \
+	  $(if $(PNG),--png '$(PNG)') -- env $(infer_with) $(device)
 
 $(OUT)/demo/data/DEMO.txt: common/demo.py | $(venv)
 	$(mark)
@@ -351,7 +367,7 @@ pull: | $(venv) ## bring HOST's offline models and results back
 doctor: ## versions of everything that matters, what is missing, and the command that mends it
 	@$(if $(or $(PYTHON),$(wildcard $(VENV)/bin/python)),$(py),python3) -m common.doctor --engine $(engine)
 clean: ## delete what was made in build/ (never weights/ or the authors' clone)
-	rm -rf $(addprefix $(OUT)/,demo by-hand prep* frombin_* result *.onnx *.om *.blob *.ort *.json *.cfg)
+	rm -rf $(addprefix $(OUT)/,demo by-hand predict-* prep* frombin_* result *.onnx *.om *.blob *.ort *.json *.cfg)
 	@rmdir $(OUT) 2>/dev/null || true
 
 tab := $(empty)	$(empty)
