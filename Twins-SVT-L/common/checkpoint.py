@@ -15,8 +15,12 @@ WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 def load(path):
     """Return (state_dict, demo): tensors by name, float32 where floating, wrappers and a `module.` prefix taken off;
-    demo is True for a checkpoint of common/demo.py. Failure when the file is absent, damaged or no checkpoint."""
+    demo is True for a checkpoint of common/demo.py. Failure when the file is absent, damaged or no checkpoint.
+
+    Half precision becomes float32 here; what is no float where the network has one is refused by load_into()."""
     path = Path(path)
+    if path.is_dir():
+        raise cli.Failure(f"{path} is a folder, not a checkpoint", "give the file: WEIGHTS=/path/to/it")
     if not path.is_file():
         raise cli.Failure(f"checkpoint {path} does not exist", "fetch it with `make weights`, or give WEIGHTS=/path/to/it")
     with open(path, "rb") as f:
@@ -24,24 +28,42 @@ def load(path):
     if head[:1] == b"<":
         raise cli.Failure(f"{path} is a web page, not a checkpoint", "delete it and download the file itself")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                # torch stores its records as they are; packed ones may unpack to more than any memory holds.
+                if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
+                    raise ValueError("its records are packed, those of torch.save are not")
+                # torch itself does not compare the checksums: a weight with a flipped bit would be loaded.
+                if wrong := archive.testzip():
+                    raise ValueError(f"the checksum of {wrong} is wrong")
         with torch.serialization.safe_globals(SAFE):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as e:
         why = str(e).split("GLOBAL ")[-1].split(" ")[0] if "GLOBAL" in str(e) else "its pickle is damaged"
         raise cli.Failure(f"{path} was not loaded: a checkpoint is read as data only, and this one holds more ({why})",
                           "get the official file; if its source is trusted, save its state_dict alone") from None
-    except (RuntimeError, EOFError, ValueError, zipfile.BadZipFile, KeyError) as e:
+    except OSError:
+        raise
+    except Exception as e:  # a file of another program: whatever the loader trips over makes it none of ours
         raise cli.Failure(f"{path} is damaged or no checkpoint ({' '.join(str(e).split())[:120] or 'it ends too early'})",
                           "delete it and fetch it again") from None
-    demo = isinstance(content, dict) and bool(content.get("demo"))
+    demo = isinstance(content, dict) and content.get("demo") is True
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
-        raise cli.Failure(f"{path} holds no state_dict", f"expected tensors by name, or under one of {', '.join(WRAPPERS)}")
+    if not isinstance(content, dict) or not content or not all(isinstance(k, str) and plain(v) for k, v in content.items()):
+        raise cli.Failure(f"{path} holds no state_dict of plain tensors",
+                          f"expected them by name, or under one of {', '.join(WRAPPERS)}")
     if all(k.startswith("module.") for k in content):
         content = {k.removeprefix("module."): v for k, v in content.items()}
     return {k: v.float() if v.is_floating_point() else v for k, v in content.items()}, demo
+
+
+def plain(value):
+    """Whether `value` is a tensor that holds all its numbers: none that is sparse or quantized, has a shape alone, or
+    repeats a few numbers up to any size."""
+    return (isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+            and not value.is_quantized and value.numel() * value.element_size() <= value.untyped_storage().nbytes())
 
 
 def load_into(net, state_dict, path):
@@ -51,7 +73,9 @@ def load_into(net, state_dict, path):
         "missing": [k for k in wanted if k not in state_dict],
         "unexpected": [k for k in state_dict if k not in wanted],
         "of another shape": [f"{k} {tuple(state_dict[k].shape)} instead of {tuple(v.shape)}" for k, v in wanted.items()
-                             if k in state_dict and state_dict[k].shape != v.shape]}
+                             if k in state_dict and state_dict[k].shape != v.shape],
+        "of another type": [f"{k} {state_dict[k].dtype}" for k, v in wanted.items() if k in state_dict
+                            and v.is_floating_point() and not state_dict[k].is_floating_point()]}
     said = [f"{len(names)} {what}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
             for what, names in problems.items() if names]
     if said:
