@@ -55,18 +55,26 @@ def get_args(argv=None):
     return args
 
 
+def number(text):
+    """float() of what a pattern took for a number; Failure when it is none, as in a line that another was printed into."""
+    try:
+        return float(text)
+    except ValueError:
+        raise cli.Failure(f"the log has {text!r} where a number should be", "look at its messages above") from None
+
+
 def parse(log):
     """Return throughput (images/s), batch, device and compute times (ms) from ais_bench's log; Failure without them."""
     log = log.replace("\r", "\n")
     found, times = THROUGHPUT.search(log), TIMES.search(log)
     if not found:
         raise cli.Failure("ais_bench's log has no throughput line", "look at its messages above")
-    result = {"fps": float(found[3]), "batch": int(found[1]), "device": found[2]}
+    result = {"fps": number(found[3]), "batch": int(number(found[1])), "device": found[2]}
     together = SUMMARY.search(log)
     if together:  # several devices, whose own lines come before
-        result.update(fps=float(together[1]), devices=len(THROUGHPUT.findall(log)))
+        result.update(fps=number(together[1]), devices=len(THROUGHPUT.findall(log)))
     elif times:
-        result["ms"] = dict(zip(MS, map(float, times.groups())))
+        result["ms"] = dict(zip(MS, map(number, times.groups())))
     return result
 
 
@@ -75,7 +83,7 @@ def parse_benchmark(text, batch, chips):
     found = INTERFACE.search(text)
     if not found:
         raise cli.Failure("the benchmark tool's file has no `Interface throughputRate`", "look at the tool's messages")
-    return {"fps": float(found[1]) * chips, "batch": batch, "device": "NPU", "chips": chips}
+    return {"fps": number(found[1]) * chips, "batch": batch, "device": "NPU", "chips": chips}
 
 
 def parse_trtexec(log, batch):
@@ -83,10 +91,10 @@ def parse_trtexec(log, batch):
     found, times, version = QPS.search(log), GPU_TIMES.search(log), TENSORRT.search(log)
     if not found:
         raise cli.Failure("trtexec's log has no throughput line", "look at its messages above")
-    result = {"fps": float(found[1]) * batch, "qps": float(found[1]), "batch": batch, "device": "GPU", "engine": "tensorrt",
+    result = {"fps": number(found[1]) * batch, "qps": number(found[1]), "batch": batch, "device": "GPU", "engine": "tensorrt",
               "engine_version": version[1] if version else "", "precision": "fp16"}
     if times:
-        result["ms"] = dict(zip(MS, map(float, times.groups())))
+        result["ms"] = dict(zip(MS, map(number, times.groups())))
     return result
 
 
@@ -135,7 +143,7 @@ def main():
     parser = {"ais_bench": parse, "benchmark": lambda log: parse_benchmark(log, args.batch, chips),
               "trtexec": lambda log: parse_trtexec(log, args.batch)}[args.runner]
     if args.log:
-        runs = [parser(args.log.read_text())]
+        runs = [parser(args.log.read_text(encoding="utf-8", errors="replace"))]
     else:
         with alone():
             runs = [parser(run(args.command, args.runner)) for _ in range(args.repeats)]

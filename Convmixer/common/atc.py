@@ -62,7 +62,7 @@ def parse_shapes(text):
     shapes = {}
     for part in filter(None, text.split(";")):
         name, _, dims = part.strip().rpartition(":")
-        if not name or not re.fullmatch(r"-?\d+(~\d+)?(,-?\d+(~\d+)?)*", dims.replace(" ", "")):
+        if not name or not re.fullmatch(r"-?\d{1,9}(~\d+)?(,-?\d{1,9}(~\d+)?)*", dims.replace(" ", "")):
             raise cli.Usage(f"--input_shape={text} is not 'name:n,c,h,w' (E10002)", "quote it, and check its variables")
         shapes[name] = [int(d) if d.isdigit() else None for d in dims.replace(" ", "").split(",")]
     return shapes

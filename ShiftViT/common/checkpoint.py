@@ -42,9 +42,7 @@ def load(path):
         why = str(e).split("GLOBAL ")[-1].split(" ")[0] if "GLOBAL" in str(e) else "its pickle is damaged"
         raise cli.Failure(f"{path} was not loaded: a checkpoint is read as data only, and this one holds more ({why})",
                           "get the official file; if its source is trusted, save its state_dict alone") from None
-    except OSError:
-        raise
-    except Exception as e:  # a file of another program: whatever the loader trips over makes it none of ours
+    except Exception as e:  # a file of another program: what the loader trips over, OSError too, makes it none of ours
         raise cli.Failure(f"{path} is damaged or no checkpoint ({' '.join(str(e).split())[:120] or 'it ends too early'})",
                           "delete it and fetch it again") from None
     demo = isinstance(content, dict) and content.get("demo") is True

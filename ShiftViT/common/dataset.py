@@ -77,12 +77,20 @@ class Manifest:
         """Read a manifest, given its file or its folder; Failure when it is absent or damaged."""
         path = Path(path)
         path = path / "manifest.json" if path.is_dir() else path
-        content = cli.read_json(path, "run the preprocessing step (make prep) to its end")
+        content = cli.read_json(path, "run the preprocessing step (make prep) to its end", object)
         try:
-            rows = [Row(*r) for r in content.pop("images")]
-            return cls(rows, content.pop("files"), content)
-        except (KeyError, TypeError, AttributeError) as e:
-            raise cli.Failure(f"{path} is no manifest ({e!r})", "run the preprocessing step (make prep) again") from None
+            rows, files = [Row(*r) for r in content.pop("images")], content.pop("files")
+            odd = [r for r in rows if not (isinstance(r.image, str) and isinstance(r.file, str) and type(r.row) is int
+                                           and 0 <= r.row < files[r.file] and (r.label is None or type(r.label) is int))]
+            kinds = {"bad": dict, "recipe": dict, "dtype": str, "demo": bool}
+            odd += [k for k, kind in kinds.items() if k in content and not isinstance(content[k], kind)]
+            odd += [f for f, n in files.items() if type(n) is not int]
+            if odd:
+                raise ValueError(f"it has {odd[0]}")
+            return cls(rows, files, content)
+        except (KeyError, TypeError, AttributeError, ValueError) as e:
+            raise cli.Failure(f"{path} is no manifest ({type(e).__name__}: {e})",
+                              "run the preprocessing step (make prep) again") from None
 
     def check_type(self, dtype, model):
         """Failure when the bins hold another type than `dtype`, which the offline model `model` takes: their size may
@@ -99,7 +107,7 @@ class Manifest:
 
 def natural(name):
     """Sort key that puts img_2 before img_10."""
-    return [int(t) if t.isdigit() else t.lower() for t in re.split(r"(\d+)", name)], name
+    return [int(t) if i % 2 else t.lower() for i, t in enumerate(re.split("([0-9]+)", name))], name
 
 
 def read_labels(path):
@@ -117,7 +125,7 @@ def read_labels(path):
             continue
         name, _, index = line.strip().replace("\t", " ").rpartition(" ")
         stem = Path(name.strip()).stem
-        if not stem or not re.fullmatch(r"[0-9]+", index) or int(index) >= CLASSES:
+        if not stem or not re.fullmatch(r"[0-9]{1,9}", index) or int(index) >= CLASSES:
             raise cli.Failure(f"{path}:{number}: {short(line.strip())!r} is not `<file name> <class index>`",
                               f"class indices go from 0 to {CLASSES - 1}")
         if labels.setdefault(stem, int(index)) != int(index):

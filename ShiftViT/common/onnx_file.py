@@ -58,6 +58,8 @@ def _varint(data, at):
         if byte < 128:
             return value, at
         shift += 7
+        if shift > 63:
+            raise ValueError("a number in it is too long")
 
 
 def _fields(data):
@@ -137,7 +139,7 @@ def _layer(name, metadata):
     try:
         scopes = ast.literal_eval(metadata.get("pkg.torch.onnx.name_scopes", "[]"))
         return scopes[-2] if len(scopes) > 1 else name.rpartition("/")[0].strip("/")
-    except (SyntaxError, ValueError, TypeError):
+    except (SyntaxError, ValueError, TypeError, MemoryError):
         return ""
 
 
@@ -157,5 +159,5 @@ def read(path):
                      {n: len(t.dims) for n, t in map(_tensor, graph[13]) if t.dims is not None})
     except FileNotFoundError:
         raise cli.Failure(f"{path} does not exist (E10041)", "run make onnx, or check --model") from None
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as e:
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise cli.Failure(f"{path} is not an ONNX model ({e})", "export it again (make onnx)") from e

@@ -7,6 +7,8 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
@@ -35,8 +37,14 @@ def run(main):
     """
     # SIGTERM as SystemExit, so that half-written files are removed on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed (>&-); the next file that is opened would be taken for it
+            setattr(sys, name, open(os.devnull, "w"))
+        elif hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(errors="replace")  # for a locale that has no → or é
     try:
         main()
+        sys.stdout.flush()
     except Failure as e:
         if os.environ.get("DEBUG", "") not in ("", "0"):
             raise
@@ -49,8 +57,13 @@ def run(main):
         # Full disks, missing rights and vanished files are the user's to mend, not bugs of ours.
         if e.filename is None and e.errno is None or os.environ.get("DEBUG", "") not in ("", "0"):
             raise
-        where = f" {e.filename}" if e.filename else ""
-        print(f"error: {e.strerror}:{where} — mend that and run the same command again", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would try once more on its way out, complain, and end with status 120
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        what = "nobody reads the output any more" if isinstance(e, BrokenPipeError) else e.strerror or e
+        where = f": {e.filename}" if e.filename else ""
+        print(f"error: {what}{where} — mend that and run the same command again", file=sys.stderr)
         sys.exit(1)
 
 
@@ -62,12 +75,32 @@ def whole_file(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}.{path.name}")
+    _sweep(path.parent)
+    part = path.with_name(f".{os.getpid()}-{platform.node()}.{path.name}")
     try:
         yield part
         os.replace(part, path)
+    except OSError as e:
+        e.filename = e.filename or str(path)  # a full disk is reported without a name
+        raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _sweep(folder, swept=set()):  # noqa: B006  each folder once a process
+    """Delete the temporary files that processes of this host left in `folder` when they were killed."""
+    if folder in swept:
+        return
+    swept.add(folder)
+    for entry in os.listdir(folder):
+        of = re.fullmatch(rf"\.(\d+)-{re.escape(platform.node())}\..+", entry, re.DOTALL)
+        if of:
+            try:
+                os.kill(int(of[1]), 0)
+            except ProcessLookupError:
+                (folder / entry).unlink(missing_ok=True)
+            except OSError:
+                pass  # another user's, and alive
 
 
 def write_json(path, content):
@@ -76,14 +109,17 @@ def write_json(path, content):
         part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(path, todo):
-    """Return the JSON in `path`; Failure naming the file and `todo` when it is absent or damaged."""
+def read_json(path, todo, kind=dict):
+    """Return the JSON in `path`, a `kind`; Failure naming the file and `todo` when it is absent, damaged or another."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Failure(f"{path} does not exist", todo) from None
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise Failure(f"{path} is not JSON ({e})", todo) from None
+    if not isinstance(content, kind):
+        raise Failure(f"{path} holds something else than it should (a {type(content).__name__})", todo)
+    return content
 
 
 def sha256(path):
@@ -109,7 +145,8 @@ def tee(command, seen=None):
 
     `seen(line)` is called for each line at the moment it comes.
     """
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               encoding="utf-8", errors="replace")
     log = []
     for line in process.stdout:
         if seen:

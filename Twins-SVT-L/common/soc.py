@@ -93,7 +93,7 @@ def parse_table(text):
     chips = []
     for i in range(first + 2, last - 1, 2):
         if rows[first][0] == "NPU ID":
-            npu, chip, name = rows[i][0], None, rows[i][1]
+            npu, chip, name = rows[i][0], None, "".join(rows[i][1:2])
         else:
             npu, _, name = rows[i][0].partition(" ")
             chip = rows[i + 1][0].split(" ")[0]

@@ -197,8 +197,9 @@ def meta_of(part):
 def read_meta(part):
     """What the server said of the file that `part` is the beginning of; {} when that is not known."""
     try:
-        return json.loads(meta_of(part).read_text())
-    except (FileNotFoundError, ValueError):
+        known = json.loads(meta_of(part).read_text())
+        return known if isinstance(known["url"], str) and type(known.get("size", 0)) is int else {}
+    except (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError):
         return {}
 
 

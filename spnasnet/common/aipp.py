@@ -41,6 +41,8 @@ def read(path):
         found = re.findall(r"(\w+)\s*:\s*([\w.+-]+)", Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise cli.Failure(f"{path} does not exist", "python3 -m common.aipp --out writes it") from None
+    except UnicodeDecodeError:
+        raise cli.Failure(f"{path} is not text", "python3 -m common.aipp --out writes it") from None
     values = dict(found)
     known = set(FIXED) | {"src_image_size_w", "src_image_size_h", "crop"} | {
         f"{n}_chn_{i}" for n in ("min", "var_reci") for i in range(3)}
@@ -49,9 +51,12 @@ def read(path):
     if odd or len(found) != len(values):
         raise cli.Failure(f"{path} asks for more than the CPU stand-in computes, or too little ({', '.join(odd) or 'see it'})",
                           "python3 -m common.aipp --out writes one that both take")
-    return {"size": (int(values["src_image_size_h"]), int(values["src_image_size_w"])),
-            "min": [float(values[f"min_chn_{i}"]) for i in range(3)],
-            "reciprocal": [float(values[f"var_reci_chn_{i}"]) for i in range(3)]}
+    try:
+        return {"size": (int(values["src_image_size_h"]), int(values["src_image_size_w"])),
+                "min": [float(values[f"min_chn_{i}"]) for i in range(3)],
+                "reciprocal": [float(values[f"var_reci_chn_{i}"]) for i in range(3)]}
+    except ValueError as e:
+        raise cli.Failure(f"{path}: {str(e)[:100]}", "python3 -m common.aipp --out writes numbers there") from None
 
 
 def normalise(images, conf):

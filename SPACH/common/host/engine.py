@@ -120,8 +120,11 @@ def load(path):
     if not path.exists():
         raise cli.Failure(f"{path} does not exist", "run `make om` (or atc)")
     meta = cli.read_json(sidecar(path), f"{path} cannot be used without it, {AGAIN}")
-    if meta.get("engine") not in ENDINGS:
+    if meta.get("engine") not in list(ENDINGS):
         raise cli.Failure(f"{sidecar(path)} names no engine of ours", AGAIN)
+    kinds = {"engine_version": str, "cpu_kind": str, "batch": int, "demo": bool, "onnx": dict}
+    if wrong := [key for key, kind in kinds.items() if not isinstance(meta.get(key), kind)]:
+        raise cli.Failure(f"{sidecar(path)} has no sound {' and '.join(wrong)}", AGAIN)
     # The engines take a blob with flipped weights, or of the same graph with other weights, without a murmur.
     data = path.read_bytes()
     if len(data) != meta.get("size") or hashlib.sha256(data).hexdigest() != meta.get("sha256"):

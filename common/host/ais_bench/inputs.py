@@ -94,8 +94,10 @@ def _is_npy(file):
 def _npy(file):
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
-    except ValueError as e:
-        raise cli.Failure(f"{file} is not an array ({e})", "preprocess it again") from e
+    except OSError:
+        raise
+    except Exception as e:  # numpy's reader has a dozen kinds of errors for a damaged header
+        raise cli.Failure(f"{file} is not an array ({' '.join(str(e).split())[:200]})", "preprocess it again") from e
 
 
 def _size(file, tensor):

@@ -54,7 +54,7 @@ def get_args(argv=None, description=None):
             raise cli.Usage(f"--{name} is not on the CPU stand-in", "leave it away, or run on an Ascend host")
     if args.output_batchsize_axis != 0:
         raise cli.Usage("--output_batchsize_axis is 0 on the CPU stand-in", "leave it away, or run on an Ascend host")
-    if not (args.device.isdecimal() and int(args.device) <= 255):
+    if not (args.device.isdecimal() and int(args.device[:9]) <= 255):
         raise cli.Usage(f"--device {args.device}: the CPU stand-in has one device", "give one of 0…255")
     folder = Path(args.output_dirname or "results")
     if args.output_dirname is not None and not args.output:
