@@ -46,7 +46,7 @@ def read(path):
     """The records in a file, [] when there is none; Failure when it is damaged or holds something else."""
     if not Path(path).exists():
         return []
-    content = cli.read_json(path, "delete or mend it")
+    content = cli.read_json(path, "delete or mend it", list)
     if not isinstance(content, list) or not all(isinstance(r, dict) and set(SETTING) <= set(r) for r in content):
         raise cli.Failure(f"{path} holds no records of timings", "delete it and run make sweep")
     return content
