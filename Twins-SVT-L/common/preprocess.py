@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from common import cli, dataset, transforms
+from common import cli, dataset, fast
 
 
 def add_arguments(parser):
@@ -64,7 +65,8 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
     print(f"{len(data.images)} images of {data.root} ({data.layout}{', demo' if data.demo else ''}) → {save_dir}, {recipe}"
           + (", normalised in the model" if raw else ""))
 
-    signatures = {name: _signature(images, [recipe.as_dict(), batch_size, args.input]) for name, images in plan.items()}
+    settings = [recipe.as_dict(), batch_size, args.input]
+    signatures = {name: _signature(images, settings) for name, images in plan.items()}
     journal = _read_journal(save_dir)
     present = {e.name[:-4]: e.stat().st_size for e in os.scandir(save_dir) if e.name.endswith(".bin")}
     if present and not (save_dir / ".journal").exists():
@@ -82,13 +84,18 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     bad = {}
+    tools = fast.compiled() if sum(len(plan[name]) for name in todo) >= fast.WORTH else None
+
+    own = threading.local()
 
     def work(name):
-        rows, errors = np.zeros((batch_size, *shape), args.input), {}
+        if not hasattr(own, "rows"):  # one array a thread: fresh memory costs more than filling it again
+            own.rows = np.empty((batch_size, *shape), args.input)
+        rows, errors = own.rows, {}
+        rows.fill(0)
         for row, image in zip(rows, plan[name]):
             try:
-                picture = transforms.load(image.path)
-                row[:] = recipe.pixels(picture) if raw else recipe(picture)
+                fast.read(image.path, recipe, row, tools)
             except FileNotFoundError:
                 errors[image.path] = "is gone"
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
