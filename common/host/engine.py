@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import importlib
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,44 +59,55 @@ def _backend(engine):
         raise cli.Failure(f"the Python package {engine} is not installed", "pip install -r requirements.txt") from e
 
 
-def _model(backend, data, meta=None):
-    inputs, outputs, run, precision = backend.load(data)
+def _model(backend, data, precision, meta=None, threads=None):
+    inputs, outputs, run = backend.load(data, precision, threads)
     title = f"{backend.TITLE} {backend.version()}"
     return Model([Tensor(*t) for t in inputs], [Tensor(*t) for t in outputs], run, title, precision, meta or {})
 
 
-def compile_onnx(onnx_path, batch, engine, output_path, output_type="FP32", command=(), aipp=None):
+def compile_onnx(onnx_path, batch, engine, output_path, output_type="FP32", command=(), aipp=None, precision="f32", calib=None):
     """Compile `onnx_path` for `batch` images a run, check it, write `output_path` and its sidecar; return the Model.
 
-    `engine` is a key of which.ENDINGS; `output_type` is FP32 or FP16 (the outputs only, the computation is float32);
-    `aipp` (see aipp.read) makes the input bytes; `command` is recorded. Failure when the engine refuses the graph, or
-    computes something else than ONNX Runtime does on the plain ONNX; then no file gets its name.
+    `engine` is a key of which.ENDINGS; `output_type` is FP32 or FP16 (the outputs only); `aipp` (see aipp.read) makes
+    the input bytes; `precision` is one of which.PRECISIONS, `calib` the folder of images that int8 is calibrated with;
+    `command` is recorded. Failure when the engine refuses the graph, or computes something else than ONNX Runtime does
+    on the plain ONNX; then no file gets its name.
     """
-    from common.host import graph, verify
+    from common.host import calibrate, graph, passes, verify
     backend = _backend(engine)
     onnx_model = graph.read(onnx_path)
     metadata = graph.metadata(onnx_model)
-    graph.fix_batch(onnx_model, batch, onnx_path)
+    passes.group_norm_as_formula(onnx_model)
     if output_type == "FP16":
         graph.cast_outputs(onnx_model)
     if aipp:
         graph.take_bytes(onnx_model, aipp, onnx_path)
+    sample, samples = None, None
+    if precision == "int8":
+        samples, sample = calibrate.samples(onnx_path, onnx_model, metadata, calib, aipp)
+        content = onnx_model.SerializeToString()  # the batch still open: the same quantisation for every batch
+    graph.fix_batch(onnx_model, batch, onnx_path)
+    if precision != "int8":
+        content = onnx_model.SerializeToString()
+    del onnx_model  # Twins has 400 MB of weights; two or three copies at a time are enough
     with cli.whole_file(output_path) as part:
         try:
-            backend.compile_model(onnx_model.SerializeToString(), part)
+            backend.compile_model(content, part, batch, precision, samples)
+            del content
             data = part.read_bytes()
-            model = _model(backend, data)
+            model = _model(backend, data, precision)
         except cli.Failure:
             raise
         except Exception as e:
             raise cli.Failure(f"{backend.TITLE} cannot compile {onnx_path} for batch {batch}: {_line(e)}",
                               "export the ONNX again, or try the other HOST_ENGINE") from e
-        error = verify.against_onnx(model, onnx_path, batch, aipp)
+        error = verify.against_onnx(model, onnx_path, batch, aipp, samples)
         name, kind = cpu()
+        device = "GPU" if os.environ.get("HOST_PROVIDER", "cpu") not in ("", "cpu") else "CPU"
         tensors = {side: [{"name": t.name, "shape": t.shape, "dtype": t.dtype.name} for t in getattr(model, side)]
                    for side in ("inputs", "outputs")}
-        meta = {"engine": engine, "engine_version": backend.version(), "device": "CPU", "cpu": name, "cpu_kind": kind,
-                "precision": model.precision, "batch": batch, **tensors,
+        meta = {"engine": engine, "engine_version": backend.version(), "device": device, "cpu": name, "cpu_kind": kind,
+                "precision": precision, "calibration": sample, "batch": batch, **tensors,
                 "onnx": {"file": Path(onnx_path).name, "sha256": cli.sha256(onnx_path), "metadata": metadata},
                 "error_to_onnx": error, "command": list(command), "demo": metadata.get("demo") == "true",
                 "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -110,8 +122,8 @@ def sidecar(path):
     return Path(f"{path}.json")
 
 
-def load(path):
-    """Return the Model in `path`, without compiling it again.
+def load(path, threads=None):
+    """Return the Model in `path`, without compiling it again; it computes in `threads` threads (None: in all cores).
 
     Failure when it or its sidecar is absent, when they do not belong together or the file is damaged, and when it
     was compiled by another release of the engine or for another kind of CPU.
@@ -135,7 +147,7 @@ def load(path):
         raise cli.Failure(f"{path} was compiled by {backend.TITLE} {made[0]} on a CPU with {made[1]}; here it is "
                           f"{here[0]} on {here[1]}", AGAIN)
     try:
-        return _model(backend, data, meta)
+        return _model(backend, data, meta["precision"], meta, threads)
     except cli.Failure:
         raise
     except Exception as e:

@@ -1,12 +1,19 @@
-"""ONNX Runtime as the embedded engine: ONNX bytes → .ort → a function that runs it."""
+"""ONNX Runtime as the embedded engine: ONNX bytes → .ort → a function that runs it, on the CPU or on an NVIDIA GPU."""
+import os
+
 import numpy as np
 import onnxruntime
 from onnxruntime import GraphOptimizationLevel as Level
+
+from common import cli
 
 TITLE = "ONNX Runtime"
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
           "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int32)": np.int32, "tensor(int64)": np.int64,
           "tensor(bool)": np.bool_}
+# TF32 would round the factors to 10 bits; what is called f32 here is f32.
+PROVIDERS = {"cpu": ("CPUExecutionProvider", {}), "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
+             "tensorrt": ("TensorrtExecutionProvider", {"trt_fp16_enable": "0"})}
 
 
 def version():
@@ -14,29 +21,54 @@ def version():
     return onnxruntime.__version__
 
 
-def session(source, level, **config):
-    """Return an InferenceSession on the CPU; its default is as many threads as there are cores, in float32."""
+def provider():
+    """Return what HOST_PROVIDER names: cpu, cuda or tensorrt; Usage for another name, Failure where this host lacks it."""
+    name = os.environ.get("HOST_PROVIDER") or "cpu"
+    if name not in PROVIDERS:
+        raise cli.Usage(f"HOST_PROVIDER={name} is no provider", f"use one of: {', '.join(PROVIDERS)}")
+    if PROVIDERS[name][0] not in onnxruntime.get_available_providers():
+        raise cli.Failure(f"PROVIDER={name}: this ONNX Runtime has no {PROVIDERS[name][0]}",
+                          "on a host with an NVIDIA GPU: pip uninstall onnxruntime, pip install onnxruntime-gpu")
+    return name
+
+
+def session(source, level, on="cpu", save=None, threads=None):
+    """Return an InferenceSession; its default is as many threads as there are cores, in float32."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors come as exceptions; printed as well they only hide ours
     options.graph_optimization_level = level
-    if "save" in config:
-        options.optimized_model_filepath = config["save"]
+    options.intra_op_num_threads = threads or 0
+    if save:
+        options.optimized_model_filepath = save
         options.add_session_config_entry("session.save_model_format", "ORT")
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    ready = onnxruntime.InferenceSession(source, options, providers=[PROVIDERS[on]])
+    if ready.get_providers()[0] != PROVIDERS[on][0]:  # it falls back to the CPU when a GPU's libraries do not load
+        raise cli.Failure(f"PROVIDER={on}: ONNX Runtime fell back to {ready.get_providers()[0]}",
+                          "check the driver, CUDA and cuDNN (nvidia-smi)")
+    return ready
 
 
-def compile_model(onnx_bytes, path):
-    """Optimise a serialised ONNX of fixed shape for this CPU, with all that ONNX Runtime has, and save it to `path`."""
-    session(onnx_bytes, Level.ORT_ENABLE_ALL, save=str(path))
+def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
+    """Optimise a serialised ONNX of fixed shape for this CPU, with all that ONNX Runtime has, and save it to `path`.
 
-
-def load(data):
-    """Return (inputs, outputs, run, precision) of a saved model; a tensor is (name, shape, dtype).
-
-    The optimisers have run at compile time, so they are off here: the same graph, hence the same bits, and a
-    start that takes a third of the time.
+    For a GPU the ONNX itself is saved: what its provider compiles cannot be stored.
     """
-    ready = session(data, Level.ORT_DISABLE_ALL)
+    if precision != "f32":
+        raise cli.Failure(f"PRECISION={precision}: ONNX Runtime computes in f32 here", "use ENGINE=openvino")
+    if provider() == "cpu":
+        session(onnx_bytes, Level.ORT_ENABLE_ALL, save=str(path))
+    else:
+        path.write_bytes(onnx_bytes)
+
+
+def load(data, precision="f32", threads=None):
+    """Return (inputs, outputs, run) of a saved model; a tensor is (name, shape, dtype).
+
+    For the CPU the optimisers have run at compile time, so they are off here: the same graph, hence the same bits, and
+    a start that takes a third of the time.
+    """
+    on = provider()
+    ready = session(data, Level.ORT_DISABLE_ALL if on == "cpu" else Level.ORT_ENABLE_ALL, on, threads=threads)
     names = [t.name for t in ready.get_inputs()]
 
     def run(arrays):
@@ -45,4 +77,4 @@ def load(data):
     def tensors(values):
         return [(t.name, tuple(t.shape), np.dtype(DTYPES[t.type])) for t in values]
 
-    return tensors(ready.get_inputs()), tensors(ready.get_outputs()), run, "f32"
+    return tensors(ready.get_inputs()), tensors(ready.get_outputs()), run

@@ -1,12 +1,24 @@
-"""OpenVINO as the embedded engine: ONNX bytes → .blob → a function that runs it."""
+"""OpenVINO as the embedded engine: ONNX bytes → .blob → a function that runs it, in f32, bf16 or int8."""
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
 import openvino
 
 from common import cli
+from common.host.which import cpu
 
 TITLE = "OpenVINO"
-# Without this hint a CPU that has bfloat16 computes in bfloat16 and says nothing (errors of 1-4 % of the logits'
-# spread). The blob does not remember it: it has to be given at import too.
-CONFIG = {"INFERENCE_PRECISION_HINT": "f32"}
+
+
+def config(precision, threads=None):
+    """Return the properties for compiling and importing alike; what int8 leaves unquantised is computed in f32.
+
+    Without the hint a CPU that has bfloat16 computes in bfloat16 and says nothing (errors of 1-4 % of the logits'
+    spread). The blob does not remember it: it has to be given at import too.
+    """
+    hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+    return {**hint, "INFERENCE_NUM_THREADS": threads} if threads else hint
 
 
 def version():
@@ -14,22 +26,73 @@ def version():
     return openvino.__version__.split("-")[0]
 
 
-def compile_model(onnx_bytes, path):
-    """Compile a serialised ONNX of fixed shape for this CPU and export the result to `path`."""
-    core = openvino.Core()
-    compiled = core.compile_model(core.read_model(onnx_bytes), "CPU", CONFIG)
-    path.write_bytes(compiled.export_model().getvalue())
+def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
+    """Compile a serialised ONNX for this CPU and `batch` images a run, and export the result to `path`.
 
-
-def load(data):
-    """Return (inputs, outputs, run, precision) of an exported blob; a tensor is (name, shape, dtype).
-
-    Raises what OpenVINO raises when the blob is of another release or another kind of CPU.
+    int8 takes an ONNX whose batch is open, and `samples`: a list of inputs to calibrate with. Failure when this CPU has
+    no bfloat16 and it is asked for: it would be emulated.
     """
-    compiled = openvino.Core().import_model(data, "CPU", CONFIG)
-    precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-    if precision != "f32":
-        raise cli.Failure(f"OpenVINO computes in {precision} although f32 was asked for", "use HOST_ENGINE=onnxruntime")
+    core = openvino.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise cli.Failure(f"PRECISION=bf16: this CPU has no bfloat16 ({cpu()[1]})", "use PRECISION=f32 or int8")
+    model = core.read_model(onnx_bytes)
+    if precision == "int8":
+        model = quantize(model, samples)
+        model.reshape({port.any_name: [batch, *port.partial_shape[1:]] for port in model.inputs})
+    with tempfile.TemporaryDirectory() as folder:
+        if precision == "f32" and "avx512f" in cpu()[1].split():
+            model = prefer_jit_depthwise(core, model, Path(folder))
+        compiled = core.compile_model(model, "CPU", config(precision))
+        del model  # its weights, as large as the file, are not needed twice
+        path.write_bytes(compiled.export_model().getbuffer())
+
+
+def quantize(model, samples):
+    """Return the openvino.Model in int8 after NNCF's post-training quantisation, calibrated with `samples`."""
+    try:
+        import nncf
+    except ModuleNotFoundError as e:
+        raise cli.Failure("PRECISION=int8 needs the Python package nncf", "pip install nncf") from e
+    attention = any(op.get_type_name() == "Softmax" for op in model.get_ops())
+    return nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples),
+                         model_type=nncf.ModelType.TRANSFORMER if attention else None)
+
+
+def prefer_jit_depthwise(core, model, folder):
+    """Have depthwise convolutions of more than 5x5 computed by oneDNN's older kernel; other models come back as they are.
+
+    ConvMixer's 9x9 ones run at an eighth of the CPU's speed in the kernel that OpenVINO chooses; the whole network is
+    1.08-1.18 times as fast this way in f32. The attribute can only be given in the IR's text (the Python binding writes
+    it as a string, which the plugin refuses).
+    """
+    large = {op.get_friendly_name() for op in model.get_ops()
+             if op.get_type_name() == "GroupConvolution" and op.input_value(1).get_shape()[-1] > 5}
+    if not large:
+        return model
+    file = folder / "model.xml"
+    openvino.save_model(model, file, compress_to_fp16=False)
+    tree = ElementTree.parse(file)
+    for layer in tree.iter("layer"):
+        if layer.get("type") == "GroupConvolution" and layer.get("name") in large:
+            info = layer.find("rt_info")
+            if info is None:
+                info = ElementTree.Element("rt_info")
+                layer.insert(1, info)  # after <data>
+            ElementTree.SubElement(info, "attribute", name="primitives_priority", version="0", value="cpu:jit_avx512_dw")
+    tree.write(file)
+    return core.read_model(file)
+
+
+def load(data, precision="f32", threads=None):
+    """Return (inputs, outputs, run) of an exported blob; a tensor is (name, shape, dtype).
+
+    Failure when OpenVINO would compute in another precision than asked for; raises what OpenVINO raises when the blob is
+    of another release or another kind of CPU.
+    """
+    compiled = openvino.Core().import_model(data, "CPU", config(precision, threads))
+    used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    if used != config(precision)["INFERENCE_PRECISION_HINT"]:
+        raise cli.Failure(f"OpenVINO computes in {used} although {precision} was asked for", "use HOST_ENGINE=onnxruntime")
     request = compiled.create_infer_request()
 
     def run(arrays):
@@ -39,4 +102,4 @@ def load(data):
     def tensors(ports):
         return [(p.any_name, tuple(p.shape), p.element_type.to_dtype()) for p in ports]
 
-    return tensors(compiled.inputs), tensors(compiled.outputs), run, precision
+    return tensors(compiled.inputs), tensors(compiled.outputs), run
