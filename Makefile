@@ -16,18 +16,19 @@ BS := 8
 ENGINE := auto
 OUT := build
 PYTHON :=
-VERBS := source weights prep onnx check-net check-ops om infer eval online bench bench-bins predict push remote pull clean
-PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
+FROM :=
+VERBS := source weights prep onnx check-net check-ops om infer eval online bench bench-bins fastest predict push remote pull clean
+PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION CALIB PROVIDER INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
   ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT IMAGE PNG
 
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
-unknown := $(filter-out MODEL MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
+unknown := $(filter-out FROM MODEL MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
 ifneq ($(unknown),)
-$(error unknown variable $(unknown); settable are: MODELS MODEL $(PASSED))
+$(error unknown variable $(unknown); settable are: MODELS MODEL FROM $(PASSED))
 endif
 squote := '
 dquote := "
-$(foreach v,MODEL MODELS $(PASSED),$(foreach c,$$ $(squote) $(dquote) ` \ ; & | < >,$(if $(findstring $c,$(value $v)),\
+$(foreach v,FROM MODEL MODELS $(PASSED),$(foreach c,$$ $(squote) $(dquote) ` \ ; & | < >,$(if $(findstring $c,$(value $v)),\
   $(error $v=$(value $v): the character $c is not allowed in a value))))
 ifneq ($(filter-out $(ALL),$(MODELS)),)
 $(error MODELS=$(MODELS): there is no $(filter-out $(ALL),$(MODELS)); choose from $(ALL))
@@ -44,10 +45,12 @@ endif
 empty :=
 from_here = $(if $(filter command%,$(origin $1)),$(if $(filter-out /% demo,$(firstword $($1))),$1='$(CURDIR)/$($1)'))
 python_here := $(if $(PYTHON),$(if $(findstring /,$(PYTHON)),$(if $(filter-out /%,$(firstword $(PYTHON))),PYTHON='$(CURDIR)/$(PYTHON)')))
-sub = $(MAKE) --no-print-directory -C $1 $(call from_here,DATA) $(call from_here,WEIGHTS) $(call from_here,PNG) $(python_here) \
+sub = $(MAKE) --no-print-directory -C $1 $(call from_here,DATA) $(call from_here,WEIGHTS) $(call from_here,CALIB) $(call from_here,PNG) $(python_here) \
   $(if $(IMAGE),FROM='$(CURDIR)')
 VENV := .venv
-engine := $(if $(filter auto,$(ENGINE)),$(if $(filter ascend%,$(shell bash common/ascend_env.sh)),ascend,openvino),$(ENGINE))
+# As common/model.mk chooses it.
+engine := $(if $(filter auto,$(ENGINE)),$(if $(filter ascend%,$(shell bash common/ascend_env.sh)),ascend),$(ENGINE))
+engine_of = $(or $(engine),$(filter openvino onnxruntime,$(firstword $(file <$1/$(OUT)/fastest))),openvino)
 venv := $(if $(PYTHON),,$(VENV)/.ready)
 py := '$(or $(PYTHON),$(VENV)/bin/python)'
 newline := $(empty)
@@ -58,7 +61,7 @@ endef
 tab := $(empty)	$(empty)
 each = $(foreach m,$(MODELS),+@$(call sub,$m) $1$(newline)$(tab))
 
-.PHONY: help setup demo sweep sweep-build doctor test sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
+.PHONY: help setup demo sweep sweep-build report readme check-readme doctor test sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
 
 help: ## this list
 	@echo 'Five ImageNet classifiers through offline inference, on an Ascend NPU or on this CPU.'
@@ -91,16 +94,23 @@ $(MODELS:%=demo-eval-%): demo-eval-%: | $(venv)
 
 # Timing one model at a time, after all are built: side by side they would spoil each other's figures.
 demo: | demo-eval ## the whole way for MODELS on generated images and seeded weights, then one table
-	$(call each,demo-bench WEIGHTS=demo DATA=demo)@$(py) -m common.table --demo $(OUT)/demo --bs $(BS) --engine $(engine) $(MODELS)
+	$(call each,demo-bench WEIGHTS=demo DATA=demo)@$(py) -m common.table --demo $(OUT)/demo --bs $(BS) --engine $(foreach m,$(MODELS),$(call engine_of,$m)) --folders $(MODELS)
 sweep: | sweep-build ## throughput of MODELS at every batch size; kept in results/, `make report` shows it
 	$(call each,sweep)@:
 sweep-build: | $(venv)
 	$(call each,sweep-build)@:
+report: | $(venv) ## published and measured figures on one page, report/index.html, with charts
+	@$(py) tools/report.py --build $(OUT) $(MODELS)
+readme: | $(venv) ## write the READMEs' tables of measured figures from results/reference.json (FROM=results/….json renews that)
+	@$(py) tools/readme.py $(if $(FROM),--from '$(FROM)')
+check-readme: | $(venv) ## fail when those tables are not what results/reference.json gives
+	@$(py) tools/readme.py --check
 doctor: ## versions of everything that matters, what is missing, and the command that mends it
 	@$(if $(or $(PYTHON),$(wildcard $(VENV)/bin/python)),$(py),python3) -m common.doctor
 test: $(if $(PYTHON),,$(VENV)/.ready-dev) ## ruff, the copies of common/, and pytest
 	$(py) -m ruff check .
 	$(py) tools/sync.py --check
+	$(py) tools/readme.py --check
 	$(py) -m pytest -n 2 --dist loadgroup
 sync: ## write each model folder's copy of common/
 	@python3 tools/sync.py

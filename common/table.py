@@ -1,7 +1,8 @@
 """Tables of what was measured, beside what ModelZoo publishes.
 
     python3 -m common.table build/perf_bs1_openvino.json build/perf_bs8_openvino.json     throughput per batch
-    python3 -m common.table --demo build/demo --engine openvino --bs 8 ShiftViT SPACH     the demo of several models
+    python3 -m common.table --demo build/demo --bs 8 --folders ShiftViT SPACH             the demo of several models
+    python3 -m common.table --fastest build/fastest build/perf_bs8_*.json                 notes which engine was faster
 """
 import argparse
 from pathlib import Path
@@ -12,10 +13,18 @@ from common import cli
 def get_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", metavar="DIR", help="the demo's folder inside each model folder")
-    parser.add_argument("--engine", default="openvino", help="engine of the offline model (default: %(default)s)")
+    parser.add_argument("--engine", default=["openvino"], nargs="+", help="engine of the offline models, one for all or one "
+                                                                          "for each folder (default: openvino)")
     parser.add_argument("--bs", type=int, default=8, help="batch size (default: %(default)s)")
-    parser.add_argument("paths", nargs="+", help="perf_*.json, or with --demo model folders")
-    return parser.parse_args(argv)
+    parser.add_argument("--folders", nargs="+", default=["."], help="model folders of the demo (default: this one)")
+    parser.add_argument("--fastest", metavar="FILE", help="write the name of the fastest engine to FILE")
+    parser.add_argument("paths", nargs="*", help="perf_*.json")
+    args = parser.parse_args(argv)
+    if bool(args.demo) == bool(args.paths):
+        parser.error("give either perf_*.json, or --demo")
+    if args.demo and len(args.engine) not in (1, len(args.folders)):
+        parser.error("give one --engine, or one for each of --folders")
+    return args
 
 
 def table(head, rows):
@@ -28,8 +37,9 @@ def table(head, rows):
 def demo(folders, args):
     """One row a model: torch and offline model on the demo images, and the published figures."""
     rows, lines, disagree = [], [], []
-    run = f"bs{args.bs}_{args.engine}"
-    for folder in map(Path, folders):
+    engines = args.engine * len(folders) if len(args.engine) == 1 else args.engine
+    for folder, engine in zip(map(Path, folders), engines):
+        run = f"bs{args.bs}_{engine}"
         published = cli.read_json(folder / "published.json", "restore the file")
         online, offline, perf = (cli.read_json(folder / args.demo / f, f"make -C {folder} demo") for f in (
             "online.json", f"eval_{run}.json", f"perf_{run}.json"))
@@ -41,7 +51,7 @@ def demo(folders, args):
         name = published["model"] if len(folders) > 1 else ""
         lines.append(f"{offline['line']} {name}".rstrip())
         disagree += [] if same else [published["model"]]
-    where = "this NPU" if args.engine == "ascend" else f"{args.engine} on this CPU, f32"
+    where = "this NPU" if "ascend" in engines else f"{' and '.join(sorted(set(engines)))} on this CPU, f32"
     print(f"\nDemo: generated images of ten classes, seeded weights, {where}, batch {args.bs}. "
           "Only the two columns at the right are ModelZoo's, on ImageNet.")
     table(["model", "images", "Top-1 torch", "Top-1 offline", "Top-5", "agree", "fps torch", "fps offline", "published Top-1",
@@ -49,6 +59,15 @@ def demo(folders, args):
     if disagree:
         raise cli.Failure(f"torch and the offline model disagree for {', '.join(disagree)}", "see the lines above")
     print("\n".join(lines))
+
+
+def fastest(files, out):
+    """Write the engine with the highest throughput to `out`, for ENGINE=auto."""
+    perfs = sorted((cli.read_json(f, "make bench") for f in files), key=lambda p: -p["fps"])
+    said = ", ".join(f"{p['engine']} {p['fps']:.1f} fps" for p in perfs)
+    with cli.whole_file(out) as part:
+        part.write_text(f"{perfs[0]['engine']}\n{said} at batch {perfs[0]['batch']}, {perfs[0]['cpu']}\n", encoding="utf-8")
+    print(f"{said}: wrote {out}, ENGINE=auto takes {perfs[0]['engine']} from now on (delete the file to undo)")
 
 
 def throughput(files):
@@ -68,7 +87,12 @@ def throughput(files):
 
 def main():
     args = get_args()
-    demo(args.paths, args) if args.demo else throughput(args.paths)
+    if args.demo:
+        demo(args.folders, args)
+    elif args.fastest:
+        fastest(args.paths, args.fastest)
+    else:
+        throughput(args.paths)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ WEIGHTS :=
 ENGINE := auto
 RUNNER := ais_bench
 PRECISION := f32
+CALIB :=
+PROVIDER := cpu
 BINS := image
 INPUT := float32
 LIMIT :=
@@ -44,13 +46,14 @@ OUT := build
 PYTHON :=
 DEBUG := 0
 
-SETTABLE := BS DATA WEIGHTS ENGINE RUNNER PRECISION INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
+SETTABLE := BS DATA WEIGHTS ENGINE RUNNER PRECISION CALIB PROVIDER INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
   ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT IMAGE PNG
 FANNED := MODELS MODEL FROM # the repository's Makefile passes them down; FROM: the folder that IMAGE is seen from
 FROM := .
 BS_valid := 1 4 8 16 32 64
 ENGINE_valid := auto ascend openvino onnxruntime
-PRECISION_valid := f32
+PRECISION_valid := f32 bf16 int8
+PROVIDER_valid := cpu cuda tensorrt
 BINS_valid := image batch
 INPUT_valid := float32 uint8
 NET_valid := bundled upstream
@@ -87,7 +90,7 @@ $(foreach v,$(SETTABLE),$(foreach c,$(unsafe),$(if $(findstring $c,$(value $v)),
 digits = $(subst 9,,$(subst 8,,$(subst 7,,$(subst 6,,$(subst 5,,$(subst 4,,$(subst 3,,$(subst 2,,$(subst 1,,$(subst 0,,$1))))))))))
 same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
 one_of = $(strip $(foreach w,$2,$(if $(call same,$w,$1),$w)))
-$(foreach v,BS ENGINE RUNNER PRECISION INPUT BINS NET ALLOW_PARTIAL DEBUG AS_BUILT $(if $(OPSET),OPSET),$(if $(call one_of,$($v),$($v_valid)),,\
+$(foreach v,BS ENGINE RUNNER PRECISION PROVIDER INPUT BINS NET ALLOW_PARTIAL DEBUG AS_BUILT $(if $(OPSET),OPSET),$(if $(call one_of,$($v),$($v_valid)),,\
   $(error $v=$($v): choose one of $($v_valid))))
 $(foreach b,$(or $(BATCHES),none),$(if $(call one_of,$b,$(BS_valid)),,$(error BATCHES=$(BATCHES): choose from $(BS_valid))))
 $(foreach v,LIMIT LOOP JOBS REPEATS,$(if $(or $(call digits,$($v)),$(call same,$($v),0)),$(error $v=$($v): give a positive whole number)))
@@ -108,11 +111,14 @@ ifeq ($(ENGINE),auto)
 # ascend, ascend-infer (a runtime without atc) or none; a toolkit that does not load is an error, never a silent CPU run.
 host := $(shell bash common/ascend_env.sh)
 $(if $(and $(call same,$(host),),$(offline)),$(error ENGINE=auto cannot choose, see the line above))
-engine := $(if $(filter ascend%,$(host)),ascend,openvino)
+# Where `make fastest` has measured on this CPU, its word; else what is fastest on most.
+engine := $(if $(filter ascend%,$(host)),ascend,$(or $(filter openvino onnxruntime,$(firstword $(file <$(OUT)/fastest))),openvino))
 endif
 export DEBUG
 ifeq ($(engine),ascend)
 # Each recipe line is a shell of its own, so each loads the toolkit itself. The toolkit's python3 runs ais_bench.
+$(if $(filter-out f32,$(PRECISION)),$(error PRECISION=$(PRECISION) is for a CPU; on Ascend say it to atc: \
+  ATC_FLAGS=--precision_mode_v2=fp16))
 suffix := om
 atc := . common/ascend_env.sh atc; $(py) -m common.atc
 toolkit := . common/ascend_env.sh infer;
@@ -122,8 +128,11 @@ ais_bench := $${ASCEND_PYTHON:-python3} -m ais_bench
 load = . common/ascend_env.sh infer; $(py) -m common.soc --om $(om) $(SOC);
 else
 $(if $(findstring $(comma),$(DEVICE)),$(error DEVICE=$(DEVICE): several devices need an Ascend host))
+$(if $(filter cpu,$(PROVIDER)),,$(if $(filter onnxruntime,$(engine)),,$(error PROVIDER=$(PROVIDER) needs ENGINE=onnxruntime)))
+$(if $(filter-out f32,$(PRECISION)),$(if $(filter openvino,$(engine)),,$(error PRECISION=$(PRECISION) needs ENGINE=openvino)))
 suffix := $(if $(filter openvino,$(engine)),blob,ort)
-atc := HOST_ENGINE=$(engine) $(py) -m common.host.atc
+export HOST_PROVIDER := $(PROVIDER)
+atc = HOST_ENGINE=$(engine) HOST_PRECISION=$(PRECISION) HOST_CALIB='$(calib)' $(py) -m common.host.atc
 ais_bench := PYTHONPATH=common/host HOST_ENGINE=$(engine) $(py) -m ais_bench
 infer_with := $(ais_bench)
 infer := $(infer_with)
@@ -142,6 +151,10 @@ $(if $(call is_demo,$w),,$(error the weights are real ($w) but DATA= is not set 
 endif
 demo_data := $(if $(call is_demo,$d),$(OUT)/demo/data/DEMO.txt)
 demo_weights := $(if $(call is_demo,$w),$(OUT)/demo/$(basename $(basename $(WEIGHTS_FILE)))_demo.pth)
+# int8 takes its ranges from training images: the user's, or for the demo's weights the demo's.
+calib := $(if $(filter int8,$(PRECISION)),$(if $(call is_demo,$(or $(CALIB),$(if $(demo_weights),demo))),$(OUT)/demo/data/train,$(CALIB)))
+$(if $(and $(filter int8,$(PRECISION)),$(filter om infer eval bench,$(verbs)),$(call same,$(calib),)),$(error PRECISION=int8 with real \
+  weights needs training images: CALIB=/path/to/images (a few hundred of every kind; or CALIB=demo)))
 data := $(if $(demo_data),$(OUT)/demo/data,$d)
 weights := $(or $(demo_weights),$w)
 M := $(OUT)$(if $(demo_weights),/demo)
@@ -152,15 +165,16 @@ R := $(OUT)$(if $(demo_data)$(demo_weights),/demo)
 file_rows := $(if $(filter batch,$(BINS)),$(BS),1)
 # Bytes and floats never share a name.
 bytes := $(if $(filter uint8,$(INPUT)),_uint8)
+lower := $(if $(filter f32,$(PRECISION)),,_$(PRECISION))$(if $(filter cpu,$(PROVIDER)),,_$(PROVIDER))
 prep := $(P)/prep$(bytes)$(if $(filter batch,$(BINS)),_bs$(BS))
 onnx := $(M)/$(ONNX).onnx
-om := $(or $(OM),$(M)/$(OFFLINE)$(bytes).$(suffix))
+om := $(or $(OM),$(M)/$(OFFLINE)$(bytes)$(lower).$(suffix))
 by := $(or $(filter trtexec,$(RUNNER)),$(engine)$(if $(filter benchmark,$(RUNNER)),_benchmark))
-run := bs$(BS)_$(by)$(bytes)$(if $(filter batch,$(BINS)),_batchfiles)
+run := bs$(BS)_$(by)$(lower)$(bytes)$(if $(filter batch,$(BINS)),_batchfiles)
 result := $(R)/result/$(run)
 eval := $(R)/eval_$(run).json
 online := $(R)/online.json
-perf_of = $(M)/perf_bs$1_$(by)$(bytes).json
+perf_of = $(M)/perf_bs$1_$(by)$(lower)$(bytes).json
 perf := $(call perf_of,$(BS))
 frombin := $(R)/frombin_$(run).json
 loop := $(or $(LOOP),$(if $(filter ascend,$(engine)),$(LOOPS),$(if $(filter 1 4 8,$(BS)),10,3)))
@@ -186,7 +200,13 @@ $1: $(if $(call same,$(file <$1),$2),,FORCE)
 endef
 $(eval $(call cfg,$(prep).cfg,data $d $(if $(demo_data),,$(stat_data)) limit $(LIMIT) partial $(ALLOW_PARTIAL)))
 $(eval $(call cfg,$(M)/onnx.cfg,weights $w $(if $(demo_weights),,$(stat_weights)) opset $(or $(OPSET),$(OPSET_DEFAULT)) net $(NET)))
-$(eval $(call cfg,$(M)/om_$(suffix).cfg,precision $(PRECISION) soc $(SOC) flags $(ATC_FLAGS)))
+# Code compiled for a CPU is bound to the engine's release and to the CPU; both are found out without starting anything.
+# Before there is a .venv, its pinned release counts.
+site := $(if $(PYTHON),$(dir $(PYTHON))..,$(VENV))/lib/python3*/site-packages
+release := $(patsubst $(engine)-%.dist-info,$(engine)==%,$(notdir $(firstword $(wildcard $(site)/$(engine)-*.dist-info))))
+release := $(or $(release),$(if $(PYTHON),,$(filter $(engine)==%,$(file <$(dir $(VENV))requirements.txt))))
+bound := $(if $(filter om,$(suffix)),,$(release) $(sort $(filter avx2 avx512f avx512_bf16 amx_bf16,$(file </proc/cpuinfo))))
+$(eval $(call cfg,$(M)/om_$(suffix)$(lower).cfg,precision $(PRECISION) calib $(calib) soc $(SOC) flags $(ATC_FLAGS) bound $(bound)))
 # Results of other bins or another model may lie under the same name (DATA=demo and DATA=/path, both with demo weights).
 $(eval $(call cfg,$(result).cfg,bins $(prep) model $(om)))
 $(eval $(call cfg,$(online:.json=.cfg),bins $(prep) weights $(weights)))
@@ -197,7 +217,7 @@ $(eval $(call cfg,$(frombin:.json=.cfg),bins $(prep) model $(om) device $(DEVICE
 mark = $(eval BUILT += $@)
 idle = $(if $(filter $1,$(BUILT)),:,echo '$@: nothing to do, $1 is up to date')
 
-.PHONY: help setup source weights prep onnx check-net check-ops om infer eval online bench bench-bins timed sweep sweep-build predict push remote pull demo demo-eval demo-bench doctor clean FORCE
+.PHONY: f32-eval fastest help setup source weights prep onnx check-net check-ops om infer eval online bench bench-bins timed sweep sweep-build predict push remote pull demo demo-eval demo-bench doctor clean FORCE
 FORCE:
 
 help: ## this list
@@ -217,6 +237,9 @@ OPSET_help := ONNX operator set; empty: what ModelZoo has for this model
 SOC_help := chip for atc, e.g. Ascend310P3
 DEVICE_help := NPU number, or several: 0,1,2,3
 OM_help := an .om made elsewhere (needs no atc)
+PRECISION_help := f32; bf16 or int8 are faster on a CPU, less exact, and held against f32 by eval
+CALIB_help := for int8: folder of training images, a few hundred; empty: the demo's for demo weights
+PROVIDER_help := for ENGINE=onnxruntime: cpu, or an NVIDIA GPU by cuda or tensorrt
 ATC_FLAGS_help := more flags for atc
 HOST_help := for push, remote, pull: user@host
 VERB_help := for remote: what to make there
@@ -255,6 +278,10 @@ infer: $(result).done ## offline model over the bins
 eval: $(eval) ## Top-1 and Top-5 of the offline model
 	@$(call idle,$<)
 	@$(if $(filter $(eval),$(BUILT)),:,sed -n 's/^ "line": "\(.*\)",*$$/\1/p' $(eval))
+fastest: ## time both CPU engines at batch BS; ENGINE=auto takes the faster from then on
+	+@$(MAKE) --no-print-directory bench ENGINE=openvino
+	+@$(MAKE) --no-print-directory bench ENGINE=onnxruntime
+	@$(py) -m common.table --fastest $(OUT)/fastest $(M)/perf_bs$(BS)_openvino$(bytes).json $(M)/perf_bs$(BS)_onnxruntime$(bytes).json
 online: $(online) ## Top-1 and speed of torch, on the same bins
 	@$(call idle,$<)
 check-net: | $(venv) ## does our network compute what the authors' does? (after make source)
@@ -290,21 +317,33 @@ $(M)/$(EXPORTED).onnx: $(M)/onnx.cfg $(demo_weights) model.py common/export.py c
 endif
 
 ifneq ($(OM),)
-$(if $(wildcard $(OM)),,$(error OM=$(OM) does not exist))
+$(if $(wildcard $(OM)),,$(error OM=$(OM) does not exist — give the path of an .om file))
 else
 $(M)/aipp.cfg: published.json common/aipp.py | $(venv)
 	$(mark)
 	$(py) -m common.aipp --out $@
-$(om): $(onnx) $(M)/om_$(suffix).cfg $(if $(bytes),$(M)/aipp.cfg) | $(venv)
+$(om): $(onnx) $(M)/om_$(suffix)$(lower).cfg $(if $(wildcard $(om).json),,FORCE) $(if $(filter $(OUT)/demo/%,$(calib)),$(OUT)/demo/data/DEMO.txt) $(if $(bytes),$(M)/aipp.cfg) | $(venv)
 	$(mark)
 	$(py) -m common.check_ops $(onnx)
 	$(atc) --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
 	  --input_shape="$(INPUT_NAME):$(BS),3,224,224" $(if $(filter none,$(ATC_LOG)),,--log=$(or $(ATC_LOG),error)) --soc_version=$(or $(SOC),auto) $(ATC_OWN) $(aipp) $(ATC_FLAGS)
 endif
 
+# Another precision than f32 is held against f32 on the same images, and refused when it costs too much.
+agree :=
+ifneq ($(filter-out f32,$(PRECISION)),)
+f32 := $(subst _$(PRECISION),,$(run))
+$(R)/eval_$(f32).json: FORCE
+	+@$(MAKE) --no-print-directory f32-eval PRECISION=f32
+$(eval): $(R)/eval_$(f32).json
+agree := $(py) -m common.agree --f32 $(R)/result/$(f32) --lower $(result) --precision $(PRECISION)
+endif
+f32-eval: $(eval)
+	@:
 $(eval): $(result).done common/results.py common/metrics.py
 	$(mark)
 	$(py) $(POSTPROCESS) $(score_options)
+	$(if $(agree),$(agree) --manifest $(prep) --json $@)
 
 $(online): $(prep)/manifest.json $(online:.json=.cfg) $(M)/onnx.cfg $(demo_weights) model.py common/online.py | $(venv)
 	$(mark)
@@ -348,7 +387,7 @@ timed: $(perf) $(if $(with_bins),$(frombin))
 demo: ## the whole way on generated images and seeded weights, then a table
 	+@$(MAKE) --no-print-directory demo-eval WEIGHTS=demo DATA=demo
 	+@$(MAKE) --no-print-directory demo-bench WEIGHTS=demo DATA=demo
-	@$(py) -m common.table --demo $(OUT)/demo --engine $(engine) --bs $(BS) .
+	@$(py) -m common.table --demo $(OUT)/demo --engine $(engine) --bs $(BS)
 demo-eval: eval
 demo-bench: online bench
 

@@ -147,11 +147,14 @@ def load(path, threads=None):
         raise cli.Failure(f"{path} was compiled by {backend.TITLE} {made[0]} on a CPU with {made[1]}; here it is "
                           f"{here[0]} on {here[1]}", AGAIN)
     try:
-        return _model(backend, data, meta["precision"], meta, threads)
+        model = _model(backend, data, meta["precision"], meta, threads)
     except cli.Failure:
         raise
     except Exception as e:
         raise cli.Failure(f"{backend.TITLE} rejects {path}: {_line(e)}", AGAIN) from e
+    if model.inputs[0].shape[:1] != (meta["batch"],):
+        raise cli.Failure(f"{sidecar(path)} says batch {meta['batch']}, and {path} takes {model.inputs[0].shape}", AGAIN)
+    return model
 
 
 def _line(error):

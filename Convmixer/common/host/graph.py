@@ -16,8 +16,8 @@ def read(path):
         return model
     except FileNotFoundError:
         raise cli.Failure(f"{path} does not exist (E10041)", "run `make onnx`, or check --model") from None
-    except (ValueError, DecodeError) as e:
-        raise cli.Failure(f"{path} is not an ONNX model ({e})", "export it again (`make onnx`)") from e
+    except (ValueError, DecodeError, onnx.checker.ValidationError) as e:
+        raise cli.Failure(f"{path} is not an ONNX model ({e})", "delete it and run make onnx again") from e
 
 
 def inputs(model):

@@ -6,6 +6,7 @@ from pathlib import Path
 from common import cli
 
 ENDINGS = {"openvino": ".blob", "onnxruntime": ".ort"}
+PRECISIONS = ("f32", "bf16", "int8")
 
 
 def from_environment():
@@ -13,6 +14,14 @@ def from_environment():
     name = os.environ.get("HOST_ENGINE") or None
     if name and name not in ENDINGS:
         raise cli.Usage(f"HOST_ENGINE={name} is no engine", f"use one of: {', '.join(ENDINGS)}")
+    return name
+
+
+def precision():
+    """Return what HOST_PRECISION names, f32 when it is unset or empty; Usage when there is no such precision."""
+    name = os.environ.get("HOST_PRECISION") or "f32"
+    if name not in PRECISIONS:
+        raise cli.Usage(f"HOST_PRECISION={name} is no precision", f"use one of: {', '.join(PRECISIONS)}")
     return name
 
 

@@ -5,9 +5,11 @@
     atc --framework=5 --model=x.onnx --output=x_bs8 --input_format=NCHW --input_shape="input:8,3,224,224"
 
 writes x_bs8.blob (OpenVINO) or, with HOST_ENGINE=onnxruntime, x_bs8.ort, and beside it x_bs8.blob.json, which says
-what is in it. The computation is float32. Exit status: 0 done, 1 failed, 2 called wrongly.
+what is in it. The computation is float32, or with HOST_PRECISION=bf16 or int8 that; int8 is calibrated with the images
+of the folder HOST_CALIB. Exit status: 0 done, 1 failed, 2 called wrongly.
 """
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -95,7 +97,8 @@ def main():
         batch = find_batch(args.input_shape, graph.inputs(graph.read(args.model)), args.model)
         output = Path(args.output + which.ENDINGS[name])
         conf = aipp.read(args.insert_op_conf) if args.insert_op_conf else None
-        model = engine.compile_onnx(args.model, batch, name, output, args.output_type, ["atc", *sys.argv[1:]], conf)
+        model = engine.compile_onnx(args.model, batch, name, output, args.output_type, ["atc", *sys.argv[1:]], conf,
+                                    which.precision(), os.environ.get("HOST_CALIB"))
     except cli.Failure:
         print("ATC run failed.", flush=True)
         raise
