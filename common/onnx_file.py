@@ -160,4 +160,4 @@ def read(path):
     except FileNotFoundError:
         raise cli.Failure(f"{path} does not exist (E10041)", "run make onnx, or check --model") from None
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError) as e:
-        raise cli.Failure(f"{path} is not an ONNX model ({e})", "export it again (make onnx)") from e
+        raise cli.Failure(f"{path} is not an ONNX model ({e})", "delete it and run make onnx again") from e

@@ -18,6 +18,7 @@ import numpy as np
 from common import cli
 from common.dataset import CLASSES, some
 
+ONNX = re.compile(rb'"onnx": {\s*"file": "([^"]*)",\s*"sha256": "([0-9a-f]{64})"')
 NAME = re.compile(r"(.+)_[01]\.(bin|npy|txt)", re.DOTALL)
 DEVICE = re.compile(r"device\d+(_\d+)?")
 # What the two tools leave beside the results: timings, and the output of a run on no input.
@@ -112,6 +113,17 @@ def manifest_of(folder):
         if path.is_file():
             return path
     return None
+
+
+def made_by(run):
+    """(file name, SHA-256) of the ONNX file that the results in `run` are of, as the CPU stand-in's summary has it; None where
+    the summary does not say, as ais_bench's own."""
+    try:
+        with open(run.with_name(f"{run.name}_summary.json"), "rb") as f:
+            found = ONNX.search(f.read())
+    except OSError:
+        return None
+    return (found[1].decode("utf-8", "replace"), found[2].decode()) if found else None
 
 
 def _is_run(folder):

@@ -147,6 +147,10 @@ def main():
     else:
         with alone():
             runs = [parser(run(args.command, args.runner)) for _ in range(args.repeats)]
+    if args.runner == "ais_bench" and provenance.get("batch", runs[0]["batch"]) != runs[0]["batch"]:
+        # ais_bench takes --batchsize at its word and only scales the throughput with it.
+        raise cli.Failure(f"the offline model is for batch {provenance['batch']} ({args.provenance}), and was timed as one for "
+                          f"{runs[0]['batch']}", "build the one for this batch again (delete it and run make om)")
     runs.sort(key=lambda r: r["fps"])
     figures = [r["fps"] for r in runs]
     result = {**runs[(len(runs) - 1) // 2], "repeats": figures, "spread": spread(figures), **conditions()}

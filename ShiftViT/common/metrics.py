@@ -20,7 +20,7 @@ class Score:
     """counts: images whose label is within the Top-1, …, Top-5; total: images scored; missing: names of the others.
 
     dataset is the manifest's info, kind what the result files were ("float32 bin"), demo whether images or weights are
-    generated, findings what a person has to know besides.
+    generated, made_by the ONNX file that the results are of (see results.made_by), findings what a person has to know besides.
     """
 
     counts: list
@@ -30,6 +30,7 @@ class Score:
     dataset: dict = dataclasses.field(default_factory=dict)
     kind: str | None = None
     demo: bool = False
+    made_by: tuple | None = None
 
     @property
     def notes(self):
@@ -105,7 +106,7 @@ def evaluate(folder, manifest, allow_partial=False, classes=CLASSES):
         raise cli.Failure(f"{run.folder}: {said}", f"{todo}, or score the rest: --allow-partial (ALLOW_PARTIAL=1)")
 
     score = Score(topk(run.logits[scored], labels[scored]), int(scored.sum()), dataset=manifest.info, kind=run.kind,
-                  demo=bool(manifest.info.get("demo")))
+                  demo=bool(manifest.info.get("demo")), made_by=results.made_by(run.folder))
     score.missing = [row.image for row, ok in zip(manifest.rows, scored) if not ok] + bad
     if said:
         score.findings.append(said)
@@ -157,11 +158,20 @@ def add_arguments(parser):
 def finish(score, args, table=None):
     """Write args.json and ModelZoo's JSON `table` (a path), print the notes, and last the line with the figures."""
     sidecar = cli.read_json(args.provenance, "compile the offline model (make om)") if args.provenance else None
-    metadata = ((sidecar or {}).get("onnx") or {}).get("metadata") or {}
+    try:
+        onnx = (sidecar or {}).get("onnx") or {}
+        metadata = onnx.get("metadata") or {}
+        made_for, done = json.loads(metadata.get("preprocessing") or "null"), score.dataset.get("recipe")
+    except (AttributeError, TypeError, ValueError) as e:
+        raise cli.Failure(f"{args.provenance} is not what an offline model has beside it ({e})",
+                          "compile the offline model again (make om)") from None
+    if score.made_by and onnx.get("sha256") not in (None, score.made_by[1]):
+        raise cli.Failure(f"{args.provenance} is of {onnx.get('file')} (sha256 {str(onnx['sha256'])[:12]}…), and the results "
+                          f"were made by {score.made_by[0]} ({score.made_by[1][:12]}…)", "infer again with this model (make infer)")
     score.demo |= metadata.get("demo") == "true" or bool((sidecar or {}).get("demo"))
-    made_for, done = metadata.get("preprocessing"), score.dataset.get("recipe")
-    if made_for and done and json.loads(made_for) != done:
-        score.findings.append(f"the images were preprocessed with {json.dumps(done)}, and the model is for {made_for}")
+    if made_for and done and made_for != done:
+        score.findings.append(f"the images were preprocessed with {json.dumps(done)}, and the model is for "
+                              f"{json.dumps(made_for)}")
     if args.json:
         write_result(args.json, score, sidecar)
         print(f"wrote {args.json}")
