@@ -163,8 +163,7 @@ def test_labels_with_a_manifest_keep_its_places(flat, prepared, source):
     assert dataset.labelled(flat / source, prepared[0]) == dataset.Manifest.load(prepared[0])
     # A preprocessing that knew no labels gets them here.
     known = dataset.Manifest.load(prepared[0])
-    for row in known.rows:
-        object.__setattr__(row, "label", None)
+    known.rows = [row._replace(label=None) for row in known.rows]
     known.save(prepared[0])
     assert [r.label for r in dataset.labelled(flat / source, prepared[0]).rows] == [5, 7, 0]
 

@@ -66,6 +66,73 @@ def test_txt_of_the_old_tool_has_all_in_one_line(tmp_path):
     np.testing.assert_array_equal(results.read(tmp_path, batches(), C).logits, want[:5])
 
 
+def printed(n, rows, seed=0):
+    """TXT of n files, all lengths of numbers that the fast way takes; with -0.0 and what rounds to it."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0, 10 ** rng.uniform(-7, 2.4, (n, rows, C))).astype("f4")
+    values[0, 0, :3] = -0., -1e-9, 9999.999
+    return [b"".join(("%f " * C % tuple(row) + "\n").encode() for row in file) for file in values]
+
+
+@pytest.mark.parametrize("n, rows", [(1, 1), (5, 1), (3, 4)])
+def test_txt_for_many_at_a_time_is_float(n, rows):
+    texts = printed(n, rows)
+    want = np.array([float(v) for text in texts for v in text.split()]).astype("f4")
+    np.testing.assert_array_equal(results._printed(texts, rows, C).ravel(), want)
+
+
+def test_txt_for_many_at_a_time_takes_nothing_else():
+    """One byte changed, lost, added or moved to the next file: it leaves the files to _txt(), or finds the same numbers."""
+    rng, taken = np.random.default_rng(1), 0
+    for i in range(4000):
+        texts = printed(3, 2, seed=i % 7)
+        k, alphabet = rng.integers(3), b"0123456789.. --\n\t+eE_xn\0"
+        at, byte = rng.integers(len(texts[k])), bytes([alphabet[rng.integers(len(alphabet))]])
+        texts[k] = texts[k][:at] + [byte, b"", byte + texts[k][at:at + 1]][i % 3] + texts[k][at + 1:]
+        if i % 5 == 0:
+            whole, cut = b"".join(texts[:2]), rng.integers(len(texts[0]) + 40)
+            texts[:2] = whole[:cut], whole[cut:]
+        got = results._printed(texts, 2, C)
+        if got is not None:
+            taken += 1
+            np.testing.assert_array_equal(got, [results._txt(text, 2, C).astype("f4") for text in texts])
+    assert 500 < taken < 3500  # a changed digit is still a number
+
+
+@pytest.mark.parametrize("odd", [b"1e0", b"+1.000000", b"12345.000000", b"1.0000000", b".5", b"1_0.000000"])
+def test_txt_of_another_print(tmp_path, odd):
+    want = np.round(logits(2, C), 3)
+    for i in range(2):
+        write(tmp_path / f"img_{i}_0.txt", want[i:i + 1])
+    text = (tmp_path / "img_1_0.txt").read_bytes().split(b" ", 1)[1]
+    (tmp_path / "img_1_0.txt").write_bytes(odd + b" " + text)
+    want[1, 0] = float(odd)
+    np.testing.assert_array_equal(results.read(tmp_path, single(2), C).logits, want)
+
+
+def test_many_files(tmp_path):
+    """More than are read at a time, by several threads: every image has its own result, a broken one only its own."""
+    n = 5 * results.AT_A_TIME + 3
+    want = logits(n, C)
+    for i in range(n):
+        write(tmp_path / f"img_{i}_0.bin", want[i])
+    (tmp_path / "img_70_0.bin").write_bytes(b"x")
+    (tmp_path / "img_99_0.bin").unlink()
+    want[[70, 99]] = np.nan
+    got = results.read(tmp_path, single(n), C)
+    np.testing.assert_array_equal(got.logits, want)
+    assert list(got.broken) == ["img_70_0.bin"] and got.missing == ["img_99.JPEG"]
+    np.testing.assert_array_equal(got.sound, ~np.isnan(want[:, 0]))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npy_order(tmp_path, order):
+    want = logits(8, C)
+    for i in range(2):
+        np.save(tmp_path / f"batch-0000{i}_0.npy", np.asarray(want[4 * i:4 * i + 4], order=order))
+    np.testing.assert_array_equal(results.read(tmp_path, batches(), C).logits, want[:5])
+
+
 @pytest.mark.parametrize("shape", [(C,), (1, C), (1, C, 1, 1)])
 def test_npy_shapes(tmp_path, shape):
     np.save(tmp_path / "img_0_0.npy", logits(*shape))

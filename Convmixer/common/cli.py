@@ -106,7 +106,9 @@ def _sweep(folder, swept=set()):  # noqa: B006  each folder once a process
 def write_json(path, content):
     """Write `content` as JSON, whole or not at all."""
     with whole_file(path) as part:
-        part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with open(part, "w", encoding="utf-8") as f:
+            json.dump(content, f, indent=1, ensure_ascii=False)  # piece by piece: 50,000 files make a long text
+            f.write("\n")
 
 
 def read_json(path, todo, kind=dict):

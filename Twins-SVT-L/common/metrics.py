@@ -70,10 +70,14 @@ def ranks(logits, labels):
     return out
 
 
-def topk(logits, labels, most=5):
-    """Counts of labels within the Top-1, …, Top-`most`; arguments as for ranks()."""
-    r = ranks(logits, labels)
-    return [int((r < k).sum()) for k in range(1, most + 1)]
+def within(rank, most=5):
+    """Counts of ranks (see ranks()) within the Top-1, …, Top-`most`."""
+    return [int((rank < k).sum()) for k in range(1, most + 1)]
+
+
+def topk(logits, labels):
+    """Counts of labels within the Top-1, …, Top-5; arguments as for ranks()."""
+    return within(ranks(logits, labels))
 
 
 def evaluate(folder, manifest, allow_partial=False, classes=CLASSES):
@@ -82,13 +86,18 @@ def evaluate(folder, manifest, allow_partial=False, classes=CLASSES):
     Failure that counts and names them when images have no result or label, or files are broken or belong to no image;
     with allow_partial the rest is scored, over the images that have both, and the notes say what is missing.
     """
-    run = results.read(folder, manifest, classes)
     labels = np.array([-1 if row.label is None else row.label for row in manifest.rows])
     wrong = [f"{r.image} ({r.label})" for r in manifest.rows if r.label is not None and not 0 <= r.label < classes]
     if wrong:
         raise cli.Failure(f"labels outside 0…{classes - 1}: {some(wrong)}", "give the label file of these images")
+    rank = np.empty(len(labels), np.int64)
+
+    def use(images, logits):
+        rank[images] = ranks(logits, labels[images])  # that of an image without a label is not used
+
+    run = results.each(folder, manifest, use, classes)
     bad = sorted(manifest.info.get("bad") or {})
-    scored = (labels >= 0) & ~np.isnan(run.logits[:, 0])
+    scored = (labels >= 0) & run.sound
     problems = {
         "images without a result": run.missing,
         "images left out by the preprocessing": bad,
@@ -105,7 +114,7 @@ def evaluate(folder, manifest, allow_partial=False, classes=CLASSES):
             "mend the images and their labels"
         raise cli.Failure(f"{run.folder}: {said}", f"{todo}, or score the rest: --allow-partial (ALLOW_PARTIAL=1)")
 
-    score = Score(topk(run.logits[scored], labels[scored]), int(scored.sum()), dataset=manifest.info, kind=run.kind,
+    score = Score(within(rank[scored]), int(scored.sum()), dataset=manifest.info, kind=run.kind,
                   demo=bool(manifest.info.get("demo")), made_by=results.made_by(run.folder))
     score.missing = [row.image for row, ok in zip(manifest.rows, scored) if not ok] + bad
     if said:
