@@ -19,7 +19,8 @@ from common import cli
 
 # The other host makes its own environment; locks and unfinished files mean nothing there.
 LEFT_OUT = (".venv", ".venv.lock", "__pycache__", ".lock", ".part", "by-hand")
-RESULTS = ("result", "*.om", "*.om.json", "om_om.cfg", "perf_*_ascend.json", "perf_*_ascend.cfg")
+RESULTS = ("result", "results", "*.om", "*.om.json", "om_om.cfg", "perf_*_ascend.json", "perf_*_ascend.cfg",
+           "frombin_*_ascend.json")
 
 
 def get_args(argv=None):

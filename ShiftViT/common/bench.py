@@ -11,7 +11,9 @@ import datetime
 import os
 import platform
 import re
+import resource
 import tempfile
+import time
 from pathlib import Path
 
 from common import cli, doctor
@@ -29,7 +31,7 @@ QPS = re.compile(r"\] throughput: ([0-9.eE+]+) qps", re.IGNORECASE)
 GPU_TIMES = re.compile(r"GPU Compute Time: min = ([0-9.e+-]+) ms, max = ([0-9.e+-]+) ms, mean = ([0-9.e+-]+) ms, median = "
                        r"([0-9.e+-]+) ms,.*percentile\(99%\) = ([0-9.e+-]+) ms")
 TENSORRT = re.compile(r"\[TensorRT v([0-9]+)\]")
-# Of the repeats' throughputs; on an idle host they differ by a few percent.
+# Most that the repeats' throughputs may differ, and that other programs may take of the CPUs; idle hosts have a few percent.
 NOISY = 0.1
 MS = ("min", "max", "mean", "median", "p99")
 
@@ -128,10 +130,35 @@ def spread(figures):
     return (max(figures) - min(figures)) / middle if len(figures) > 1 else None
 
 
-def warn(relative):
-    """Say so when a spread is so large that the figure means little."""
-    if (relative or 0) > NOISY:
-        print(f"warning: the repeats differ by {relative:.0%}, so this figure means little — measure again on an idle host")
+def cpu_seconds():
+    """CPU seconds used so far by all programs of this host and by this one's finished children; None without /proc/stat."""
+    try:
+        user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    except (OSError, ValueError):
+        return None
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"), children.ru_utime + children.ru_stime
+
+
+class Others:
+    """Share of this host's CPUs that other programs take from now on (0…1); None where it cannot be told."""
+
+    def __init__(self):
+        self.begin, self.start = cpu_seconds(), time.perf_counter()
+
+    def share(self):
+        end, seconds = cpu_seconds(), time.perf_counter() - self.start
+        if not self.begin or not end:
+            return None
+        return max(0.0, (end[0] - self.begin[0] - end[1] + self.begin[1]) / seconds / os.cpu_count())
+
+
+def warn(result):
+    """Say so when the conditions were such that the figure means little."""
+    texts = {"spread": "the repeats differ by {:.0%}", "others": "other programs took {:.0%} of the CPUs"}
+    said = [text.format(result[key]) for key, text in texts.items() if (result.get(key) or 0) > NOISY]
+    if said:
+        print(f"warning: {' and '.join(said)}, so this figure means little — measure again on an idle host")
 
 
 def main():
@@ -144,21 +171,25 @@ def main():
               "trtexec": lambda log: parse_trtexec(log, args.batch)}[args.runner]
     if args.log:
         runs = [parser(args.log.read_text(encoding="utf-8", errors="replace"))]
+        busy = None
     else:
         with alone():
+            others = Others()
             runs = [parser(run(args.command, args.runner)) for _ in range(args.repeats)]
+            busy = others.share() if runs[0]["device"] == "CPU" else None
     if args.runner == "ais_bench" and provenance.get("batch", runs[0]["batch"]) != runs[0]["batch"]:
         # ais_bench takes --batchsize at its word and only scales the throughput with it.
         raise cli.Failure(f"the offline model is for batch {provenance['batch']} ({args.provenance}), and was timed as one for "
                           f"{runs[0]['batch']}", "build the one for this batch again (delete it and run make om)")
     runs.sort(key=lambda r: r["fps"])
     figures = [r["fps"] for r in runs]
-    result = {**runs[(len(runs) - 1) // 2], "repeats": figures, "spread": spread(figures), **conditions()}
+    result = {**runs[(len(runs) - 1) // 2], "repeats": figures, "spread": spread(figures), "others": busy,
+              **conditions()}
     known = {**provenance, **result, "runner": args.runner}
     cli.write_json(args.json, {**known, "command": args.command, "log": str(args.log) if args.log else None})
     times = f", spread {result['ms']['min']:.1f}…{result['ms']['max']:.1f} ms" if "ms" in result else ""
     what = ", ".join(str(v) for v in (known.get("engine", "ascend"), known.get("precision", "?"), known["device"]))
-    warn(result["spread"])
+    warn(result)
     print(f"{result['fps']:.1f} fps at batch {result['batch']} ({what}, compute only{times})")
 
 

@@ -80,6 +80,7 @@ def main():
         if perf["device"] == "NPU":
             os.umask(0o027)
             infer.tidy(chosen)
+        others = bench.Others()
         for turn in range(args.repeats):
             clock, out = Clock(), Path(scratch) / f"out{turn}"
             out.mkdir()
@@ -91,15 +92,17 @@ def main():
             if written != len(stems):
                 raise cli.Failure(f"ais_bench wrote {written} results for {len(stems)} bins", "see its messages above")
             seconds.append(clock.seconds)
+        busy = others.share() if perf["device"] == "CPU" else None
     seconds.sort()
     figures = [images / s for s in seconds]
-    fps, spread = figures[len(figures) // 2], bench.spread(figures)
+    result = {"fps": figures[len(figures) // 2], "images": images, "seconds": seconds, "repeats": figures,
+              "spread": bench.spread(figures), "others": busy}
     kept = {k: perf[k] for k in ("engine", "engine_version", "device", "precision", "batch", "demo") if k in perf}
-    cli.write_json(args.json, {**kept, "fps": fps, "images": images, "seconds": seconds, "repeats": figures, "spread": spread,
-                               **bench.conditions(), "command": args.command})
-    bench.warn(spread)
-    print(f"{fps:.1f} fps at batch {perf['batch']} ({', '.join(str(kept.get(k, '?')) for k in ('engine', 'precision'))}, from "
-          f".bin to result files, {images} images in {seconds[len(seconds) // 2]:.2f} s)")
+    cli.write_json(args.json, {**kept, **result, **bench.conditions(), "command": args.command})
+    bench.warn(result)
+    what = ", ".join(str(kept.get(k, "?")) for k in ("engine", "precision"))
+    print(f"{result['fps']:.1f} fps at batch {perf['batch']} ({what}, from .bin to result files, {images} images in "
+          f"{seconds[len(seconds) // 2]:.2f} s)")
 
 
 if __name__ == "__main__":

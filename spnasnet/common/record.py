@@ -19,7 +19,9 @@ COLUMNS = {  # of the .csv: name → path in the record
     **{k: (k,) for k in SETTING}, "engine_version": ("engine_version",),
     "fps_compute_only": ("compute_only", "fps"), "spread_compute_only": ("compute_only", "spread"),
     **{f"ms_{k}": ("compute_only", "ms", k) for k in ("min", "median", "p99", "max")},
-    "fps_from_bin": ("from_bin", "fps"), "spread_from_bin": ("from_bin", "spread"), "images_from_bin": ("from_bin", "images"),
+    "fps_from_bin": ("from_bin", "fps"), "spread_from_bin": ("from_bin", "spread"),
+    "others_compute_only": ("compute_only", "others"), "others_from_bin": ("from_bin", "others"),
+    "images_from_bin": ("from_bin", "images"),
     "hardware": ("hardware", "name"), "cores": ("hardware", "cores"), "threads": ("threads",),
     "weights": ("weights", "file"), "weights_sha256": ("weights", "sha256"), "onnx_sha256": ("onnx_sha256",), "date": ("date",)}
 
@@ -69,8 +71,8 @@ def make(args, perf, from_bin):
         "bins": args.bins, "demo": demo,
         "engine_version": perf.get("engine_version"),
         # Measured, in images a second: the engine's run alone, and reading, running and writing together.
-        "compute_only": {k: perf.get(k) for k in ("fps", "repeats", "spread", "ms", "command")},
-        "from_bin": from_bin and {k: from_bin[k] for k in ("fps", "repeats", "spread", "images", "seconds")},
+        "compute_only": {k: perf.get(k) for k in ("fps", "repeats", "spread", "others", "ms", "command")},
+        "from_bin": from_bin and {k: from_bin[k] for k in ("fps", "repeats", "spread", "others", "images", "seconds")},
         "hardware": {"name": host["cpu"] if cpu else perf.get("soc") or perf["device"], "soc": perf.get("soc"), **host},
         # The engines take one thread a core of the process unless they say otherwise.
         "threads": perf.get("threads", host["cores"]) if cpu else None,
@@ -79,6 +81,14 @@ def make(args, perf, from_bin):
         "versions": {k: v for k, v in {"python": host["python"], "torch": metadata.get("torch"),
                                        "onnx": metadata.get("onnx")}.items() if v},
         "date": perf["date"]}
+
+
+def reliability(record):
+    """(largest spread of its figures as text, whether they mean little)."""
+    parts = [part for part in (record["compute_only"], record["from_bin"]) if part]
+    spreads = [p["spread"] for p in parts if p["spread"] is not None]
+    noisy = any((p.get(k) or 0) > bench.NOISY for p in parts for k in ("spread", "others"))
+    return f"{max(spreads):.0%}" if spreads else "-", noisy
 
 
 def write(path, records):
@@ -110,12 +120,10 @@ def show(records):
         rows = []
         for r in sorted(group, key=lambda r: r["batch"]):
             ms, whole = r["compute_only"]["ms"] or {}, r["from_bin"] or {}
-            spreads = [s for s in (r["compute_only"]["spread"], whole.get("spread")) if s is not None]
+            spread, noisy = reliability(r)
             rows.append([str(r["batch"]), f"{r['compute_only']['fps']:.1f}", f"{whole['fps']:.1f}" if whole else "-",
                          *(f"{ms[k]:.2f}" if ms else "-" for k in ("min", "median", "p99")),
-                         f"{max(spreads):.0%}" if spreads else "-",
-                         "noisy" if spreads and max(spreads) > bench.NOISY else
-                         "best" if r["compute_only"]["fps"] == best else ""])
+                         spread, "noisy" if noisy else "best" if r["compute_only"]["fps"] == best else ""])
         table.table(["batch", "fps compute only", "fps from .bin", "min ms", "median ms", "p99 ms", "spread", ""], rows)
 
 
