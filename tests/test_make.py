@@ -31,7 +31,8 @@ def test_misspelt_variable(where, given, named):
 @pytest.mark.parametrize("given, named", [
     ("BS=7", "BS=7: choose one of 1 4 8 16 32 64"), ("BS=08", "BS=08: choose one of"), ("BS=", "BS=: choose one of"),
     ("BS=4 8", "choose one of"), ("ENGINE=tensorrt", "choose one of auto ascend openvino onnxruntime"),
-    ("PRECISION=int8", "f32"),
+    ("PRECISION=int4", "f32"),
+    ("PROVIDER=rocm", "cpu cuda tensorrt"),
     ("LIMIT=0", "LIMIT=0: give a positive whole number"), ("LIMIT=ten", "positive whole"), ("LOOP=-1", "positive whole"),
     ("JOBS=2.5", "positive whole"), ("OPSET=9", "choose one of 11 12"), ("OUT=a b", "a path with spaces cannot be used"),
     ("OUT=", "name a folder of its own"), ("OUT=/", "name a folder of its own"), ("OUT=..", "name a folder of its own"),
@@ -50,7 +51,7 @@ def test_a_value_is_never_run(where, variable, text, tmp_path):
 
 def test_environment_does_not_leak_in():
     leak = {"BS": "4", "OUT": "/elsewhere", "ENGINE": "ascend", "DATA": "x", "PRECISION": "z"}
-    said = make(ROOT / "ShiftViT", "-n", "om", env=leak)
+    said = make(ROOT / "ShiftViT", "-n", "-B", "om", env=leak)
     assert "shiftvit2-bs8" in said and "/elsewhere" not in said and "common.host.atc" in said
 
 

@@ -238,7 +238,7 @@ SOC_help := chip for atc, e.g. Ascend310P3
 DEVICE_help := NPU number, or several: 0,1,2,3
 OM_help := an .om made elsewhere (needs no atc)
 PRECISION_help := f32; bf16 or int8 are faster on a CPU, less exact, and held against f32 by eval
-CALIB_help := for int8: folder of training images, a few hundred; empty: the demo's for demo weights
+CALIB_help := for int8: folder of a few hundred training images; empty: those of the demo, for its weights
 PROVIDER_help := for ENGINE=onnxruntime: cpu, or an NVIDIA GPU by cuda or tensorrt
 ATC_FLAGS_help := more flags for atc
 HOST_help := for push, remote, pull: user@host
@@ -351,7 +351,7 @@ $(online): $(prep)/manifest.json $(online:.json=.cfg) $(M)/onnx.cfg $(demo_weigh
 
 ifeq ($(RUNNER),ais_bench)
 # ais_bench reuses a folder and leaves a longer run's files in it, so it gets a fresh one.
-$(result).done: $(om) $(prep)/manifest.json $(result).cfg
+$(result).done: $(om) $(prep)/manifest.json $(result).cfg $(if $(wildcard $(result)/.),,FORCE)
 	$(mark)
 	rm -rf $(result) $(result)_summary.json
 	mkdir -p $(dir $(result))

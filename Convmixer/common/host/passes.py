@@ -21,18 +21,21 @@ def group_norm_as_formula(model):
     graph = onnx.shape_inference.infer_shapes(model).graph
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
               for v in (*graph.value_info, *graph.input, *graph.output)}
-    weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer if w.name in {i for n in norms for i in n.input}}
+    scales = {name for node in norms for name in node.input[1:]}
+    weights = {w.name: numpy_helper.to_array(w).tolist() for w in model.graph.initializer if w.name in scales}
     maker = {name: node for node in model.graph.node for name in node.output}
     users = {}
     for node in model.graph.node:
         for name in node.input:
             users.setdefault(name, []).append(node)
+    for value in model.graph.output:
+        users.setdefault(value.name, []).append(None)  # who takes the result
     done = 0
     for norm in norms:
         before, after = maker.get(norm.input[0]), users.get(norm.output[0], [None])[0]
         if not before or not after or before.op_type != "Reshape" or after.op_type != "Reshape" \
                 or len(users[before.output[0]]) > 1 or len(users[norm.output[0]]) > 1 \
-                or any(weights.get(name, np.zeros(0)).tolist() != [value] for name, value in zip(norm.input[1:], (1, 0), strict=True)):
+                or [weights.get(name) for name in norm.input[1:]] != [[1], [0]]:
             continue
         x, y = before.input[0], after.output[0]
         # The same elements in the same C, H and W: then the batch is the same too, and the second Reshape undoes the first.

@@ -22,8 +22,9 @@ def sample(tensor, rng):
 def against_onnx(model, onnx_path, batch, aipp=None, samples=None):
     """Return the largest error of `model` (engine.Model) against ONNX Runtime, relative to the outputs' scale.
 
-    A whole batch of seeded random input, or of `samples` (a list of single inputs), goes through the model. Where the ONNX leaves the batch open, ONNX Runtime
-    computes its first and last image only: the plain graph, with no optimisation, is slow. Failure above TOLERANCE.
+    A whole batch of seeded random input, or of `samples` (a list of single inputs), goes through the model. Where the
+    ONNX leaves the batch open, ONNX Runtime computes its first and last image only: the plain graph, with no
+    optimisation, is slow. Failure above TOLERANCE.
     """
     from common.host import onnxruntime_engine as reference
     rng = np.random.default_rng(0)

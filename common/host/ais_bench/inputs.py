@@ -44,7 +44,9 @@ def check_type(folder, tensor, model):
     because four of its images have the size of a float one. Bins without a manifest have no type to look at."""
     folder = Path(folder.split(",")[0])
     if (folder / "manifest.json").is_file():
-        dataset.Manifest.load(folder).check_type(tensor.dtype.name, model)
+        manifest = dataset.Manifest.load(folder)
+        manifest.check_type(tensor.dtype.name, model)
+        manifest.check_bins(folder)
     elif tensor.dtype == np.uint8:
         raise cli.Failure(f"{folder} has no manifest.json, so whether its bins hold bytes, as {model} takes, cannot be known",
                           "make them with the preprocessing script and --input uint8")

@@ -1,0 +1,105 @@
+"""The host compiler's rewrites: the same numbers as the graph had, in the form that runs faster."""
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from common.host import graph, openvino_engine, passes
+from common.host.which import cpu
+
+
+class Norms(torch.nn.Module):
+    """GroupNorms of one group as ShiftViT has them, and one of two groups, which is another computation."""
+
+    def __init__(self, groups=1):
+        super().__init__()
+        self.first, self.second = torch.nn.GroupNorm(1, 6, eps=1e-3), torch.nn.GroupNorm(groups, 6)
+        for norm in (self.first, self.second):
+            torch.nn.init.normal_(norm.weight)
+            torch.nn.init.normal_(norm.bias)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(x)) * 3 + 1)
+
+
+def exported(module, path, opset=11):
+    torch.onnx.export(module, torch.randn(2, 6, 5, 7), str(path), opset_version=opset, dynamo=False, input_names=["x"],
+                      output_names=["y"], dynamic_axes={"x": {0: "n"}, "y": {0: "n"}})
+    import onnxslim
+
+    return onnxslim.slim(onnx.load(path))
+
+
+def run(model, x):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: x})[0]
+
+
+@pytest.mark.parametrize("opset", [11, 17, 18])
+@pytest.mark.parametrize("batch", [None, 1, 4])
+def test_group_norm_as_formula(tmp_path, opset, batch):
+    torch.manual_seed(0)
+    module = Norms().eval()
+    model = exported(module, tmp_path / "m.onnx", opset)
+    if batch:
+        graph.fix_batch(model, batch, "m.onnx")
+    assert passes.group_norm_as_formula(model) == 2
+    assert not any(node.op_type == "InstanceNormalization" for node in model.graph.node)
+    onnx.checker.check_model(model, full_check=True)
+    x = np.random.default_rng(0).normal(2, 3, (batch or 3, 6, 5, 7)).astype(np.float32)
+    with torch.no_grad():
+        np.testing.assert_allclose(run(model, x), module(torch.from_numpy(x)), rtol=0, atol=1e-5)
+
+
+def test_other_norms_stay(tmp_path):
+    """Two groups, or an InstanceNormalization with weights, are left alone."""
+    model = exported(Norms(groups=2), tmp_path / "m.onnx")
+    assert passes.group_norm_as_formula(model) == 1
+    scaled = exported(Norms(), tmp_path / "m.onnx")
+    norm = next(node for node in scaled.graph.node if node.op_type == "InstanceNormalization")
+    ones = next(w for w in scaled.graph.initializer if w.name == norm.input[1])
+    ones.CopyFrom(numpy_helper.from_array(np.float32([2]), ones.name))
+    before = run(scaled, x := np.random.default_rng(0).normal(size=(2, 6, 5, 7)).astype(np.float32))
+    assert passes.group_norm_as_formula(scaled) == 0  # both norms share that weight
+    np.testing.assert_array_equal(run(scaled, x), before)
+
+
+def test_a_result_in_the_middle_is_kept(tmp_path):
+    """A graph that also gives out what the norm computes on its way must go on doing so."""
+    model = exported(Norms(), tmp_path / "m.onnx")
+    norm = next(node for node in model.graph.node if node.op_type == "InstanceNormalization")
+    model.graph.output.append(helper.make_tensor_value_info(norm.output[0], TensorProto.FLOAT, None))
+    assert passes.group_norm_as_formula(model) == 1
+    assert norm in model.graph.node
+    run(model, np.zeros((2, 6, 5, 7), np.float32))
+
+
+def depthwise(kernel):
+    """A depthwise convolution between two of 1x1, as ConvMixer has them: alone it would get another kernel."""
+    rng = np.random.default_rng(0)
+    shapes = {"before": (64, 64, 1, 1), "depthwise": (64, 1, kernel, kernel), "after": (64, 64, 1, 1)}
+    weights = [numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name) for name, shape in shapes.items()]
+    nodes = [helper.make_node("Conv", ["x", "before"], ["a"]), helper.make_node("Conv", ["b", "after"], ["y"]),
+             helper.make_node("Conv", ["a", "depthwise"], ["b"], group=64, pads=[kernel // 2] * 4)]
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 64, 28, 28]) for name in "xy"]
+    model = helper.make_model(helper.make_graph([nodes[0], nodes[2], nodes[1]], "g", tensors[:1], tensors[1:], weights),
+                              opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
+    return model, rng.normal(size=(1, 64, 28, 28)).astype(np.float32)
+
+
+@pytest.mark.skipif("avx512f" not in cpu()[1].split(), reason="the kernel is one for AVX-512")
+@pytest.mark.parametrize("kernel, wanted", [(9, True), (5, False)])
+def test_prefer_jit_depthwise(tmp_path, kernel, wanted):
+    model, x = depthwise(kernel)
+    core = openvino.Core()
+    plain = core.read_model(model.SerializeToString())
+    chosen = openvino_engine.prefer_jit_depthwise(core, plain, tmp_path)
+    compiled = core.compile_model(chosen, "CPU", openvino_engine.config("f32"))
+    kernels = {op.get_rt_info()["primitiveType"].astype(str) for op in compiled.get_runtime_model().get_ops()
+               if op.get_rt_info()["layerType"].astype(str) == "Convolution"}
+    assert ("jit_avx512_dw_f32" in kernels) == wanted
+    expected = run(model, x)
+    np.testing.assert_allclose(compiled(x)[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
