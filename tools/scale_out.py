@@ -1,6 +1,7 @@
 """The chain over a Ray cluster: images → pixels on the CPUs → offline model on the devices → Parquet, and Top-1/Top-5.
 
-    python3 -m tools.scale_out --model spnasnet/build/demo/spnasnet_100_bs8.blob --data spnasnet/build/demo/data --out build/scale
+    python3 -m tools.scale_out --model spnasnet/build/demo/spnasnet_100_bs8.blob --data spnasnet/build/demo/data \
+        --out build/scale
     python3 -m tools.scale_out --model /shared/m_bs8.om --data s3://bucket/val --out /shared/out --address auto
 
 One Parquet part a block of images, written whole; a run that was killed goes on with the blocks that have none. Model and
@@ -17,7 +18,7 @@ import time
 from pathlib import Path
 
 from common import cli, dataset, preprocess, transforms
-from tools import scale_blocks, scale_stages
+from tools import scale_blocks, scale_list, scale_stages
 
 STAGES = ("decode", "transform", "infer", "write")
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,12 +29,12 @@ def get_args(argv=None):
     parser.add_argument("--model", type=Path, required=True, help="offline model (.om, .blob, .ort), its .json beside it")
     parser.add_argument("--data", required=True, help="folder, URI of a folder, or list (.parquet, text) of image paths")
     parser.add_argument("--out", type=Path, required=True, help="folder for the parts")
-    parser.add_argument("--address", default="local", help="local: Ray on this host; auto or host:port: a cluster (%(default)s)")
+    parser.add_argument("--address", default="local", help="local: this host alone; auto or host:port: a cluster (%(default)s)")
     parser.add_argument("--labels", metavar="FILE", help="val_label.txt, where --data brings no labels")
     parser.add_argument("--logits", action="store_true", help="all logits in the parts, not only the best five")
     parser.add_argument("--block", type=preprocess.positive, default=64, help="images a part (default: %(default)s)")
     parser.add_argument("--devices", type=preprocess.positive, help="actors (default: the NPUs; without, one a host)")
-    parser.add_argument("--threads", type=preprocess.positive, help="the engine's, an actor (default: the host's cores, shared)")
+    parser.add_argument("--threads", type=preprocess.positive, help="of the CPU engine, an actor (default: the cores, shared)")
     parser.add_argument("--cpus", type=preprocess.positive, help="with local: CPUs Ray may use (default: all)")
     parser.add_argument("--object-store", type=preprocess.positive, metavar="MB", help="with local: Ray's shared memory")
     parser.add_argument("--allow-partial", action="store_true", help="exit 0 though images could not be read")
@@ -61,7 +62,8 @@ def connect(args, block_bytes):
         ray.init(args.address, logging_level=logging.ERROR, log_to_driver=False, **local,
                  runtime_env={"py_modules": [str(ROOT / "common"), str(ROOT / "tools")], "excludes": ["__pycache__"]})
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as e:
-        raise cli.Failure(f"no Ray at --address {args.address} ({str(e).splitlines()[0]})", "start it (ray start --head), with the RAY_AUTH_MODE and RAY_AUTH_TOKEN that are set here; or --address local") from None
+        raise cli.Failure(f"no Ray at --address {args.address} ({str(e).splitlines()[0]})",
+                          "ray start --head, with the same RAY_AUTH_MODE and RAY_AUTH_TOKEN; or --address local") from None
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -75,7 +77,7 @@ def actors(ray, args):
     if args.model.suffix == ".om":
         count = min(args.devices or sys.maxsize, int(sum(h.get("NPU", 0) for h in hosts)))
         if not count:
-            raise cli.Failure("Ray sees no NPU", "load CANN before `ray start`, or name them: ray start --resources='{\"NPU\": 4}'")
+            raise cli.Failure("Ray sees no NPU", "load CANN before `ray start`, or say how many: --resources='{\"NPU\": 4}'")
         return count, {"resources": {"NPU": 1}, "num_cpus": 1}, None
     count = args.devices or len(hosts)
     cores = int(min(h.get("CPU", 1) for h in hosts))
@@ -157,8 +159,9 @@ def report(said):
     for stage in STAGES:
         seconds = said["seconds"][stage]
         print(f"{stage:9} {seconds:8.1f} {seconds / busy:6.0%} {1000 * seconds / n:9.2f} {n / max(seconds, 1e-9):23.1f}")
-    print(f"{n} images in {said['wall']:.1f} s, {n / said['wall']:.1f} images/s with the start of the workers; {said['devices']} "
-          f"devices, {said['cpus']:g} CPUs, {said['hosts']} hosts" + (f"; went on {said['lost']} times" if said["lost"] else ""))
+    print(f"{n} images in {said['wall']:.1f} s, {n / said['wall']:.1f} images/s with the start of the workers; "
+          f"{said['devices']} devices, {said['cpus']:g} CPUs, {said['hosts']} hosts"
+          + (f"; begun anew {said['lost']} times" if said["lost"] else ""))
     if n > said["images_at_start"]:
         print(f"{rate(said):.1f} images/s from the first block on, which came after {said['start']:.1f} s")
 
@@ -171,7 +174,7 @@ def main():
         raise cli.Failure(f"{args.model}.json does not say how images are preprocessed", "export and compile with make om")
     if args.block % meta["batch"]:
         raise cli.Usage(f"--block {args.block} is no multiple of the model's batch, {meta['batch']}", "give one that is")
-    images, demo = scale_blocks.listing(args.data, args.labels)
+    images, demo = scale_list.listing(args.data, args.labels)
     blocks = [images[i:i + args.block] for i in range(0, len(images), args.block)]
     args.out.mkdir(parents=True, exist_ok=True)
     with cli.lock(args.out / ".lock"):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image as Picture
 
 from common import cli, transforms
-from tools import scale_blocks
+from tools import scale_blocks, scale_list
 
 
 class Clock:
@@ -34,7 +34,7 @@ def load(path):
     """transforms.load() for a path or a URI, whose bytes go through a temporary file, since load() takes a file's name."""
     if "://" not in path:
         return transforms.load(path)
-    fs, inside = scale_blocks.opened(path)
+    fs, inside = scale_list.opened(path)
     with tempfile.NamedTemporaryFile() as copy, fs.open_input_stream(inside) as f:
         copy.write(f.read())
         copy.flush()
@@ -69,7 +69,7 @@ def prepare(batch, recipe, dtype):
 
 def images_of(batch):
     """The Images of a row."""
-    return [scale_blocks.Image(*values) for values in json.loads(batch["images"][0])]
+    return [scale_list.Image(*values) for values in json.loads(batch["images"][0])]
 
 
 class Infer:
@@ -114,7 +114,7 @@ def open_model(path, meta, threads=None):
     try:
         digest = cli.sha256(path)
     except FileNotFoundError:
-        raise cli.Failure(f"{path} is not on every host", "put the repository and the model at one path on all of them") from None
+        raise cli.Failure(f"{path} is not on every host", "put the model at one path on all of them") from None
     if digest != meta["sha256"]:
         raise cli.Failure(f"{path} is another file on one of the hosts", "copy the same offline model to all of them")
     if not str(path).endswith(".om"):

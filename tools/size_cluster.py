@@ -69,8 +69,8 @@ def limits(c):
     if c.npus:
         found.update(cores=own, npus=c.hosts * c.npus / c.infer)
     else:
-        found.update({"cores": c.hosts * c.cores / (c.prepare + c.infer), "transforms": c.hosts * (c.tasks or c.cores) / c.prepare,
-                      "engine": c.hosts * min(c.cores, c.actors * c.threads) / c.infer})
+        found.update(cores=c.hosts * c.cores / (c.prepare + c.infer), transforms=c.hosts * (c.tasks or c.cores) / c.prepare,
+                     engine=c.hosts * min(c.cores, c.actors * c.threads) / c.infer)
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
@@ -124,8 +124,8 @@ def main():
     for name, rate in found.items():
         print(f"{name:11} {rate:12.0f} images/s at most")
     seconds = simulate(c, args.images)
-    print(f"{args.images} images: {seconds + c.start:.0f} s with {c.start:.0f} s of start, {args.images / seconds:.0f} images/s; "
-          f"held up by {next(iter(found))}")
+    print(f"{args.images} images: {seconds + c.start:.0f} s with {c.start:.0f} s of start, {args.images / seconds:.0f} "
+          f"images/s; held up by {next(iter(found))}")
 
 
 if __name__ == "__main__":
