@@ -105,7 +105,7 @@ def partial(case, m, said, missing):
 def test_missing_results(case):
     for i in range(7):
         (case[0] / f"img_{i * 9}_0.bin").unlink()
-    partial(case, manifest(case[2]), r"7 images without a result: img_0\.JPEG, .* and 2 more — infer again .*--allow-p",
+    partial(case, manifest(case[2]), r"7 images without a result: img_0\.JPEG, .* 2 more — delete .* infer again .*--allow-p",
             [f"img_{i * 9}.JPEG" for i in range(7)])
 
 
@@ -117,7 +117,7 @@ def test_broken_results(case):
 
 def test_extra_results(case):
     np.zeros(C, np.float32).tofile(case[0] / "img_100_0.bin")
-    score = partial(case, manifest(case[2]), r"1 result files of no image: img_100_0\.bin — infer again", [])
+    score = partial(case, manifest(case[2]), r"1 result files of no image: img_100_0\.bin — delete .* and infer again", [])
     assert "img_100_0.bin" in score.notes[0] and score.line().endswith("total=100")
 
 

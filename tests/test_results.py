@@ -99,7 +99,7 @@ def test_txt_for_many_at_a_time_takes_nothing_else():
     assert 500 < taken < 3500  # a changed digit is still a number
 
 
-@pytest.mark.parametrize("odd", [b"1e0", b"+1.000000", b"12345.000000", b"1.0000000", b".5", b"1_0.000000"])
+@pytest.mark.parametrize("odd", [b"1e0", b"+1.000000", b"12345.000000", b"1.0000000", b".5"])
 def test_txt_of_another_print(tmp_path, odd):
     want = np.round(logits(2, C), 3)
     for i in range(2):

@@ -110,7 +110,7 @@ def evaluate(folder, manifest, allow_partial=False, classes=CLASSES):
         raise cli.Failure(f"{run.folder}: nothing to score; {said or 'the manifest has no images'}",
                           "give the results, manifest and labels of the same images")
     if said and not allow_partial:
-        todo = "infer again into an empty folder (make infer)" if run.missing or run.broken or run.extra else \
+        todo = f"delete {run.folder} and infer again (make infer)" if run.missing or run.broken or run.extra else \
             "mend the images and their labels"
         raise cli.Failure(f"{run.folder}: {said}", f"{todo}, or score the rest: --allow-partial (ALLOW_PARTIAL=1)")
 
@@ -176,7 +176,8 @@ def finish(score, args, table=None):
                           "compile the offline model again (make om)") from None
     if score.made_by and onnx.get("sha256") not in (None, score.made_by[1]):
         raise cli.Failure(f"{args.provenance} is of {onnx.get('file')} (sha256 {str(onnx['sha256'])[:12]}…), and the results "
-                          f"were made by {score.made_by[0]} ({score.made_by[1][:12]}…)", "infer again with this model (make infer)")
+                          f"were made by {score.made_by[0]} ({score.made_by[1][:12]}…)",
+                          "infer again with this model (make infer)")
     score.demo |= metadata.get("demo") == "true" or bool((sidecar or {}).get("demo"))
     if made_for and done and made_for != done:
         score.findings.append(f"the images were preprocessed with {json.dumps(done)}, and the model is for "

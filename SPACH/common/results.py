@@ -307,6 +307,12 @@ def _txt(data, rows, classes):
     lines = [line.split() for line in data.splitlines() if line.strip()]
     if [len(line) for line in lines] not in ([classes] * rows, [rows * classes]):
         raise ValueError(f"has {len(lines)} lines, {sum(map(len, lines))} numbers, not {rows} lines of {classes}")
+    if b"_" in data:
+        raise ValueError("could not convert a number with _ in it")  # float() can
+    # The tools end a line with a blank. What does not, and has fewer decimals than all numbers before it, was cut off.
+    *whole, last = (len(v.partition(b".")[2]) for v in lines[-1])
+    if not data[-1:].isspace() and len(set(whole)) == 1 and last < whole[0]:
+        raise ValueError("ends inside a number")
     return np.array([float(v) for line in lines for v in line]).reshape(rows, classes)
 
 

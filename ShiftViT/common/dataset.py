@@ -6,6 +6,7 @@ Two layouts are read: a flat folder with `val_label.txt` (`<file name> <class in
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from pathlib import Path
@@ -99,6 +100,21 @@ class Manifest:
         if self.info.get("dtype", "float32") != dtype:
             raise cli.Failure(f"the bins hold {self.info.get('dtype')}, {model} takes {dtype}",
                               "use the same INPUT= for prep and om")
+
+    def check_bins(self, folder):
+        """Failure when a bin is not in `folder`, or has not the bytes that its rows need, where the manifest says how many
+        an image has."""
+        with os.scandir(folder) as entries:
+            sizes = {e.name: e.stat().st_size for e in entries if e.name.endswith(".bin") and e.is_file()}
+        image = math.prod(self.info.get("shape") or [0]) * {"float32": 4, "uint8": 1}.get(self.info.get("dtype"), 0)
+        problems = {"missing": [f"{name}.bin" for name in self.files if f"{name}.bin" not in sizes],
+                    "of another size": [f"{name}.bin ({sizes[f'{name}.bin']} bytes, not {rows * image})"
+                                        for name, rows in self.files.items() if image and
+                                        sizes.get(f"{name}.bin", rows * image) != rows * image]}
+        said = [f"{len(names)} bins {what}: {some(names)}" for what, names in problems.items() if names]
+        if said:
+            raise cli.Failure(f"{folder}: {'; '.join(said)}",
+                              f"delete {folder}/manifest.json and run the preprocessing step (make prep): it makes these again")
 
     @classmethod
     def of(cls, images, **info):

@@ -49,6 +49,7 @@ def main():
     import model
 
     manifest = dataset.Manifest.load(args.bins)
+    manifest.check_bins(args.bins)
     state_dict, demo = checkpoint.load(args.weights)
     net = model.build(args.net)
     state_dict = model.convert(state_dict) if hasattr(model, "convert") else state_dict

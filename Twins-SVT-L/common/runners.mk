@@ -19,7 +19,7 @@ endif
 # The tool writes ./result and leaves an older run's files in it, so it gets a fresh folder to run in.
 scratch := $(result)_run
 dumped := $(scratch)/result/dumpOutput_device$(DEVICE)
-$(result).done: $(om) $(prep)/manifest.json $(result).cfg get_info.py
+$(result).done: $(om) $(prep)/manifest.json $(result).cfg get_info.py $(if $(wildcard $(result)/.),,FORCE)
 	$(mark)
 	rm -rf $(result) $(scratch)
 	mkdir -p $(scratch)

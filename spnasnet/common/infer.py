@@ -84,6 +84,7 @@ def main():
     inputs = cli.read_json(sidecar, "make om").get("inputs") if sidecar.exists() else None
     if inputs:
         manifest.check_type(inputs[0]["dtype"], args.model)
+    manifest.check_bins(args.input)
     soc.check_om(args.model, args.soc)
     run = Path(args.output) / args.output_dirname
     shutil.rmtree(run, ignore_errors=True)
