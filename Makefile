@@ -19,7 +19,7 @@ PYTHON :=
 FROM :=
 VERBS := source weights prep onnx check-net check-ops om infer eval online bench bench-bins fastest predict push remote pull clean
 PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION CALIB PROVIDER INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
-  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT IMAGE PNG
+  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT ADDRESS IMAGE PNG
 
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
 unknown := $(filter-out FROM MODEL MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
@@ -43,7 +43,7 @@ endif
 
 # Relative paths mean this folder, not the model's.
 empty :=
-from_here = $(if $(filter command%,$(origin $1)),$(if $(filter-out /% demo,$(firstword $($1))),$1='$(CURDIR)/$($1)'))
+from_here = $(if $(filter command%,$(origin $1)),$(if $(findstring ://,$($1)),,$(if $(filter-out /% demo,$(firstword $($1))),$1='$(CURDIR)/$($1)')))
 python_here := $(if $(PYTHON),$(if $(findstring /,$(PYTHON)),$(if $(filter-out /%,$(firstword $(PYTHON))),PYTHON='$(CURDIR)/$(PYTHON)')))
 sub = $(MAKE) --no-print-directory -C $1 $(call from_here,DATA) $(call from_here,WEIGHTS) $(call from_here,CALIB) $(call from_here,PNG) $(python_here) \
   $(if $(IMAGE),FROM='$(CURDIR)')
@@ -61,7 +61,7 @@ endef
 tab := $(empty)	$(empty)
 each = $(foreach m,$(MODELS),+@$(call sub,$m) $1$(newline)$(tab))
 
-.PHONY: help setup demo sweep sweep-build report readme check-readme doctor test sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
+.PHONY: help setup demo sweep sweep-build report readme check-readme doctor test scale test-scale sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
 
 help: ## this list
 	@echo 'Five ImageNet classifiers through offline inference, on an Ascend NPU or on this CPU.'
@@ -112,6 +112,13 @@ test: $(if $(PYTHON),,$(VENV)/.ready-dev) ## ruff, the copies of common/, and py
 	$(py) tools/sync.py --check
 	$(py) tools/readme.py --check
 	$(py) -m pytest -n 2 --dist loadgroup
+scale: $(if $(PYTHON),,$(VENV)/.ready-scale) ## eval of one MODEL over a Ray cluster: ADDRESS=auto, or local (docs/scale-out.md)
+	+@$(call sub,$(or $(filter $(ALL),$(MODEL)),$(error MODEL=$(MODEL): choose one of $(ALL)))) scale
+test-scale: $(VENV)/.ready-dev $(VENV)/.ready-scale ## the tests of `make scale` that need Ray
+	$(py) -m pytest -n0 tests/test_scale_out.py
+$(VENV)/.ready-scale: requirements-scale.txt $(VENV)/.ready
+	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
 sync: ## write each model folder's copy of common/
 	@python3 tools/sync.py
 check-sync: ## fail when a copy differs from common/

@@ -35,6 +35,7 @@ VERB := om infer bench
 REMOTE_DIR :=
 SSH := ssh
 AS_BUILT := 0
+ADDRESS := local
 LOOP :=
 BATCHES := 1 4 8 16 32 64
 REPEATS :=
@@ -47,7 +48,7 @@ PYTHON :=
 DEBUG := 0
 
 SETTABLE := BS DATA WEIGHTS ENGINE RUNNER PRECISION CALIB PROVIDER INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
-  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT IMAGE PNG
+  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT ADDRESS IMAGE PNG
 FANNED := MODELS MODEL FROM # the repository's Makefile passes them down; FROM: the folder that IMAGE is seen from
 FROM := .
 BS_valid := 1 4 8 16 32 64
@@ -105,7 +106,7 @@ VENV := $(if $(wildcard ../common/model.mk),../.venv,.venv)
 venv := $(if $(PYTHON),,$(VENV)/.ready)
 py := '$(or $(PYTHON),$(VENV)/bin/python)'
 verbs := $(or $(MAKECMDGOALS),help)
-offline := $(if $(filter trtexec,$(RUNNER)),,$(filter om infer eval bench bench-bins sweep predict,$(verbs)))
+offline := $(if $(filter trtexec,$(RUNNER)),,$(filter om infer eval bench scale bench-bins sweep predict,$(verbs)))
 engine := $(ENGINE)
 ifeq ($(ENGINE),auto)
 # ascend, ascend-infer (a runtime without atc) or none; a toolkit that does not load is an error, never a silent CPU run.
@@ -142,7 +143,7 @@ endif
 is_demo = $(call same,$1,demo)
 w := $(or $(WEIGHTS),$(if $(wildcard weights/$(WEIGHTS_FILE)),weights/$(WEIGHTS_FILE),demo))
 d := $(or $(DATA),demo)
-needs_data := $(filter prep infer eval online bench-bins $(if $(DATA),sweep sweep-build),$(verbs))
+needs_data := $(filter prep infer eval online scale bench-bins $(if $(DATA),sweep sweep-build),$(verbs))
 ifneq ($(and $(needs_data),$(DATA),$(call same,$(WEIGHTS),),$(call is_demo,$w)),)
 $(if $(call is_demo,$(DATA)),,$(error DATA= is given but there are no weights — get them with `make weights`, or say WEIGHTS=/path or WEIGHTS=demo))
 endif
@@ -217,7 +218,7 @@ $(eval $(call cfg,$(frombin:.json=.cfg),bins $(prep) model $(om) device $(DEVICE
 mark = $(eval BUILT += $@)
 idle = $(if $(filter $1,$(BUILT)),:,echo '$@: nothing to do, $1 is up to date')
 
-.PHONY: f32-eval fastest help setup source weights prep onnx check-net check-ops om infer eval online bench bench-bins timed sweep sweep-build predict push remote pull demo demo-eval demo-bench doctor clean FORCE
+.PHONY: f32-eval fastest help setup source weights prep onnx check-net check-ops om infer eval online bench bench-bins timed scale sweep sweep-build predict push remote pull demo demo-eval demo-bench doctor clean FORCE
 FORCE:
 
 help: ## this list
@@ -245,6 +246,7 @@ HOST_help := for push, remote, pull: user@host
 VERB_help := for remote: what to make there
 REMOTE_DIR_help := folder there; empty: the name of this one, in the home directory
 SSH_help := ssh command, options included
+ADDRESS_help := for scale: local, or auto or host:port of a Ray cluster
 AS_BUILT_help := 1 takes bins and ONNX as they are (what remote does)
 LOOP_help := timed runs of bench; now $(loop)
 BATCHES_help := for sweep: some of $(BS_valid)
@@ -383,6 +385,10 @@ sweep-build:
 	$(if $(filter trtexec,$(RUNNER)),,$(foreach b,$(BATCHES),+@$(MAKE) --no-print-directory om $(if $(with_bins),prep) BS=$b$(newline)$(tab)))@:
 timed: $(perf) $(if $(with_bins),$(frombin))
 	@$(record) --input $(INPUT) --bins $(BINS) $^
+
+scale: $(om) $(demo_data) ## eval over a Ray cluster, straight from the images (in the repository: make scale MODEL=…)
+	$(if $(wildcard ../tools/scale_out.py),,$(error scale needs the whole repository))$(if $(filter ascend,$(engine)),. common/ascend_env.sh infer; )\
+	  PYTHONPATH=.. $(py) -m tools.scale_out --model $(om) --data '$(data)' --out $(R)/scale_$(run) --address $(ADDRESS) $(partial)
 
 demo: ## the whole way on generated images and seeded weights, then a table
 	+@$(MAKE) --no-print-directory demo-eval WEIGHTS=demo DATA=demo
