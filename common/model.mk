@@ -387,8 +387,9 @@ timed: $(perf) $(if $(with_bins),$(frombin))
 	@$(record) --input $(INPUT) --bins $(BINS) $^
 
 scale: $(om) $(demo_data) ## eval over a Ray cluster, straight from the images (in the repository: make scale MODEL=…)
-	$(if $(wildcard ../tools/scale_out.py),,$(error scale needs the whole repository))$(if $(filter ascend,$(engine)),. common/ascend_env.sh infer; )\
-	  PYTHONPATH=.. $(py) -m tools.scale_out --model $(om) --data '$(data)' --out $(R)/scale_$(run) --address $(ADDRESS) $(partial)
+	$(if $(filter ascend,$(engine)),. common/ascend_env.sh infer; )PYTHONPATH=.. \
+	  $(if $(wildcard ../tools/scale_out.py),$(py),$(error scale needs the whole repository)) -m tools.scale_out \
+	  --model $(om) --data '$(data)' --out $(R)/scale_$(run) --address $(ADDRESS) $(partial)
 
 demo: ## the whole way on generated images and seeded weights, then a table
 	+@$(MAKE) --no-print-directory demo-eval WEIGHTS=demo DATA=demo
@@ -412,7 +413,7 @@ pull: | $(venv) ## bring HOST's offline models and results back
 doctor: ## versions of everything that matters, what is missing, and the command that mends it
 	@$(if $(or $(PYTHON),$(wildcard $(VENV)/bin/python)),$(py),python3) -m common.doctor --engine $(engine)
 clean: ## delete what was made in build/ (never weights/ or the authors' clone)
-	rm -rf $(addprefix $(OUT)/,demo by-hand predict-* prep* frombin_* result *.onnx *.om *.blob *.ort *.json *.cfg)
+	rm -rf $(addprefix $(OUT)/,demo by-hand predict-* prep* frombin_* result scale_* *.onnx *.om *.blob *.ort *.json *.cfg)
 	@rmdir $(OUT) 2>/dev/null || true
 
 tab := $(empty)	$(empty)
