@@ -13,15 +13,17 @@ import time
 from pathlib import Path
 
 
-def interleave(sides, rounds=7, warm=1):
+def interleave(sides, rounds=7, warm=1, before=None):
     """Call each of `sides` {name: function without arguments} once a round, in turn; return {name: [seconds]}.
 
     The order turns round from one round to the next, so that no side always runs in another's wake. The first
-    `warm` rounds are not counted.
+    `warm` rounds are not counted. before(name) is called ahead of each turn, untimed.
     """
     times = {name: [] for name in sides}
     for i in range(-warm, rounds):
         for name in list(sides)[::1 if i % 2 else -1]:
+            if before:
+                before(name)
             start = time.perf_counter()
             sides[name]()
             elapsed = time.perf_counter() - start

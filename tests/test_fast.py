@@ -84,10 +84,10 @@ def test_any_jpeg_has_torchvisions_bits(tmp_path_factory, width, height, quality
                                                   else {"subsampling": kind}))
     wanted = reference(recipe)(Image.open(io.BytesIO(content)).convert("RGB")).numpy()
     out = np.full((3, recipe.crop, recipe.crop), 77, np.float32)
-    assert fast._ordinary(content, recipe, out, fast.compiled())
+    assert fast.from_bytes(content, recipe, out, fast.compiled())
     np.testing.assert_array_equal(out, wanted)
     pixels = np.full((recipe.crop, recipe.crop, 3), 77, np.uint8)
-    assert fast._ordinary(content, recipe, pixels, fast.compiled())
+    assert fast.from_bytes(content, recipe, pixels, fast.compiled())
     np.testing.assert_array_equal(transforms.normalize(pixels), wanted)
 
 
@@ -109,7 +109,7 @@ def test_other_kinds_of_files_take_pillow(tmp_path, tools, name, content, dtype)
         assert failed is refused is None
         np.testing.assert_array_equal(ours, wanted)
     out = np.full((3, 224, 224), 77, np.float32)
-    quick = fast._ordinary(content, transforms.Recipe(), out, tools)
+    quick = fast.from_bytes(content, transforms.Recipe(), out, tools)
     assert quick == (name in ("jpeg", "4:4:4 jpeg", "rotated by EXIF"))
     assert quick or (out == 77).all()
 
@@ -175,7 +175,7 @@ def test_damage_ends_as_it_does_with_pillow(tmp_path, tools):
         content += b"\xff\xd9" * (n % 2)
         path.write_bytes(content)
         images += same(path, recipe, tools)
-        quick += fast._ordinary(bytes(content), recipe, np.empty((3, 8, 8), np.float32), tools)
+        quick += fast.from_bytes(bytes(content), recipe, np.empty((3, 8, 8), np.float32), tools)
     assert images > 200 and quick > 150 and images < 600  # each outcome was met
 
 
