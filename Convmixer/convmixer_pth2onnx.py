@@ -4,8 +4,7 @@
 """
 import argparse
 
-import model
-from common import cli, export
+from common import cli
 
 
 def get_args(argv=None):
@@ -15,8 +14,8 @@ def get_args(argv=None):
     parser.add_argument("--target", default="convmixer_1536_20.onnx", help="ONNX file to write (default: %(default)s)")
     parser.add_argument("--source-train-device", choices=("gpu", "npu"), default="gpu",
                         help="taken for ModelZoo's command lines: the layout of either kind's checkpoint is recognised")
-    parser.add_argument("--opset-version", type=int, choices=range(11, 18), default=model.OPSET, metavar="11…17",
-                        help="ONNX operator set (default: %(default)s)")
+    parser.add_argument("--opset-version", type=int, choices=range(11, 18), metavar="11…17",
+                        help="ONNX operator set (default: OPSET of model.py)")
     parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
                         help="timm's network, or the authors' that `make source` gets (default: %(default)s)")
     return parser.parse_args(argv)
@@ -24,6 +23,10 @@ def get_args(argv=None):
 
 def main():
     args = get_args()
+    # After the arguments: torch takes seconds, and --help needs none of it.
+    import model
+    from common import export
+
     export.run(model, args.source, args.target, args.opset_version, args.net)
 
 

@@ -4,8 +4,7 @@
 """
 import argparse
 
-import model
-from common import cli, export
+from common import cli
 
 
 def get_args(argv=None):
@@ -13,8 +12,8 @@ def get_args(argv=None):
     # ModelZoo's page explains --pth_file and --onnx_file, its script has the others.
     parser.add_argument("--input-path", "--pth_file", required=True, help="PyTorch weights")
     parser.add_argument("--output-path", "--onnx_file", required=True, help="ONNX file to write")
-    parser.add_argument("--opset-version", type=int, choices=range(11, 18), default=model.OPSET, metavar="11…17",
-                        help="ONNX operator set (default: %(default)s)")
+    parser.add_argument("--opset-version", type=int, choices=range(11, 18), metavar="11…17",
+                        help="ONNX operator set (default: OPSET of model.py)")
     parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
                         help="our module, or the authors' from the clone that `make source` makes (default: %(default)s)")
     return parser.parse_args(argv)
@@ -22,6 +21,10 @@ def get_args(argv=None):
 
 def main():
     args = get_args()
+    # After the arguments: torch takes seconds, and --help needs none of it.
+    import model
+    from common import export
+
     export.run(model, args.input_path, args.output_path, args.opset_version, args.net)
 
 

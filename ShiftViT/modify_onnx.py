@@ -9,8 +9,6 @@ already is written unchanged.
 import argparse
 
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper
 
 from common import cli
 
@@ -45,6 +43,8 @@ def last_norm(graph):
 
 def modify(model):
     """Insert the Pow into `model` (in place); False when it is there already. Failure when the pattern is not found."""
+    from onnx import helper, numpy_helper
+
     found = last_norm(model.graph)
     if found is None:
         raise cli.Failure(f"pattern {' → '.join(reversed(PATTERN))} not found", "give the ONNX file that "
@@ -62,6 +62,8 @@ def modify(model):
 
 def main():
     args = get_args()
+    import onnx  # not at the top: --help needs none of it
+
     try:
         model = onnx.load(args.input_onnx_path)
     except FileNotFoundError:

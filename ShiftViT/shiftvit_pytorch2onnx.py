@@ -4,8 +4,7 @@
 """
 import argparse
 
-import model
-from common import cli, export
+from common import cli
 
 
 def get_args(argv=None):
@@ -13,8 +12,8 @@ def get_args(argv=None):
     # ModelZoo's page says --checkpoint-path, its script --ckpt-path.
     parser.add_argument("-c", "--checkpoint-path", "--ckpt-path", required=True, help="PyTorch weights")
     parser.add_argument("-o", "--onnx-path", required=True, help="ONNX file to write")
-    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18), default=model.OPSET, metavar="11…17",
-                        help="ONNX operator set (default: %(default)s)")
+    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18), metavar="11…17",
+                        help="ONNX operator set (default: OPSET of model.py)")
     parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
                         help="our module, or the authors' from the clone that `make source` makes (default: %(default)s)")
     return parser.parse_args(argv)
@@ -22,6 +21,10 @@ def get_args(argv=None):
 
 def main():
     args = get_args()
+    # After the arguments: torch takes seconds, and --help needs none of it.
+    import model
+    from common import export
+
     export.run(model, args.checkpoint_path, args.onnx_path, args.opset_version, args.net)
 
 

@@ -4,16 +4,15 @@
 """
 import argparse
 
-import model
-from common import cli, export
+from common import cli
 
 
 def get_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--resume", required=True, help="PyTorch weights")
     parser.add_argument("--output", required=True, help="ONNX file to write")
-    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18), default=model.OPSET, metavar="11…17",
-                        help="ONNX operator set (default: %(default)s)")
+    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18), metavar="11…17",
+                        help="ONNX operator set (default: OPSET of model.py)")
     parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
                         help="our module, or the authors' from the clone that `make source` makes (default: %(default)s)")
     return parser.parse_args(argv)
@@ -21,6 +20,10 @@ def get_args(argv=None):
 
 def main():
     args = get_args()
+    # After the arguments: torch takes seconds, and --help needs none of it.
+    import model
+    from common import export
+
     export.run(model, args.resume, args.output, args.opset_version, args.net)
 
 

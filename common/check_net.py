@@ -7,8 +7,6 @@ Run from a model's folder. Both get one seeded state_dict; random input, batch 2
 import argparse
 import zlib
 
-import torch
-
 from common import cli
 
 TOLERANCE = 1e-5  # on logits of about 1
@@ -20,6 +18,8 @@ def seeded(network):
     Weights have a gain a little above 1 and norms are near 1 and 0: logits are of order 1, and the input and every
     tensor matter to them.
     """
+    import torch
+
     drawn = {}
     for name, tensor in network.state_dict().items():
         if not tensor.is_floating_point():
@@ -37,6 +37,8 @@ def seeded(network):
 
 def images(count=2):
     """Random input, float32 (count, 3, 224, 224); the same every time."""
+    import torch
+
     return torch.randn((count, 3, 224, 224), generator=torch.Generator().manual_seed(0))
 
 
@@ -47,6 +49,8 @@ def layout(network):
 
 def main():
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    import torch
+
     import model
 
     ours, theirs = model.build(), model.build("upstream")

@@ -4,16 +4,15 @@
 """
 import argparse
 
-import model
-from common import cli, export
+from common import cli
 
 
 def get_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input", metavar="IN", help="PyTorch weights (.pth.tar or .pth)")
     parser.add_argument("output", metavar="OUT", help="ONNX file to write")
-    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18), default=model.OPSET, metavar="11…17",
-                        help="ONNX operator set (default: %(default)s)")
+    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18), metavar="11…17",
+                        help="ONNX operator set (default: OPSET of model.py)")
     parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
                         help="bundled, which is timm's own; there is no other (default: %(default)s)")
     return parser.parse_args(argv)
@@ -21,6 +20,10 @@ def get_args(argv=None):
 
 def main():
     args = get_args()
+    # After the arguments: torch takes seconds, and --help needs none of it.
+    import model
+    from common import export
+
     export.run(model, args.input, args.output, args.opset_version, args.net)
 
 

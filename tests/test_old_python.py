@@ -84,3 +84,22 @@ def test_preprocess_and_postprocess_there(tmp_path):
                    "--json", tmp_path / "r.json")
         assert said.strip().splitlines()[-1] == metrics.Score([3, 4, 4, 4, 4], 4).line()
     assert len(bins["ours"]) == 4 and all(b == bins["ours"] for b in bins.values())
+
+
+def test_txt_results_there(tmp_path):
+    """Numbers in TXT are the same on every Python and numpy: the fast way has integers of 8 and 16 bits, which numpy 1 and 2
+    promote by other rules."""
+    values = np.random.default_rng(0).normal(0, 30, (40, 1000)).astype(np.float32)
+    for i, row in enumerate(values):
+        (tmp_path / f"img_{i:02d}_0.txt").write_text("%f " * 1000 % tuple(row) + "\n")
+    code = ("import pathlib, sys; from common import results; from common.dataset import Manifest, Row\n"
+            "stems = [f'img_{i:02d}' for i in range(40)]\n"
+            "m = Manifest([Row(s + '.png', s, 0, 0) for s in stems], dict.fromkeys(stems, 1), {})\n"
+            "texts = [p.read_bytes() for p in sorted(pathlib.Path(sys.argv[1]).iterdir())]\n"
+            "assert results._printed(texts, 1, 1000) is not None\n"
+            "sys.stdout.buffer.write(results.read(sys.argv[1], m).logits.tobytes())")
+    want = np.array([[float(f"{v:f}") for v in row] for row in values]).astype("f4")
+    for python in [sys.executable, *interpreters().values()]:
+        done = subprocess.run([python, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()
+        np.testing.assert_array_equal(np.frombuffer(done.stdout, "f4").reshape(40, 1000), want, err_msg=python)

@@ -7,9 +7,8 @@ import sys
 import time
 
 import numpy as np
-import torch
 
-from common import checkpoint, cli, dataset, metrics, transforms
+from common import cli, dataset, metrics, transforms
 
 BATCH = 8
 
@@ -46,7 +45,11 @@ def batches(manifest, folder):
 def main():
     args = get_args()
     sys.path.insert(0, "")  # model.py of the folder this is run from
+    # After the arguments: torch takes seconds, and --help needs none of it.
+    import torch
+
     import model
+    from common import checkpoint
 
     manifest = dataset.Manifest.load(args.bins)
     manifest.check_bins(args.bins)
