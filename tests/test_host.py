@@ -475,12 +475,55 @@ def test_results_of_another_run_stay(call, tiny):
 
 
 def test_batches_are_not_kept(call, tiny, monkeypatch):
-    """Memory stays flat: results of a batch are written before the next one runs, into the same input buffer."""
+    """Memory stays flat: the results of a batch are written while the next one runs, and before those of that one."""
     make_bins(Path("prep"), [f"{i}.bin" for i in range(12)])
     seen, real = [], outputs.save
     monkeypatch.setattr(outputs, "save", lambda *a: (seen.append(len(list(Path("r/x").iterdir()))), real(*a))[1])
     call(ais_bench, "--model", tiny[0], "--input", "prep", "--output", "r", "--output_dirname", "x")
     assert seen == [0, 4, 8]
+
+
+def test_results_outlive_the_next_run(tiny):
+    """They are written while the engine runs the next batch: it must not put that one's results in the same memory."""
+    model = engine.load(tiny[0])
+    first, = model.run([np.zeros((4, *SHAPE), np.float32)])
+    kept = first.copy()
+    second, = model.run([np.ones((4, *SHAPE), np.float32)])
+    np.testing.assert_array_equal(first, kept)
+    assert not np.shares_memory(first, second)
+
+
+@pytest.mark.parametrize("module, name, after", [(inputs, "read", 2), (outputs, "save", 1), (inputs, "read", 4)])
+def test_errors_of_the_reading_and_writing_threads_end_the_run(call, tiny, monkeypatch, module, name, after):
+    """The line of the error is the run's own, no summary tells of a run that did not end, and no half file is left."""
+    make_bins(Path("prep"), [f"{i}.bin" for i in range(20)])
+    calls, real = [], getattr(module, name)
+
+    def failing(*args):
+        calls.append(args)
+        if len(calls) > after:
+            raise cli.Failure("the disk is gone", "mend it")
+        return real(*args)
+
+    monkeypatch.setattr(module, name, failing)
+    with pytest.raises(cli.Failure, match="the disk is gone — mend it"):
+        call(ais_bench, "--model", tiny[0], "--input", "prep", "--output", "r", "--output_dirname", "x")
+    assert [p.name for p in Path("r").iterdir()] == ["x"] and len(calls) <= after + 2
+    assert all(p.stat().st_size == 20 for p in Path("r/x").iterdir())
+
+
+def test_a_file_that_goes_during_the_run_is_one_line(tmp_path, tiny):
+    """As a process: status 1, one line, no traceback, though a thread met it."""
+    make_bins(tmp_path / "prep", [f"{i}.bin" for i in range(12)])
+    code = ("import sys; sys.path.insert(0, sys.argv.pop(1)); from common import cli\n"
+            "from common.host.ais_bench import __main__ as tool, inputs\n"
+            "check = inputs.check\n"
+            "inputs.check = lambda lists, tensors: (check(lists, tensors), lists[0][9].unlink())[0]\n"
+            "cli.run(tool.main)")
+    done = subprocess.run([sys.executable, "-c", code, str(HOST.parents[1]), "--model", str(tiny[0]), "--input", "prep",
+                           "--output", "r", "--output_dirname", "x"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: No such file or directory: prep/9.bin")
 
 
 @pytest.mark.parametrize("words, text", [

@@ -4,12 +4,14 @@
     python3 -m ais_bench --model x_bs8.om --input prep/ --output result --output_dirname x_bs8 --outfmt BIN
     python3 -m ais_bench --model x_bs8.om --loop 100          (pure inference: throughput only)
 
-The time of a batch is the wall clock around the engine's run and nothing else; reading, padding and writing are apart
-(--display_all_summary 1). A padded last batch counts as a full one, and --loop N counts N runs, as in the original.
+While the engine runs a batch, one thread reads the next and another writes the results of the last. The time of a batch is
+the wall clock around the engine's run and nothing else; reading, padding and writing are apart (--display_all_summary 1).
+A padded last batch counts as a full one, and --loop N counts N runs, as in the original.
 """
 import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -93,19 +95,36 @@ def main():
         info(f"warm up {args.warmup_count} done")
 
     compute, reading, writing, filesinfo = [], [], [], {}
-    steps = [(batch, turn) for batch in batches for turn in range(args.loop)]
-    for batch, turn in cli.progress(steps, "Inference array Processing"):
-        if batch and turn == 0:
-            reading.append(milliseconds(fill, arrays, batch)[1])
-        results, elapsed = milliseconds(model.run, arrays)
-        compute.append(elapsed)
-        if folder and turn == args.loop - 1:
-            names = [outputs.stem(f) for f in batch[0]] if batch else ["pure_infer_data"]
-            files, elapsed = milliseconds(outputs.save, folder, names, results, files_per_batch, args.outfmt)
-            writing.append(elapsed)
-            for row, outfiles in enumerate(files):
-                infiles = [str(files_of_input[row]) for files_of_input in batch] if batch else []
-                filesinfo[len(filesinfo)] = {"infiles": infiles, "outfiles": outfiles}
+    buffers = [arrays, [np.zeros_like(a) for a in arrays]]
+
+    def finish(batch, saving):
+        """Wait until a batch's results are written, raise what that raised, and note the files."""
+        files, elapsed = saving.result()
+        writing.append(elapsed)
+        for row, outfiles in enumerate(files):
+            infiles = [str(files_of_input[row]) for files_of_input in batch] if batch else []
+            filesinfo[len(filesinfo)] = {"infiles": infiles, "outfiles": outfiles}
+
+    # At most one batch is read ahead and one is being written, so memory does not grow with the number of files.
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        ahead = reader.submit(milliseconds, fill, buffers[0], batches[0]) if args.input else None
+        behind = None
+        for i, turn in cli.progress([(i, turn) for i in range(len(batches)) for turn in range(args.loop)],
+                                    "Inference array Processing"):
+            if ahead and turn == 0:
+                reading.append(ahead.result()[1])
+                if i + 1 < len(batches):
+                    ahead = reader.submit(milliseconds, fill, buffers[(i + 1) % 2], batches[i + 1])
+            results, elapsed = milliseconds(model.run, buffers[i % 2])
+            compute.append(elapsed)
+            if folder and turn == args.loop - 1:
+                if behind:
+                    finish(*behind)
+                names = [outputs.stem(f) for f in batches[i][0]] if args.input else ["pure_infer_data"]
+                behind = batches[i], writer.submit(milliseconds, outputs.save, folder, names, results, files_per_batch,
+                                                   args.outfmt)
+        if behind:
+            finish(*behind)
     batchsize = args.batchsize or model.meta["batch"]
     numbers = summary.report(compute, reading, writing, batchsize, args.display_all_summary)
     info("unload model success")
