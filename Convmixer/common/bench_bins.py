@@ -71,6 +71,7 @@ def main():
     stems = choose(manifest.files, perf["batch"], args.seconds * perf["fps"])
     images = sum(row.file in set(stems) for row in manifest.rows)
     seconds = []
+    Path(args.json).parent.mkdir(parents=True, exist_ok=True)
     with bench.alone(), tempfile.TemporaryDirectory(dir=str(Path(args.json).parent), prefix="frombin_") as scratch:
         chosen = Path(scratch) / "bins"
         chosen.mkdir()
