@@ -7,6 +7,7 @@ Accuracy is what `make eval PRECISION=…` finds and judges. The demo's weights 
 only its own evaluation tells.
 """
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -32,15 +33,20 @@ def get_args(argv=None):
 def evaluate(folder, precision, args):
     """Run `make eval` as a user would; return (path of the offline model, content of the result's JSON, what it said) or
     None and the line that says why it cannot be had. A refused precision has no JSON, its figures are in what it said."""
-    done = subprocess.run(["make", "--no-print-directory", "-C", str(ROOT / folder), "eval", f"BS={args.batch}", "ENGINE=openvino",
-                           f"PRECISION={precision}", "WEIGHTS=demo", "DATA=demo", f"LIMIT={args.images}", "OUT=build/precision",
-                           f"PYTHON={sys.executable}"], capture_output=True, text=True)
+    done = subprocess.run(["make", "--no-print-directory", "-C", str(ROOT / folder), "eval", f"BS={args.batch}", "WEIGHTS=demo",
+                           "DATA=demo", f"LIMIT={args.images}", "OUT=build/precision", f"PYTHON={sys.executable}",
+                           "ENGINE=openvino", f"PRECISION={precision}"], capture_output=True, text=True)
     build = ROOT / folder / "build/precision/demo"
     lower = "" if precision == "f32" else f"_{precision}"
     result = build / f"eval_bs{args.batch}_openvino{lower}.json"
     refused = next((line for line in done.stderr.splitlines() if line.startswith("error: ")), "error: make eval failed")
     offline = next((p for p in build.glob(f"*[_s]{args.batch}{lower}.blob")), None)
     return offline, json.loads(result.read_text()) if done.returncode == 0 else None, refused
+
+
+def repeat(model, x, runs):
+    for _ in range(runs):
+        model.run([x])
 
 
 def main():
@@ -50,15 +56,14 @@ def main():
     from common.host import engine
 
     rows, targets = [], []
+    x = np.random.default_rng(0).standard_normal((args.batch, 3, 224, 224), dtype=np.float32)
     for folder in args.models:
         found = {p: evaluate(folder, p, args) for p in ("f32", "bf16", "int8")}
         models = {p: engine.load(offline) for p, (offline, _, _) in found.items() if offline}
-        x = np.random.default_rng(0).standard_normal((args.batch, 3, 224, 224), dtype=np.float32)
         start = time.perf_counter()
         models["f32"].run([x])
         runs = max(1, round(0.5 / (time.perf_counter() - start)))
-        sides = {p: lambda m=m: [m.run([x]) for _ in range(runs)] for p, m in models.items()}
-        times = measure.interleave(sides, args.rounds)
+        times = measure.interleave({p: functools.partial(repeat, m, x, runs) for p, m in models.items()}, args.rounds)
         for precision, (offline, result, why) in found.items():
             if not offline:
                 rows.append([folder, precision, "-", "-", "-", "-", why.removeprefix("error: ")[:90]])
@@ -67,9 +72,10 @@ def main():
             ratio = measure.ratio(times, "f32", precision)
             against = result and result.get("against_f32")
             same = f"{100 * against['same'] / against['images']:.1f} %" if against else "-"
-            rows.append([folder, precision, f"{fps:.2f}", measure.shown(ratio) if precision != "f32" else "-",
+            verdict = against["verdict"] if against else why.removeprefix("error: ")[:90]
+            rows.append([folder, precision, f"{fps:.2f}", "-" if precision == "f32" else measure.shown(ratio),
                          f"{result['top1']:.2f} %" if result else "refused", same,
-                         "reference" if precision == "f32" else against["verdict"] if against else why.removeprefix("error: ")[:90]])
+                         "reference" if precision == "f32" else verdict])
             if precision == "bf16":
                 targets.append((f"{folder}: bf16 over f32", ratio[0], 1.6))
             elif precision == "int8" and folder == "ShiftViT":
