@@ -17,9 +17,9 @@ ENGINE := auto
 OUT := build
 PYTHON :=
 FROM :=
-VERBS := source weights prep onnx check-net check-ops om infer eval online bench bench-bins fastest predict push remote pull clean
+VERBS := source weights prep onnx check-net check-ops om infer eval online bench bench-bins fastest predict compare push remote pull clean
 PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION CALIB PROVIDER INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
-  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT ADDRESS IMAGE PNG
+  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT ADDRESS IMAGE PNG LAYERS
 
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
 unknown := $(filter-out FROM MODEL MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
@@ -46,7 +46,7 @@ empty :=
 from_here = $(if $(filter command%,$(origin $1)),$(if $(findstring ://,$($1)),,$(if $(filter-out /% demo,$(firstword $($1))),$1='$(CURDIR)/$($1)')))
 python_here := $(if $(PYTHON),$(if $(findstring /,$(PYTHON)),$(if $(filter-out /%,$(firstword $(PYTHON))),PYTHON='$(CURDIR)/$(PYTHON)')))
 sub = $(MAKE) --no-print-directory -C $1 $(call from_here,DATA) $(call from_here,WEIGHTS) $(call from_here,CALIB) $(call from_here,PNG) $(python_here) \
-  $(if $(IMAGE),FROM='$(CURDIR)')
+  $(if $(IMAGE),SEEN_FROM='$(CURDIR)')
 VENV := .venv
 # As common/model.mk chooses it.
 engine := $(if $(filter auto,$(ENGINE)),$(if $(filter ascend%,$(shell bash common/ascend_env.sh)),ascend),$(ENGINE))

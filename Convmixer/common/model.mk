@@ -43,14 +43,15 @@ JOBS :=
 ALLOW_PARTIAL := 0
 IMAGE :=
 PNG :=
+LAYERS := 0
 OUT := build
 PYTHON :=
 DEBUG := 0
 
 SETTABLE := BS DATA WEIGHTS ENGINE RUNNER PRECISION CALIB PROVIDER INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
-  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT ADDRESS IMAGE PNG
-FANNED := MODELS MODEL FROM # the repository's Makefile passes them down; FROM: the folder that IMAGE is seen from
-FROM := .
+  ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT ADDRESS IMAGE PNG LAYERS
+FANNED := MODELS MODEL FROM SEEN_FROM # the repository's Makefile passes them down; SEEN_FROM: where IMAGE's path starts
+SEEN_FROM := .
 BS_valid := 1 4 8 16 32 64
 ENGINE_valid := auto ascend openvino onnxruntime
 PRECISION_valid := f32 bf16 int8
@@ -61,6 +62,7 @@ NET_valid := bundled upstream
 ALLOW_PARTIAL_valid := 0 1
 DEBUG_valid := 0 1
 AS_BUILT_valid := 0 1
+LAYERS_valid := 0 1
 OPSET_valid := 11 12 13 14 15 16 17
 # A model's Makefile may leave these away; then they are not the environment's.
 $(foreach v,ATC_OWN ATC_LOG RUNNERS SOURCE DEMO_LIMIT OPSET_DEFAULT,$(if $(filter file,$(origin $v)),,$(eval $v :=)))
@@ -91,7 +93,7 @@ $(foreach v,$(SETTABLE),$(foreach c,$(unsafe),$(if $(findstring $c,$(value $v)),
 digits = $(subst 9,,$(subst 8,,$(subst 7,,$(subst 6,,$(subst 5,,$(subst 4,,$(subst 3,,$(subst 2,,$(subst 1,,$(subst 0,,$1))))))))))
 same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
 one_of = $(strip $(foreach w,$2,$(if $(call same,$w,$1),$w)))
-$(foreach v,BS ENGINE RUNNER PRECISION PROVIDER INPUT BINS NET ALLOW_PARTIAL DEBUG AS_BUILT $(if $(OPSET),OPSET),$(if $(call one_of,$($v),$($v_valid)),,\
+$(foreach v,BS ENGINE RUNNER PRECISION PROVIDER INPUT BINS NET ALLOW_PARTIAL DEBUG AS_BUILT LAYERS $(if $(OPSET),OPSET),$(if $(call one_of,$($v),$($v_valid)),,\
   $(error $v=$($v): choose one of $($v_valid))))
 $(foreach b,$(or $(BATCHES),none),$(if $(call one_of,$b,$(BS_valid)),,$(error BATCHES=$(BATCHES): choose from $(BS_valid))))
 $(foreach v,LIMIT LOOP JOBS REPEATS,$(if $(or $(call digits,$($v)),$(call same,$($v),0)),$(error $v=$($v): give a positive whole number)))
@@ -106,7 +108,7 @@ VENV := $(if $(wildcard ../common/model.mk),../.venv,.venv)
 venv := $(if $(PYTHON),,$(VENV)/.ready)
 py := '$(or $(PYTHON),$(VENV)/bin/python)'
 verbs := $(or $(MAKECMDGOALS),help)
-offline := $(if $(filter trtexec,$(RUNNER)),,$(filter om infer eval bench scale bench-bins sweep predict,$(verbs)))
+offline := $(if $(filter trtexec,$(RUNNER)),,$(filter om infer eval bench scale bench-bins sweep predict compare,$(verbs)))
 engine := $(ENGINE)
 ifeq ($(ENGINE),auto)
 # ascend, ascend-infer (a runtime without atc) or none; a toolkit that does not load is an error, never a silent CPU run.
@@ -143,7 +145,7 @@ endif
 is_demo = $(call same,$1,demo)
 w := $(or $(WEIGHTS),$(if $(wildcard weights/$(WEIGHTS_FILE)),weights/$(WEIGHTS_FILE),demo))
 d := $(or $(DATA),demo)
-needs_data := $(filter prep infer eval online scale bench-bins $(if $(DATA),sweep sweep-build),$(verbs))
+needs_data := $(filter prep infer eval online compare scale bench-bins $(if $(DATA),sweep sweep-build),$(verbs))
 ifneq ($(and $(needs_data),$(DATA),$(call same,$(WEIGHTS),),$(call is_demo,$w)),)
 $(if $(call is_demo,$(DATA)),,$(error DATA= is given but there are no weights — get them with `make weights`, or say WEIGHTS=/path or WEIGHTS=demo))
 endif
@@ -218,7 +220,7 @@ $(eval $(call cfg,$(frombin:.json=.cfg),bins $(prep) model $(om) device $(DEVICE
 mark = $(eval BUILT += $@)
 idle = $(if $(filter $1,$(BUILT)),:,echo '$@: nothing to do, $1 is up to date')
 
-.PHONY: f32-eval fastest help setup source weights prep onnx check-net check-ops om infer eval online bench bench-bins timed scale sweep sweep-build predict push remote pull demo demo-eval demo-bench doctor clean FORCE
+.PHONY: f32-eval fastest help setup source weights prep onnx check-net check-ops om infer eval online bench bench-bins timed scale sweep sweep-build predict compare push remote pull demo demo-eval demo-bench doctor clean FORCE
 FORCE:
 
 help: ## this list
@@ -254,6 +256,7 @@ REPEATS_help := times a timing is repeated, the median counts; empty: 1, in a sw
 JOBS_help := images preprocessed at a time; empty: all cores
 IMAGE_help := for predict: a file, several, a folder, or - for standard input
 PNG_help := for predict: picture to write, e.g. PNG=answer.png
+LAYERS_help := 1: compare layer by layer, to the first that differs
 OUT_help := folder for everything that is made
 PYTHON_help := your own interpreter; empty: $(VENV), made on demand
 DEBUG_help := 1 shows tracebacks
@@ -297,8 +300,11 @@ bench-bins: $(frombin) ## throughput from .bin to result files, reading and writ
 	@$(call idle,$<)
 predict: $(if $(IMAGE),$(om)) | $(venv) ## Top-5 of the offline model for IMAGE; PNG=answer.png draws what it saw
 	@$(if $(IMAGE),,$(error IMAGE= is needed: a file, several, a folder, or - for standard input; PNG=answer.png draws what the model saw))
-	@$(toolkit) $(py) -m common.predict '$(IMAGE)' --from '$(FROM)' --model $(om) --batchsize $(BS) --input $(INPUT) --work $(M) \
+	@$(toolkit) $(py) -m common.predict '$(IMAGE)' --from '$(SEEN_FROM)' --model $(om) --batchsize $(BS) --input $(INPUT) --work $(M) \
 	  $(if $(PNG),--png '$(PNG)') -- env $(infer_with) $(device)
+compare: $(result).done $(onnx) | $(venv) ## where torch and the offline model disagree: images, logits; LAYERS=1: the layer
+	@$(py) -m common.compare --weights '$(weights)' --net $(NET) --bins $(prep) --result $(result) --model $(om) --onnx $(onnx) \
+	  --json $(R)/compare_$(run).json $(if $(filter 1,$(LAYERS)),--layers)
 
 $(OUT)/demo/data/DEMO.txt: common/demo.py | $(venv)
 	$(mark)

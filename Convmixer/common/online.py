@@ -42,28 +42,41 @@ def batches(manifest, folder):
         yield [i for i, _ in queue], np.stack([x for _, x in queue])
 
 
-def main():
-    args = get_args()
-    sys.path.insert(0, "")  # model.py of the folder this is run from
-    # After the arguments: torch takes seconds, and --help needs none of it.
-    import torch
-
+def network(weights, net):
+    """The network of the folder this is run from with the checkpoint `weights` → (torch.nn.Module, whether it is a demo's)."""
+    sys.path.insert(0, "")  # its model.py
     import model
     from common import checkpoint
 
-    manifest = dataset.Manifest.load(args.bins)
-    manifest.check_bins(args.bins)
-    state_dict, demo = checkpoint.load(args.weights)
-    net = model.build(args.net)
+    state_dict, demo = checkpoint.load(weights)
+    module = model.build(net)
     state_dict = model.convert(state_dict) if hasattr(model, "convert") else state_dict
-    checkpoint.load_into(net, state_dict, args.weights)
+    return checkpoint.load_into(module, state_dict, weights), demo
+
+
+def answers(module, manifest, folder):
+    """What torch makes of the bins in `folder`: logits float32 (len(manifest.rows), 1000), seconds an image for each batch."""
+    import torch
+
     logits, seconds = np.full((len(manifest.rows), dataset.CLASSES), np.nan, np.float32), []
     with torch.inference_mode():
         steps = -(-len(manifest.rows) // BATCH)
-        for index, images in cli.progress(batches(manifest, args.bins), "torch", steps, "batch"):
+        for index, images in cli.progress(batches(manifest, folder), "torch", steps, "batch"):
             start = time.perf_counter()
-            logits[index] = net(torch.from_numpy(images)).numpy()
+            logits[index] = module(torch.from_numpy(images)).numpy()
             seconds.append((time.perf_counter() - start) / len(index))
+    return logits, seconds
+
+
+def main():
+    args = get_args()
+    # After the arguments: torch takes seconds, and --help needs none of it.
+    import torch
+
+    manifest = dataset.Manifest.load(args.bins)
+    manifest.check_bins(args.bins)
+    module, demo = network(args.weights, args.net)
+    logits, seconds = answers(module, manifest, args.bins)
     unlabelled = [row.image for row in manifest.rows if row.label is None]
     if unlabelled:
         raise cli.Failure(f"{args.bins}: no label for {dataset.some(unlabelled)}", "put val_label.txt beside the images and "
