@@ -61,7 +61,7 @@ endef
 tab := $(empty)	$(empty)
 each = $(foreach m,$(MODELS),+@$(call sub,$m) $1$(newline)$(tab))
 
-.PHONY: help setup demo sweep sweep-build report readme check-readme doctor test scale test-scale sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
+.PHONY: help setup demo sweep sweep-build report readme check-readme doctor test benchmarks scale test-scale sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
 
 help: ## this list
 	@echo 'Five ImageNet classifiers through offline inference, on an Ascend NPU or on this CPU.'
@@ -112,6 +112,9 @@ test: $(if $(PYTHON),,$(VENV)/.ready-dev) ## ruff, the copies of common/, and py
 	$(py) tools/sync.py --check
 	$(py) tools/readme.py --check
 	$(py) -m pytest -n 2 --dist loadgroup
+BENCHMARKS := prep e2e infer precision score startup memory
+benchmarks: | $(venv) ## every speed claim, measured against its peers (three quarters of an hour): benchmarks/RESULTS.md
+	$(foreach b,$(BENCHMARKS),$(py) -m benchmarks.$b --json build/benchmarks/$b.json$(newline)$(tab))$(py) -m benchmarks.results $(BENCHMARKS)
 scale: $(if $(PYTHON),,$(VENV)/.ready-scale) ## eval of one MODEL over a Ray cluster: ADDRESS=auto, or local (docs/scale-out.md)
 	+@$(call sub,$(or $(filter $(ALL),$(MODEL)),$(error MODEL=$(MODEL): choose one of $(ALL)))) scale
 test-scale: $(VENV)/.ready-dev $(VENV)/.ready-scale ## the tests of `make scale` that need Ray
