@@ -166,8 +166,8 @@ def test_an_npu_made_elsewhere(tmp_path):
 
 @pytest.mark.parametrize("folder", [".", "ShiftViT"])
 @pytest.mark.parametrize("word, message", [
-    ("BATCHES=3", "choose from 1 4 8"), ("BATCHES=", "choose from"), ("BATCHES=1 2", "choose from"), ("BATCHES=8;ls", "the character"),
-    ("REPEATS=0", "positive whole number"), ("REPEATS=x", "positive whole number")])
+    ("BATCHES=3", "choose from 1 4 8"), ("BATCHES=", "choose from"), ("BATCHES=1 2", "choose from"),
+    ("BATCHES=8;ls", "the character"), ("REPEATS=0", "positive whole number"), ("REPEATS=x", "positive whole number")])
 def test_bad_lists(folder, word, message):
     said = make(ROOT / folder, "-n", "sweep", word, status=2)
     assert message in said and word in said

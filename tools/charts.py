@@ -79,7 +79,7 @@ def panel(axes, title, lines):
         axes.plot(batches, values, color=color, marker=line.mark, markersize=4.5, linewidth=1.6,
                   linestyle="--" if line.published else "-", markerfacecolor=PAPER if line.published else color)
         best = max(batches, key=line.fps.get)
-        axes.plot([best], [line.fps[best]], marker="o", markersize=10, markerfacecolor="none", markeredgecolor=color)
+        axes.plot([best], [line.fps[best]], color=color, marker="o", markersize=10, markerfacecolor="none")
     # Two rows of text each: what it is, and its best.
     ends = apart([line.fps[max(line.fps)] / top for line in lines], 0.17)
     shift = max(0.0, max(ends) - 0.97) - max(0.0, 0.03 - min(ends))
