@@ -9,6 +9,7 @@ This is the definition; fast.py computes the same for ordinary JPEGs in a third 
 import dataclasses
 import functools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -69,14 +70,18 @@ def load(path):
 
 
 def resized(size, recipe):
-    """(width, height) after torchvision.transforms.Resize: the long side is int(resize · long / short), or a squash."""
+    """(width, height) after torchvision.transforms.Resize: the long side is int(resize · long / short), or a squash.
+
+    ValueError for a strip so narrow that it would take gigabytes: more pixels than Pillow lets an image have.
+    """
     width, height = size
     target = recipe.resize
     if not recipe.keep_aspect:
         return target, target
-    if width <= height:
-        return target, int(target * height / width)
-    return int(target * width / height), target
+    new = (target, int(target * height / width)) if width <= height else (int(target * width / height), target)
+    if new[0] * new[1] > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise ValueError(f"is {width}×{height} pixels, and would be {new[0]}×{new[1]} with its short side at {target}")
+    return new
 
 
 def resize(image, recipe):

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from common import cli, dataset, fast
 
@@ -98,7 +98,9 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
                 fast.read(image.path, recipe, row, tools)
             except FileNotFoundError:
                 errors[image.path] = "is gone"
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+            except UnidentifiedImageError:
+                errors[image.path] = "is no image"
+            except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as e:
                 errors[image.path] = str(e) or type(e).__name__
         if len(errors) < len(plan[name]):
             rows.tofile(part / name)
@@ -123,6 +125,8 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
 
     for path, why in sorted(bad.items()):
         print(f"bad image: {path}: {why}")
+    if len(bad) == len(data.images):
+        raise cli.Failure(f"none of the {len(bad)} images could be read, listed above", "is the dataset unpacked?")
     if bad and not args.allow_partial:
         raise cli.Failure(f"{len(bad)} of {len(data.images)} images could not be read, listed above",
                           "replace them and run again, or go on without them: --allow-partial (make: ALLOW_PARTIAL=1)")
@@ -148,7 +152,7 @@ def _signature(images, settings):
         try:
             s = image.path.stat()
             stats.append([str(image.path.resolve()), s.st_size, s.st_mtime_ns])
-        except FileNotFoundError:
+        except OSError:  # gone, or a link in a circle: reading it will say so
             stats.append([str(image.path), None, None])
     return hashlib.sha1(json.dumps([settings, stats]).encode()).hexdigest()
 

@@ -243,9 +243,25 @@ def _scan(folder):
     """Image files and sub-folders of a folder, hidden ones left out."""
     with os.scandir(folder) as entries:
         entries = [e for e in entries if not e.name.startswith(".")]
-    folders = [Path(e.path) for e in entries if e.is_dir()]
-    files = [Path(e.path) for e in entries if Path(e.name).suffix.lower() in IMAGE_SUFFIXES and not e.is_dir()]
-    return sorted(files), sorted(folders)
+    kinds = {"file": [], "folder": [], "other": []}
+    for entry in entries:
+        kind = _kind(entry)
+        if kind == "folder" or os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
+            kinds[kind].append(Path(entry.path))
+    if kinds["other"]:
+        raise cli.Failure(f"not a file, but a pipe or device: {some(sorted(kinds['other']))}", "move it away")
+    return sorted(kinds["file"]), sorted(kinds["folder"])
+
+
+def _kind(entry):
+    """What an os.DirEntry is: file, folder or other. A link is what it leads to; one that leads nowhere counts as a file, and
+    so comes to be listed among the images that cannot be read."""
+    try:
+        if entry.is_dir():
+            return "folder"
+        return "file" if entry.is_file() or entry.is_symlink() and not entry.stat() else "other"
+    except OSError:
+        return "file"
 
 
 def _ordered(images):
