@@ -1,0 +1,60 @@
+"""The peer of benchmarks.e2e: Top-1 as timm's validate.py finds it, torch eager over a DataLoader. Run in a model folder:
+
+    PYTHONPATH=.:.. python3 -m benchmarks.validate --data /path/to/imagenet --weights model_best.pth.tar
+
+Nothing of ours is in it but the network of model.py, the list of images and labels, and the numbers of the recipe.
+"""
+import argparse
+
+import timm.data
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision.datasets.folder import default_loader
+
+import model
+from common import dataset
+
+
+class Images(Dataset):
+    """Images with their labels, under timm's evaluation transform."""
+
+    def __init__(self, images, recipe):
+        self.images = images
+        # timm resizes to floor(crop / crop_pct); half a pixel keeps that from falling one short.
+        self.transform = timm.data.create_transform(
+            (3, recipe.crop, recipe.crop), interpolation=recipe.interpolation, mean=recipe.mean, std=recipe.std,
+            crop_pct=recipe.crop / (recipe.resize + 0.5), crop_mode="center" if recipe.keep_aspect else "squash")
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.transform(default_loader(str(self.images[index].path))), self.images[index].label
+
+
+def get_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="folder that holds val/")
+    parser.add_argument("--weights", required=True, help="checkpoint")
+    parser.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that decode and resize (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main():
+    args = get_args()
+    content = torch.load(args.weights, weights_only=True)
+    state_dict = {k.removeprefix("module."): v for k, v in content.get("state_dict", content.get("model", content)).items()}
+    net = model.build()
+    net.load_state_dict(model.convert(state_dict) if hasattr(model, "convert") else state_dict)
+    images = dataset.find(args.data).images
+    good = total = 0
+    with torch.inference_mode():
+        for batch, labels in DataLoader(Images(images, model.RECIPE), args.batch_size, num_workers=args.workers):
+            good += int((net(batch).topk(5).indices[:, 0] == labels).sum())
+            total += len(labels)
+    print(f"good={good} total={total}")
+
+
+if __name__ == "__main__":
+    main()
