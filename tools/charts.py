@@ -7,6 +7,7 @@ import dataclasses
 import html
 import io
 import re
+import textwrap
 
 import matplotlib
 from matplotlib import ticker
@@ -24,7 +25,8 @@ SIZE = (4.5, 3.0)  # inches, of one panel
 
 @dataclasses.dataclass
 class Line:
-    """One curve: fps maps batch → images/s, bars batch → (lowest, highest) of the repeats; color counts into LINES."""
+    """One curve: fps maps batch → images/s, bars batch → (lowest, highest) of the repeats; color counts into LINES. The label,
+    of several rows or none, stands at its end."""
 
     label: str
     fps: dict
@@ -34,25 +36,38 @@ class Line:
     mark: str = "o"
 
 
-def apart(places, least):
-    """Move numbers up or down as little as it takes to have `least` between neighbours, keeping their order."""
+def apart(places, heights):
+    """Move the centres of labels up or down as little as it takes that none touches its neighbour, keeping their order."""
     order = sorted(range(len(places)), key=places.__getitem__)
-    groups = [[places[i], 1] for i in order]  # centre and size of labels that touch
+    groups = [(places[i], [heights[i]]) for i in order]  # centre, and heights of labels that touch
     i = 0
     while i + 1 < len(groups):
-        (a, n), (b, m) = groups[i], groups[i + 1]
-        if b - a < least * (n + m) / 2:
-            groups[i:i + 2] = [[(a * n + b * m) / (n + m), n + m]]
+        (a, low), (b, high) = groups[i], groups[i + 1]
+        if b - a < (sum(low) + sum(high)) / 2:
+            # Each label pulls to its own place; what comes out is the middle of where they all would like the stack to be.
+            n, m = len(low), len(high)
+            centre = (n * (a + sum(high) / 2) + m * (b - sum(low) / 2)) / (n + m)
+            groups[i:i + 2] = [(centre, low + high)]
             i = max(i - 1, 0)
         else:
             i += 1
-    moved = [centre + (k - (n - 1) / 2) * least for centre, n in groups for k in range(n)]
+    moved = []
+    for centre, stack in groups:
+        bottom = centre - sum(stack) / 2
+        for height in stack:
+            moved.append(bottom + height / 2)
+            bottom += height
     return [moved[order.index(i)] for i in range(len(places))]
 
 
 def number(value):
     """A throughput as text: three digits that count, or all before the point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def best(fps):
+    """The highest throughput and its batch, as text."""
+    return f"{number(max(fps.values()))} at {max(fps, key=fps.get)}"
 
 
 def panel(axes, title, lines):
@@ -63,7 +78,7 @@ def panel(axes, title, lines):
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.yaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}" if top > 5 else "{x:g}"))
-    axes.set_title(title, loc="left", color=INK, fontsize=9.5, fontweight="bold", pad=16)
+    axes.set_title(textwrap.fill(title, 46), loc="left", color=INK, fontsize=9.5, fontweight="bold", pad=16)
     axes.text(0, 1.03, "images/s", transform=axes.transAxes, color=INK, fontsize=9)
     axes.set_xlabel("batch size", color=INK, fontsize=9)
     axes.tick_params(length=0, labelsize=9, labelcolor=INK)
@@ -78,15 +93,15 @@ def panel(axes, title, lines):
             axes.plot([b, b], [low, high], color=color, linewidth=3, alpha=0.35, solid_capstyle="butt")
         axes.plot(batches, values, color=color, marker=line.mark, markersize=4.5, linewidth=1.6,
                   linestyle="--" if line.published else "-", markerfacecolor=PAPER if line.published else color)
-        best = max(batches, key=line.fps.get)
-        axes.plot([best], [line.fps[best]], color=color, marker="o", markersize=10, markerfacecolor="none")
-    # Two rows of text each: what it is, and its best.
-    ends = apart([line.fps[max(line.fps)] / top for line in lines], 0.17)
-    shift = max(0.0, max(ends) - 0.97) - max(0.0, 0.03 - min(ends))
-    for line, y in zip(lines, ends):
-        best = max(line.fps, key=line.fps.get)
-        axes.text(1.03, y - shift, f"{line.label}\nbest {number(line.fps[best])} at {best}", transform=axes.transAxes,
-                  color=LINES[line.color % len(LINES)], fontsize=9, va="center", linespacing=1.1)
+        top_batch = max(batches, key=line.fps.get)
+        axes.plot([top_batch], [line.fps[top_batch]], color=color, marker="o", markersize=10, markerfacecolor="none")
+    named = [line for line in lines if line.label]
+    heights = [0.03 + 0.075 * (line.label.count("\n") + 1) for line in named]
+    ends = apart([line.fps[max(line.fps)] / top for line in named], heights)
+    shift = max(0.0, max(e + h / 2 for e, h in zip(ends, heights)) - 1.1)
+    for line, y in zip(named, ends):
+        axes.text(1.03, y - shift, line.label, transform=axes.transAxes, color=LINES[line.color % len(LINES)], fontsize=9,
+                  va="center", linespacing=1.1)
 
 
 def figure(panels):
@@ -109,7 +124,7 @@ def svg(title, lines, name):
     text = re.sub(r"font-family: [^;\"]*;?", "", text).replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "")
     text = re.sub(r'(url\(#|href="#|\bid=")', rf"\g<1>{name}-", text).replace("xlink:href", "href")
     view = re.search(r'viewBox="[^"]*"', text)[0]
-    alt = html.escape(f"{title}: " + "; ".join(f"{line.label} {line.fps}" for line in lines).replace("\n", " "))
+    alt = html.escape(f"{title}: " + "; ".join(f"{line.label or 'from .bin'} {line.fps}" for line in lines).replace("\n", " "))
     text = re.sub(r"<svg[^>]*>", f'<svg class="chart" role="img" aria-label="{alt}" {view} xmlns="{SVG}">', text, count=1)
     for color, variable in VARIABLES.items():
         text = text.replace(color, variable)

@@ -1,6 +1,7 @@
 """The report as HTML: a part for each model with its charts and tables. tools/figures.py gathers what is shown."""
 import html
 import sys
+import textwrap
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -48,13 +49,14 @@ def lines_of(records):
         groups.setdefault(r["hardware"]["name"], {}).setdefault((what(r), r["demo"]), []).append(r)
     for hardware, series in groups.items():
         for color, ((name, _), rows) in enumerate(series.items()):
-            for part, label, shape in (("compute_only", "compute", "o"), ("from_bin", "from .bin", "s")):
-                have = {r["batch"]: r[part] for r in rows if r[part]}
-                bars = {b: (min(p["repeats"]), max(p["repeats"])) for b, p in have.items() if p.get("repeats")}
-                if have:
-                    result.setdefault(hardware, []).append(charts.Line(
-                        name + (", " if len(name) < 13 else ",\n") + label, {b: p["fps"] for b, p in have.items()}, color,
-                        mark=shape, bars=bars))
+            parts = {part: {r["batch"]: r[part] for r in rows if r[part]} for part in ("compute_only", "from_bin")}
+            fps = {part: {b: p["fps"] for b, p in have.items()} for part, have in parts.items()}
+            label = "\n".join([*textwrap.wrap(name, 22), f"● compute {charts.best(fps['compute_only'])}",
+                               *([f"■ from .bin {charts.best(fps['from_bin'])}"] if fps["from_bin"] else [])])
+            for part, text, shape in (("compute_only", label, "o"), ("from_bin", "", "s")):
+                bars = {b: (min(p["repeats"]), max(p["repeats"])) for b, p in parts[part].items() if p.get("repeats")}
+                if fps[part]:
+                    result.setdefault(hardware, []).append(charts.Line(text, fps[part], color, mark=shape, bars=bars))
     return result
 
 
@@ -90,7 +92,7 @@ def accuracy_table(results, published):
                      f"{esc(by.get('engine'))} {esc(by.get('engine_version'))}, {esc(by.get('precision'))}, "
                      f"batch {esc(by.get('batch'))}",
                      f"{r['top1']:.2f} %", f"{r['top5']:.2f} %", f"{r['total']:,}{' partial' * r['partial']}",
-                     "" if kind == "torch" else "–" if difference is None else f"{difference:+.2f}", (words, color),
+                     "" if kind == "torch" else "–" if difference is None else f"{difference:+.3f}", (words, color),
                      r["date"][:10]])
     for name, top1, top5 in (("PyTorch", published.get("top1_torch"), published.get("top5_torch")),
                              (published["chip"], published["top1"], published.get("top5"))):
@@ -120,12 +122,13 @@ def origin_table(records, results):
         rows.setdefault(key, []).append(r["date"][:10])
     shown = [[*key, min(dates) if min(dates) == max(dates) else f"{min(dates)} – {max(dates)}"] for key, dates in rows.items()]
     return table([("figures", "text"), ("engine version", "text"), ("on", "text"), "threads", ("weights", "text"),
-                  ("SHA-256 of weights", "text"), ("of ONNX", "text"), ("versions", "text"), "date"], shown)
+                  ("SHA-256 of weights", "text"), ("of ONNX", "text"), ("versions", "text wrap"), "date"], shown)
 
 
 def section(folder, published, records, results):
     """The part of one model, and the panels of its charts."""
-    lines = [charts.Line(chip, fps, i, published=True) for i, (chip, fps) in enumerate(published_fps(published).items())]
+    lines = [charts.Line(f"{chip}\nbest {charts.best(fps)}", fps, i, published=True)
+             for i, (chip, fps) in enumerate(published_fps(published).items())]
     panels = [("Published by ModelZoo", lines), *((f"Measured: {name}", found) for name, found in lines_of(records).items())]
     key = "".join(c for c in folder.lower() if c.isalnum())
     drawn = "".join(f"<div>{charts.svg(title, found, f'{key}{i}')}</div>" for i, (title, found) in enumerate(panels))
