@@ -30,8 +30,9 @@ def seen(record_property, request):
 
     def note(what):
         if isinstance(what, subprocess.CompletedProcess):
-            lines = [line for line in (what.stderr or what.stdout or "").strip().splitlines() if line.strip()]
-            errors = [line for line in lines if "error: " in line or "*** " in line]
+            said = (what.stderr or what.stdout) if what.returncode else (what.stdout or what.stderr)
+            lines = [line for line in (said or "").strip().splitlines() if line.strip()]
+            errors = [line for line in lines if line.startswith("error: ")] or [line for line in lines if "*** " in line]
             what = f"exit {what.returncode}: {(errors or lines or ['nothing printed'])[-1]}"
         record_property("seen", what)
     return note
