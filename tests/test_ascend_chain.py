@@ -240,3 +240,13 @@ def test_an_om_made_elsewhere_needs_no_atc(host):
     assert len(host.ascend.calls("atc")) == calls
     assert "there is no atc" in host.make("om", "BS=8", status=2) or "atc cannot be called" in host.make("om", "BS=8", status=2)
     assert "OM=nowhere.om does not exist" in host.make("infer", "OM=nowhere.om", status=2)
+
+
+@pytest.mark.parametrize("release", ["old", "new", "dashed"])
+def test_from_bin_on_an_npu(host, release):
+    """The same clock on every release: bins under a second name, because links are refused; rows of the images there are."""
+    said = host.make("om", "bench-bins", "BS=4", FAKE_AIS_BENCH=release)
+    assert re.search(r"^\d[\d.]* fps at batch 4 \(ascend, .*, from \.bin to result files, 8 images in ", said, re.M)
+    call = flags(next(c["argv"] for c in reversed(host.ascend.calls("ais_bench")) if "--input" in c["argv"]))
+    assert call["--batchsize"] == "4" and "--output_dirname" not in call and "frombin_" in call["--input"]
+    assert not list(host.folder.glob("build/**/frombin_*/")) and len(list((host.folder / "build/prep").glob("*.bin"))) == IMAGES
