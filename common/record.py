@@ -64,16 +64,18 @@ def make(args, perf, from_bin):
     metadata = (perf.get("onnx") or {}).get("metadata") or {}
     host = perf["host"]
     cpu = perf["device"] == "CPU"
+    hardware = host["cpu"] if cpu else perf.get("gpu") or perf.get("soc") or perf["device"]
+    engine = " ".join(filter(None, (perf.get("engine", "ascend"), perf.get("provider"))))
     demo = perf["demo"] if "demo" in perf else metadata.get("demo") == "true" if metadata else None
     return {
-        "model": args.model, "batch": perf["batch"], "engine": perf.get("engine", "ascend"),
+        "model": args.model, "batch": perf["batch"], "engine": engine,
         "precision": perf.get("precision"), "device": perf["device"], "runner": perf["runner"], "input": args.input,
         "bins": args.bins, "demo": demo,
         "engine_version": perf.get("engine_version"),
         # Measured, in images a second: the engine's run alone, and reading, running and writing together.
         "compute_only": {k: perf.get(k) for k in ("fps", "repeats", "spread", "others", "ms", "command")},
         "from_bin": from_bin and {k: from_bin[k] for k in ("fps", "repeats", "spread", "others", "images", "seconds")},
-        "hardware": {"name": host["cpu"] if cpu else perf.get("soc") or perf["device"], "soc": perf.get("soc"), **host},
+        "hardware": {"name": hardware, "soc": perf.get("soc"), **host},
         # The engines take one thread a core of the process unless they say otherwise.
         "threads": perf.get("threads", host["cores"]) if cpu else None,
         "weights": {"file": metadata.get("weights"), "sha256": metadata.get("weights_sha256")},

@@ -164,6 +164,16 @@ def test_an_npu_made_elsewhere(tmp_path):
     record.show([r])
 
 
+def test_a_gpu_is_not_taken_for_the_cpu(tool, tmp_path, monkeypatch):
+    Path("tool.py").write_text(TOOL.replace("NPU_compute", "CPU_compute"))
+    monkeypatch.setenv("HOST_PROVIDER", "cuda")
+    monkeypatch.setattr(bench.doctor, "version_of", lambda *_: "Some GPU")
+    Path("sidecar.json").write_text(json.dumps({"engine": "onnxruntime", "precision": "f32", "device": "GPU"}))
+    run(monkeypatch, bench, "--json", "perf.json", "--provenance", "sidecar.json", "--", *tool)
+    r = record.make(words(tmp_path), json.loads(Path("perf.json").read_text()), None)
+    assert (r["engine"], r["device"], r["hardware"]["name"], r["threads"]) == ("onnxruntime cuda", "GPU", "Some GPU", None)
+
+
 @pytest.mark.parametrize("folder", [".", "ShiftViT"])
 @pytest.mark.parametrize("word, message", [
     ("BATCHES=3", "choose from 1 4 8"), ("BATCHES=", "choose from"), ("BATCHES=1 2", "choose from"),
