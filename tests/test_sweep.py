@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, make
+from conftest import ROOT, copy_of, make
 
 from common import bench, bench_bins, cli, dataset, record
 
@@ -181,6 +181,19 @@ def test_a_gpu_is_not_taken_for_the_cpu(tool, tmp_path, monkeypatch):
 def test_bad_lists(folder, word, message):
     said = make(ROOT / folder, "-n", "sweep", word, status=2)
     assert message in said and word in said
+
+
+def test_real_weights_without_images(tmp_path):
+    """Only the computation is timed then, and it says so; an offline model of one batch size cannot be swept."""
+    folder = copy_of("ShiftViT", tmp_path)
+    (folder / "weights").mkdir()
+    (folder / "weights/shiftvit_tiny_light.pth").write_text("x")
+    said = make(folder, "-n", "sweep", "BATCHES=1 8")
+    assert "from .bin: not timed" in said and said.count("common.bench ") == 2 and "bench_bins" not in said
+    said = make(folder, "-n", "sweep", "BATCHES=1 8", "DATA=demo", "WEIGHTS=demo")
+    assert "from .bin: not timed" not in said and said.count("common.bench_bins ") == 2
+    (folder / "x.om").write_text("x")
+    assert "is for one batch size" in make(folder, "-n", "sweep", "OM=x.om", status=2)
 
 
 @pytest.mark.xdist_group("shiftvit")

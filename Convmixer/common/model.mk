@@ -387,6 +387,10 @@ record := $(py) -m common.record --model '$(TITLE)' --results $(results)
 sweep: sweep-build ## throughput at every batch size of BATCHES, computation alone and from .bin; kept in results/
 	$(foreach b,$(BATCHES),+@$(MAKE) --no-print-directory -W common/bench.py timed BS=$b REPEATS=$(or $(REPEATS),3)$(newline)$(tab))
 	@$(record) --show
+	$(if $(with_bins),,@echo 'from .bin: not timed, that takes images (DATA=), ais_bench and one device')
+ifneq ($(and $(OM),$(filter sweep sweep-build,$(verbs))),)
+$(error OM=$(OM) is for one batch size, and a sweep is over several: make bench OM=… BS=…)
+endif
 sweep-build:
 	$(if $(filter trtexec,$(RUNNER)),,$(foreach b,$(BATCHES),+@$(MAKE) --no-print-directory om $(if $(with_bins),prep) BS=$b$(newline)$(tab)))@:
 timed: $(perf) $(if $(with_bins),$(frombin))
