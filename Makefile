@@ -66,9 +66,9 @@ each = $(foreach m,$(MODELS),+@$(call sub,$m) $1$(newline)$(tab))
 help: ## this list
 	@echo 'Five ImageNet classifiers through offline inference, on an Ascend NPU or on this CPU.'
 	@echo 'make <verb> [MODELS="A B"] [VARIABLE=value …]'; echo
-	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-11s %s\n",$$1,$$2}' Makefile
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-12s %s\n",$$1,$$2}' Makefile
 	@echo; echo 'For each of MODELS, in its folder (a verb runs the verbs before it as needed):'
-	@awk -F':.*## ' '/^($(subst $(empty) $(empty),|,$(VERBS))):.*## /{printf "  %-11s %s\n",$$1,$$2}' common/model.mk
+	@awk -F':.*## ' '/^($(subst $(empty) $(empty),|,$(VERBS))):.*## /{printf "  %-12s %s\n",$$1,$$2}' common/model.mk
 	@echo; echo 'Variables: MODELS=$(MODELS)'; echo '  BS=$(BS) ENGINE=$(ENGINE) OUT=$(OUT) PYTHON=$(PYTHON) and the rest that `make -C ShiftViT` explains'
 	@echo; echo 'Examples:'; echo '  make demo MODELS=ShiftViT        no data, weights or NPU needed'
 	@echo '  make -C ShiftViT eval BS=16 DATA=/data/imagenet'
@@ -101,7 +101,7 @@ sweep-build: | $(venv)
 	$(call each,sweep-build)@:
 report: | $(venv) ## published and measured figures on one page, report/index.html, with charts
 	@$(py) tools/report.py --build $(OUT) $(MODELS)
-readme: | $(venv) ## write the READMEs' tables of measured figures from results/reference.json (FROM=results/….json renews that)
+readme: | $(venv) ## write the READMEs' measured tables from results/reference.json; FROM=results/<host>.json renews that first
 	@$(py) tools/readme.py $(if $(FROM),--from '$(FROM)')
 check-readme: | $(venv) ## fail when those tables are not what results/reference.json gives
 	@$(py) tools/readme.py --check
