@@ -49,7 +49,8 @@ def read(path):
     if not Path(path).exists():
         return []
     content = cli.read_json(path, "delete or mend it", list)
-    if not isinstance(content, list) or not all(isinstance(r, dict) and set(SETTING) <= set(r) for r in content):
+    needed = {*SETTING, "compute_only", "from_bin", "hardware", "threads", "weights", "versions", "date"}
+    if not isinstance(content, list) or not all(isinstance(r, dict) and needed <= set(r) for r in content):
         raise cli.Failure(f"{path} holds no records of timings", "delete it and run make sweep")
     return content
 
