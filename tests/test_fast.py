@@ -186,6 +186,17 @@ def test_absurdly_large(tmp_path, tools, monkeypatch):
     assert failed == refused and failed[0] is Image.DecompressionBombError
 
 
+def test_a_strip_too_narrow_to_resize(tmp_path, tools):
+    for length in (40_000, 60_000):
+        (tmp_path / "x.JPEG").write_bytes(jpeg(picture(1, length)))
+        assert same(tmp_path / "x.JPEG", RECIPES[3], tools)  # squashed
+        content = (tmp_path / "x.JPEG").read_bytes()
+        for damaged in (content, content[:-5]):
+            (tmp_path / "x.JPEG").write_bytes(damaged)
+            (_, failed), (_, refused) = both(tmp_path / "x.JPEG", transforms.Recipe(8192, 224), tools)
+            assert failed == refused is not None
+
+
 def test_a_crop_larger_than_the_image(tmp_path, tools):
     (tmp_path / "x.JPEG").write_bytes(jpeg(picture(300, 260)))
     for recipe in (transforms.Recipe(101, 224, "bilinear"), transforms.Recipe(223, 224), transforms.Recipe(224, 224)):

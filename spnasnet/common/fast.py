@@ -33,7 +33,7 @@ def read(path, recipe, out, tools):
     """
     if tools:
         with open(path, "rb") as f:
-            content = f.read()
+            content = f.read() if f.peek(2)[:2] == b"\xff\xd8" else b""
         if from_bytes(content, recipe, out, tools):
             return
     image = transforms.load(path)
@@ -48,10 +48,10 @@ def from_bytes(content, recipe, out, tools):
     width, height = size = tools.baseline(data)
     if not width or not height or width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
         return False
-    new_width, new_height = transforms.resized(size, recipe)
-    if min(new_width, new_height) < recipe.crop:
-        return False
     try:
+        new_width, new_height = transforms.resized(size, recipe)
+        if min(new_width, new_height) < recipe.crop:
+            return False
         # Pillow reads the header as well, so that nothing is accepted here that it does not take for a JPEG in RGB.
         with Image.open(io.BytesIO(content)) as image:
             if (image.format, image.mode, image.size) != ("JPEG", "RGB", size):
