@@ -2,6 +2,7 @@
 
 The model folders' *2onnx.py call `run()`.
 """
+import gc
 import json
 import warnings
 from pathlib import Path
@@ -23,12 +24,9 @@ def run(model, weights, output, opset=None, net="bundled"):
     The file's metadata says what it was made from. Raises Failure, also when torch and ONNX Runtime disagree.
     """
     opset = opset or model.OPSET
-    state_dict, demo = checkpoint.load(weights)
-    module = model.build(net)
-    if hasattr(model, "convert"):
-        state_dict = model.convert(state_dict)
-    checkpoint.load_into(module, state_dict, weights)
+    module, demo = load(model, weights, net)
     side = model.RECIPE.crop
+    images, wanted = reference(module, side)
     with cli.whole_file(output) as part:
         with warnings.catch_warnings(), torch.no_grad():
             # The exporter announces its successor, which starts at opset 18; CANN's parser wants 11.
@@ -36,42 +34,60 @@ def run(model, weights, output, opset=None, net="bundled"):
             torch.onnx.export(module, torch.zeros(2, 3, side, side), str(part), opset_version=opset, dynamo=False,
                               input_names=[model.INPUT], output_names=[model.OUTPUT],
                               dynamic_axes={model.INPUT: {0: "batch"}, model.OUTPUT: {0: "batch"}})
-        graph = simplify(onnx.load(part))
+        # A copy of Twins' weights is 400 MB, and simplifying makes several: what is not needed any more goes first.
+        del module
+        graph = simplify(part)
+        gc.collect()
         onnx.helper.set_model_props(graph, {
             "model": model.NAME, "weights": Path(weights).name, "weights_sha256": cli.sha256(weights), "net": net,
             "opset": str(opset), "preprocessing": json.dumps(model.RECIPE.as_dict()), "demo": str(demo).lower(),
             "torch": torch.__version__, "onnx": onnx.__version__})
-        onnx.checker.check_model(graph, full_check=True)
         onnx.save(graph, part)
-        check(module, part, model)
+        del graph
+        onnx.checker.check_model(str(part), full_check=True)
+        check(part, model, images, wanted)
     size = Path(output).stat().st_size / 1e6
     print(f"wrote {output} ({model.NAME}{', demo weights' if demo else ''}, opset {opset}, {model.INPUT} → {model.OUTPUT}, "
           f"dynamic batch, {size:.1f} MB)")
 
 
-def simplify(graph):
+def load(model, weights, net):
+    """Return (network with the checkpoint's weights, whether they are a demo's)."""
+    state_dict, demo = checkpoint.load(weights)
+    module = model.build(net)
+    if hasattr(model, "convert"):
+        state_dict = model.convert(state_dict)
+    return checkpoint.load_into(module, state_dict, weights), demo
+
+
+def reference(module, side):
+    """Return (images, logits): different random images, float32 (N, 3, side, side), and what torch, given one image at a
+    time, says of them."""
+    rng, most = np.random.default_rng(0), max(CHECKED_BATCHES)
+    images = rng.normal(rng.normal(0, 1, (most, 3, 1, 1)), 1, (most, 3, side, side)).astype(np.float32)
+    with torch.no_grad():
+        return images, np.concatenate([module(torch.from_numpy(i[None])).numpy() for i in images])
+
+
+def simplify(path):
     """Fold constants and drop dead nodes. The exporter writes each pad as a dozen nodes; CANN wants constant shapes."""
     import onnxslim
 
-    return onnxslim.slim(graph)
+    return onnxslim.slim(onnx.load(path))
 
 
-def check(module, onnx_file, model):
-    """Compare ONNX Runtime at batches of different images with torch given one image at a time; Failure when they disagree.
+def check(onnx_file, model, images, wanted):
+    """Compare ONNX Runtime at batches of the images of reference() with torch's logits; Failure when they disagree.
 
-    torch sees single images, and one batch comes in another order: a batch frozen into the graph, rows that leak into each
+    torch saw single images, and the batches come in another order: a batch frozen into the graph, rows that leak into each
     other or change places cannot pass.
     """
     import onnxruntime
 
-    side, most = model.RECIPE.crop, max(CHECKED_BATCHES)
-    rng = np.random.default_rng(0)
-    images = rng.normal(rng.normal(0, 1, (most, 3, 1, 1)), 1, (most, 3, side, side)).astype(np.float32)
-    with torch.no_grad():
-        wanted = np.concatenate([module(torch.from_numpy(i[None])).numpy() for i in images])
+    rng = np.random.default_rng(1)
     session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
     for batch in CHECKED_BATCHES:
-        order = rng.permutation(most)[:batch]
+        order = rng.permutation(len(images))[:batch]
         expected = wanted[order]
         try:
             actual = session.run([model.OUTPUT], {model.INPUT: images[order]})[0]
