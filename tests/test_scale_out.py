@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,6 +67,15 @@ def test_a_uri_is_searched_with_its_folders(tmp_path):
     assert [i.name for i in images] == ["img_0.png", "img_2.png", "sub/a #1.png"]
     assert scale_stages.load(images[2].path).tobytes() == Image.open(tmp_path / "with space/val/sub/a #1.png").tobytes()
     assert {i.label for i in images} == {None}
+    (tmp_path / "with space/val/sub/a #1.png").write_bytes(b"not an image")
+    _, errors, _ = scale_stages.pixels(images, RECIPE, "uint8")
+    assert errors == {2: "cannot identify image file <_io.BufferedReader name='sub/a #1.png'>"}, "no temporary name"
+    (tmp_path / "with space/val/img_0.png").unlink()
+    assert scale_stages.pixels(images[:1], RECIPE, "uint8")[1] == {0: "is gone"}
+    with pytest.raises(cli.Failure, match="cannot be listed"):
+        scale_list.listing(f"file://{tmp_path}/none")
+    with pytest.raises(cli.Failure, match="a URI that pyarrow reads"):
+        scale_list.listing("ftp://host/folder")
 
 
 def test_lists_of_paths(tmp_path):
@@ -337,6 +347,10 @@ def test_scale_out_on_this_host(model, tmp_path):
     assert said.strip().splitlines()[-1] == score.line()
     assert "4 are there already" in scale(model[0], data, tmp_path / "out", "--logits")
     assert "other settings: logits is true, now false" in scale(model[0], data, tmp_path / "out", status=1)
+    shutil.copy(model[0], tmp_path / "other.blob")
+    cli.write_json(tmp_path / "other.blob.json", {**model[1], "cpu_kind": "x86_64 none"})
+    said = scale(tmp_path / "other.blob", data, tmp_path / "other", "--cpus", 2, status=1)
+    assert "error: " in said.strip().splitlines()[-1] and "on a CPU with x86_64 none" in said and "Traceback" not in said
 
 
 @pytest.fixture

@@ -63,7 +63,11 @@ def listing(source, label_file=None):
 def in_folder(uri):
     fs, top = opened(uri)
     tail = urllib.parse.urlsplit(uri)
-    names = [f.path[len(top):].strip("/") for f in fs.get_file_info(pa.fs.FileSelector(top, recursive=True))
+    try:
+        found = fs.get_file_info(pa.fs.FileSelector(top, recursive=True))
+    except OSError as e:
+        raise cli.Failure(f"{uri} cannot be listed: {e}", "check the URI and the rights to read it") from None
+    names = [f.path[len(top):].strip("/") for f in found
              if f.type == pa.fs.FileType.File and Path(f.path).suffix.lower() in dataset.IMAGE_SUFFIXES]
     return [Image(n, urllib.parse.urlunsplit(tail._replace(path=f"{tail.path.rstrip('/')}/{urllib.parse.quote(n)}")))
             for n in names]
@@ -76,7 +80,7 @@ def in_list(source):
             content = pq.read_table(f) if source.endswith(".parquet") else f.read().decode("utf-8-sig")
     except FileNotFoundError:
         raise cli.Failure(f"{source} does not exist", "give a folder of images, a URI, or a list of paths") from None
-    except (pa.ArrowInvalid, UnicodeDecodeError) as e:
+    except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as e:
         raise cli.Failure(f"{source} is no list of images ({e})", "give a folder, Parquet, or text of paths") from None
     if isinstance(content, str):
         rows = [(line.strip(), None) for line in content.splitlines() if line.strip()]

@@ -66,7 +66,8 @@ def connect(args, block_bytes):
                           "ray start --head, with the same RAY_AUTH_MODE and RAY_AUTH_TOKEN; or --address local") from None
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context.raise_original_map_exception = True  # a Failure of a worker as it is
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it would say is raised as well
     return ray
 
 
@@ -85,7 +86,7 @@ def actors(ray, args):
 
 
 def stream(ray, args, todo, blocks, meta, recipe, bar):
-    """Work through the blocks `todo`; yield (images, bad ones, seconds by stage) of each as it is done.
+    """Work through the blocks `todo`; yield (images, seconds by stage) of each as it is done.
 
     Ray does what was under way on a lost host again on another. Where there is no other device for it, or the driver's own
     host is in trouble, an error comes, or after minutes without progress a timeout, and the caller begins anew with what
@@ -101,7 +102,7 @@ def stream(ray, args, todo, blocks, meta, recipe, bar):
                          fn_constructor_args=(args.model.absolute(), meta, args.out.absolute(), threads, args.logits)))
     for row in done.iter_rows():
         bar.update(row["images"])
-        yield row["images"], row["bad"], json.loads(row["seconds"])
+        yield row["images"], json.loads(row["seconds"])
 
 
 def run(args, todo, blocks, meta, recipe):
@@ -111,45 +112,42 @@ def run(args, todo, blocks, meta, recipe):
     said = {"images": 0, "seconds": {}, "lost": 0, "devices": actors(ray, args)[0]}
     said.update(cpus=ray.cluster_resources().get("CPU", 0), hosts=sum(n["Alive"] for n in ray.nodes()))
     start = time.perf_counter()
-    bar = cli.progress(None, "scale out", sum(len(blocks[i]) for i in todo), "image")
-    while todo:
-        try:
-            for images, _, seconds in stream(ray, args, todo, blocks, meta, recipe, bar):
-                said.setdefault("start", time.perf_counter() - start)
-                said.setdefault("images_at_start", images)
-                said["images"] += images
-                for stage, value in seconds.items():
-                    said["seconds"][stage] = said["seconds"].get(stage, 0) + value
-        except (ray.exceptions.RayError, ray.data.exceptions.ExecutionTimeoutError) as e:
-            expected(e)
-            left = [i for i in todo if not scale_blocks.part_path(args.out, i).exists()]
-            if len(left) == len(todo):
-                raise cli.Failure(f"Ray lost its workers and nothing was done since: {str(e).splitlines()[0]}",
-                                  "look at `ray status`, then run the same command again") from None
-            bar.write(f"a worker was lost ({type(e).__name__}); {len(left)} of {len(blocks)} blocks are left", file=sys.stderr)
-            todo, said["lost"] = left, said["lost"] + 1
-        else:
-            todo = []
-    bar.close()
+    with cli.progress(None, "scale out", sum(len(blocks[i]) for i in todo), "image") as bar:
+        while todo:
+            try:
+                for images, seconds in stream(ray, args, todo, blocks, meta, recipe, bar):
+                    said.setdefault("start", time.perf_counter() - start)
+                    said.setdefault("images_at_start", images)
+                    said["images"] += images
+                    for stage, value in seconds.items():
+                        said["seconds"][stage] = said["seconds"].get(stage, 0) + value
+            except (ray.exceptions.RayError, ray.data.exceptions.ExecutionTimeoutError) as e:
+                expected(e)
+                left = [i for i in todo if not scale_blocks.part_path(args.out, i).exists()]
+                if len(left) == len(todo):
+                    raise cli.Failure(f"Ray lost its workers and nothing was done since: {str(e).splitlines()[0]}",
+                                      "look at `ray status`, then run the same command again") from None
+                bar.write(f"a worker was lost ({type(e).__name__}); {len(left)} blocks are left", file=sys.stderr)
+                todo, said["lost"] = left, said["lost"] + 1
+            else:
+                todo = []
     said["wall"] = time.perf_counter() - start
+    if said["images"]:
+        said["rate"] = (said["images"] - said["images_at_start"]) / (said["wall"] - said["start"])
     ray.shutdown()
     return said
 
 
 def expected(error):
-    """Raise the Failure that a worker raised, or a bug of ours; return for what became of a worker or its host."""
-    cause = error
-    while cause is not None:
-        if isinstance(cause, cli.Failure):
-            raise cause from None
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    if "UserCodeException" in type(error).__name__ or "TaskError" in type(error).__name__:
+    """Raise the Failure that a worker raised, or what is a bug of ours; return for what became of a worker or its host."""
+    cause = getattr(error, "cause", None)
+    said = str(cause).partition("\n")[0]  # Ray adds lines of its own
+    if isinstance(cause, cli.Failure):
+        raise cli.Failure(said) from None
+    if isinstance(cause, OSError):
+        raise cli.Failure(f"a worker failed: {said}", "mend that and run the same command again") from None
+    if "TaskError" in type(error).__name__:
         raise error
-
-
-def rate(said):
-    """Images/s between the end of the first block and the end of the last."""
-    return (said["images"] - said["images_at_start"]) / (said["wall"] - said["start"])
 
 
 def report(said):
@@ -162,14 +160,13 @@ def report(said):
     print(f"{n} images in {said['wall']:.1f} s, {n / said['wall']:.1f} images/s with the start of the workers; "
           f"{said['devices']} devices, {said['cpus']:g} CPUs, {said['hosts']} hosts"
           + (f"; begun anew {said['lost']} times" if said["lost"] else ""))
-    if n > said["images_at_start"]:
-        print(f"{rate(said):.1f} images/s from the first block on, which came after {said['start']:.1f} s")
+    print(f"{said['rate']:.1f} images/s from the first block on, which came after {said['start']:.1f} s")
 
 
 def main():
     args = get_args()
     meta = cli.read_json(f"{args.model}.json", "make the offline model with make om: its .json belongs to it")
-    recipe = json.loads((meta["onnx"]["metadata"] or {}).get("preprocessing") or "null")
+    recipe = json.loads(((meta.get("onnx") or {}).get("metadata") or {}).get("preprocessing") or "null")
     if recipe is None:
         raise cli.Failure(f"{args.model}.json does not say how images are preprocessed", "export and compile with make om")
     if args.block % meta["batch"]:
@@ -183,6 +180,8 @@ def main():
         todo = scale_blocks.pending(args.out, blocks, args.allow_partial)
         print(f"{len(images)} images in {len(blocks)} blocks of {args.block} → {args.out}; "
               f"{len(blocks) - len(todo)} are there already", flush=True)
+        for i in todo:  # with bad images, which get another try
+            scale_blocks.part_path(args.out, i).unlink(missing_ok=True)
         said = run(args, todo, blocks, meta, transforms.Recipe(**recipe)) if todo else None
         score, bad = scale_blocks.read_results(args.out, blocks)
     if said and said["images"]:

@@ -38,7 +38,10 @@ def load(path):
     with tempfile.NamedTemporaryFile() as copy, fs.open_input_stream(inside) as f:
         copy.write(f.read())
         copy.flush()
-        return transforms.load(copy.name)
+        try:
+            return transforms.load(copy.name)
+        except OSError as e:
+            raise OSError(str(e).replace(copy.name, path)) from None
 
 
 def pixels(images, recipe, dtype):
@@ -73,24 +76,29 @@ def images_of(batch):
 
 
 class Infer:
-    """Ray Data's second stage, one actor a device: loads the offline model once, writes the part of each block."""
+    """Ray Data's second stage, one actor a device: loads the offline model once, writes the part of each block.
+
+    It loads with the first block, because Ray hands on what fails then, and only the text of what fails at the start.
+    """
 
     def __init__(self, model, meta, folder, threads, keep_logits):
-        self.model, self.folder, self.keep_logits = open_model(model, meta, threads), folder, keep_logits
+        self.model, self.meta, self.threads, self.run = model, meta, threads, None
+        self.folder, self.keep_logits = folder, keep_logits
         self.buffer = np.zeros(meta["inputs"][0]["shape"], meta["inputs"][0]["dtype"])
 
     def __call__(self, batch):
+        self.run = self.run or open_model(self.model, self.meta, self.threads)
         images, rows, errors = images_of(batch), batch["pixels"][0], dict(json.loads(batch["errors"][0]))
         clock = Clock(time.process_time)
         clock.start()
-        logits = predict(self.model, rows, self.buffer)
+        logits = predict(self.run, rows, self.buffer)
         for i in np.flatnonzero(~np.isfinite(logits).all(1)):
             errors.setdefault(int(i), "the offline model gives NaN or infinity for it")
         clock.stop("infer")
         scale_blocks.write_part(scale_blocks.part_path(self.folder, int(batch["block"][0])), images, logits, errors,
                                 self.keep_logits)
         clock.stop("write")
-        return {"block": batch["block"], "images": [len(images)], "bad": [len(errors)],
+        return {"block": batch["block"], "images": [len(images)],
                 "seconds": [json.dumps({**json.loads(batch["seconds"][0]), **clock.seconds})]}
 
 
