@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ascend import FAKES
-from conftest import ROOT
+from conftest import ROOT, copy_of, make
 from PIL import Image
 from test_host import make_onnx
 
@@ -306,6 +306,18 @@ def test_sizing_from_a_summary(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["x", "--images", "1", "--cores", "2"])
     with pytest.raises(cli.Usage, match="costs of an image"):
         size_cluster.main()
+
+
+# ---- make ----
+
+def test_make_scale_passes_on_what_it_is_given(tmp_path):
+    words = ("-n", "scale", "MODEL=spnasnet", "WEIGHTS=demo", f"PYTHON={sys.executable}")
+    said = make(ROOT, *words, "DATA=s3://bucket/val", "ADDRESS=auto", "ALLOW_PARTIAL=1")
+    assert "--data 's3://bucket/val'" in said and "--address auto --allow-partial" in said
+    assert f"--data '{ROOT}/lists/all.parquet'" in make(ROOT, *words, "DATA=lists/all.parquet", "BS=16")
+    assert "MODEL=: choose one of" in make(ROOT, "-n", "scale", f"PYTHON={sys.executable}", status=2)
+    alone = copy_of("spnasnet", tmp_path)
+    assert "scale needs the whole repository" in make(alone, "-n", "scale", status=2)
 
 
 # ---- over Ray ----

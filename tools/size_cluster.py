@@ -36,21 +36,20 @@ class Cluster:
 
 def get_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    number = float
     parser.add_argument("--images", type=int, required=True)
     parser.add_argument("--hosts", type=int, default=1)
     parser.add_argument("--cores", type=int, required=True, help="of a host")
     parser.add_argument("--npus", type=int, default=0, help="of a host; 0: the engine runs on the CPU")
     parser.add_argument("--threads", type=int, help="of the CPU engine (default: the cores)")
     parser.add_argument("--summary", help="_summary.json of a run of tools/scale_out.py on such a host")
-    parser.add_argument("--prepare", type=number, help="ms of a core an image: decode and transform")
-    parser.add_argument("--infer", type=number, help="ms of an NPU (without NPUs: of a core) an image")
-    parser.add_argument("--jpeg", type=number, default=135, help="KB an image file (ImageNet's validation set: %(default)s)")
+    parser.add_argument("--prepare", type=float, help="ms of a core an image: decode and transform")
+    parser.add_argument("--infer", type=float, help="ms of an NPU (without NPUs: of a core) an image")
+    parser.add_argument("--jpeg", type=float, default=135, help="KB an image file (ImageNet's validation set: %(default)s)")
     parser.add_argument("--input", choices=INPUT_KB, default="float32", help="what the model takes")
-    parser.add_argument("--network", type=number, default=10, help="Gbit/s of a host (default: %(default)s)")
-    parser.add_argument("--storage", type=number, default=1000, help="MB/s, of all hosts together (default: %(default)s)")
+    parser.add_argument("--network", type=float, default=10, help="Gbit/s of a host (default: %(default)s)")
+    parser.add_argument("--storage", type=float, default=1000, help="MB/s, of all hosts together (default: %(default)s)")
     parser.add_argument("--block", type=int, default=64, help="images a part (default: %(default)s)")
-    parser.add_argument("--start", type=number, default=10, help="seconds until workers run (default: %(default)s)")
+    parser.add_argument("--start", type=float, default=10, help="seconds until workers run (default: %(default)s)")
     return parser.parse_args(argv)
 
 
