@@ -11,7 +11,9 @@ MAKEFLAGS += --no-builtin-rules
 
 ALL := $(patsubst %/model.py,%,$(wildcard */model.py))
 MODEL :=
-MODELS := $(or $(MODEL),$(ALL))
+TIMM :=
+# For `make new`, MODEL is a folder that is not there yet.
+MODELS := $(or $(if $(filter new,$(MAKECMDGOALS)),,$(MODEL)),$(ALL))
 BS := 8
 ENGINE := auto
 OUT := build
@@ -22,13 +24,13 @@ PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION CALIB PROVIDER INPUT BINS LIMI
   ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT ADDRESS IMAGE PNG LAYERS
 
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
-unknown := $(filter-out FROM MODEL MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
+unknown := $(filter-out FROM TIMM MODEL MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
 ifneq ($(unknown),)
-$(error unknown variable $(unknown); settable are: MODELS MODEL FROM $(PASSED))
+$(error unknown variable $(unknown); settable are: MODELS MODEL FROM TIMM $(PASSED))
 endif
 squote := '
 dquote := "
-$(foreach v,FROM MODEL MODELS $(PASSED),$(foreach c,$$ $(squote) $(dquote) ` \ ; & | < >,$(if $(findstring $c,$(value $v)),\
+$(foreach v,FROM TIMM MODEL MODELS $(PASSED),$(foreach c,$$ $(squote) $(dquote) ` \ ; & | < >,$(if $(findstring $c,$(value $v)),\
   $(error $v=$(value $v): the character $c is not allowed in a value))))
 ifneq ($(filter-out $(ALL),$(MODELS)),)
 $(error MODELS=$(MODELS): there is no $(filter-out $(ALL),$(MODELS)); choose from $(ALL))
@@ -61,7 +63,7 @@ endef
 tab := $(empty)	$(empty)
 each = $(foreach m,$(MODELS),+@$(call sub,$m) $1$(newline)$(tab))
 
-.PHONY: help setup demo sweep sweep-build report readme check-readme doctor test benchmarks scale test-scale sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
+.PHONY: help setup demo sweep sweep-build report readme check-readme doctor test benchmarks scale test-scale new sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
 
 help: ## this list
 	@echo 'Five ImageNet classifiers through offline inference, on an Ascend NPU or on this CPU.'
@@ -122,6 +124,8 @@ test-scale: $(VENV)/.ready-dev $(VENV)/.ready-scale ## the tests of `make scale`
 $(VENV)/.ready-scale: requirements-scale.txt $(VENV)/.ready
 	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
+new: | $(venv) ## a folder for one more model: MODEL=name TIMM=resnet18 (CONTRIBUTING.md says what is left to do)
+	@$(py) tools/new.py '$(MODEL)' '$(TIMM)'
 sync: ## write each model folder's copy of common/
 	@python3 tools/sync.py
 check-sync: ## fail when a copy differs from common/

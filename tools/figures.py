@@ -60,6 +60,8 @@ def verdict(result, published):
     if result["partial"] or result["subset"] or result["total"] != FULL:
         return "none: not the full set", ""
     reference = published.get("top1_torch") or published["top1"]
+    if not reference:
+        return "none: nothing is published", ""
     # In hundredths of a percent of the reference, rounded down so that what is shown never reaches more than what is.
     share = int(round(1e6 * result["good"] / result["total"] / reference, 6))
     words = f"{share // 100}.{share % 100:02d} %"

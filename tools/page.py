@@ -96,6 +96,8 @@ def accuracy_table(results, published):
                      r["date"][:10]])
     for name, top1, top5 in (("PyTorch", published.get("top1_torch"), published.get("top5_torch")),
                              (published["chip"], published["top1"], published.get("top5"))):
+        if not top1 and not published["top1"]:
+            continue  # nobody has published any
         rows.append([(t, "published") for t in (f"published, {esc(name)}", "", f"{top1:g} %" if top1 else "–",
                                                 f"{top5:g} %" if top5 else "–", "50,000", "", "", "")])
     return table([("Top-1 of", "text"), ("made with", "text"), "Top-1", "Top-5", "images", "minus torch, points",
@@ -129,7 +131,8 @@ def section(folder, published, records, results):
     """The part of one model, and the panels of its charts."""
     lines = [charts.Line(f"{chip}\nbest {charts.best(fps)}", fps, i, published=True)
              for i, (chip, fps) in enumerate(published_fps(published).items())]
-    panels = [("Published by ModelZoo", lines), *((f"Measured: {name}", found) for name, found in lines_of(records).items())]
+    panels = [(title, found) for title, found in (("Published by ModelZoo", lines), *(
+        (f"Measured: {name}", measured) for name, measured in lines_of(records).items())) if found]
     key = "".join(c for c in folder.lower() if c.isalnum())
     drawn = "".join(f"<div>{charts.svg(title, found, f'{key}{i}')}</div>" for i, (title, found) in enumerate(panels))
     todo = esc(f"make sweep MODELS={folder}")
@@ -148,14 +151,15 @@ def overview(models):
     """One row a model: its best figures, published and measured."""
     rows = []
     for _, published, records, results in models:
-        theirs = max(published["fps"], key=published["fps"].get)
+        theirs = max(published["fps"], key=published["fps"].get, default=None)
         ours = max(records, key=lambda r: r["compute_only"]["fps"], default=None)
         verdicts = [verdict(r, published) for kind, r in results if kind == "offline model"]
-        rows.append([esc(published["model"]), f"{published['fps'][theirs]:,.1f} at {theirs}",
+        rows.append([esc(published["model"]), f"{published['fps'][theirs]:,.1f} at {theirs}" if theirs else "–",
                      f"{ours['compute_only']['fps']:,.1f} at {ours['batch']}" if ours else "–",
                      f"{ours['from_bin']['fps']:,.1f}" if ours and ours["from_bin"] else "–",
                      f"{esc(ours['hardware']['name'])}, {esc(what(ours))}{DEMO * bool(ours['demo'])}" if ours else "–",
-                     f"{published['top1']:g} %", ([v for v in verdicts if v[1]] or verdicts or [("not scored", "")])[0]])
+                     f"{published['top1']:g} %" if published["top1"] else "–",
+                     ([v for v in verdicts if v[1]] or verdicts or [("not scored", "")])[0]])
     return table([("model", "text"), ("published: best images/s", "published"), "measured: compute only, images/s",
                   "from .bin, images/s", ("measured on", "text"), ("published Top-1", "published"),
                   "≥ 99 % of the reference"], rows)

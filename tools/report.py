@@ -42,6 +42,7 @@ def main():
     except ImportError as e:
         raise cli.Failure(f"the charts cannot be drawn ({e})", "pip install -r requirements.txt") from None
     text, panels = page.page(models, datetime.date.today().isoformat())
+    panels = {folder: shown for folder, shown in panels.items() if shown}
     for folder, shown in panels.items():
         with cli.whole_file(out / f"{folder}.png") as part:
             charts.png(shown, part)

@@ -47,7 +47,8 @@ def demo(folders, args):
         fps = published["fps"].get(str(args.bs))
         rows.append([published["model"], str(offline["total"]), f"{online['top1']:.2f}%", f"{offline['top1']:.2f}%",
                      f"{offline['top5']:.2f}%", "yes" if same else "NO", f"{online['produced_by']['fps']:.1f}",
-                     f"{perf['fps']:.1f}", f"{published['top1']:g}%", f"{fps:g} ({published['chip']})" if fps else "-"])
+                     f"{perf['fps']:.1f}", f"{published['top1']:g}%" if published["top1"] else "-",
+                     f"{fps:g} ({published['chip']})" if fps else "-"])
         name = published["model"] if len(folders) > 1 else ""
         lines.append(f"{offline['line']} {name}".rstrip())
         disagree += [] if same else [published["model"]]
