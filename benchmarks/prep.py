@@ -43,7 +43,7 @@ def photograph(seed):
     """Bytes of a JPEG of about 100 KB: soft shapes, and grain as a photograph has it."""
     rng = np.random.default_rng(seed)
     shapes = Image.fromarray(rng.integers(0, 256, (19, 25, 3), np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
-    grain = Image.fromarray(rng.normal(128, 34, (375, 500, 3)).clip(0, 255).astype(np.uint8))
+    grain = Image.fromarray(rng.normal(128, 28, (375, 500, 3)).clip(0, 255).astype(np.uint8))
     grain = np.asarray(grain.filter(ImageFilter.GaussianBlur(0.8)), np.int16) - 128
     out = io.BytesIO()
     Image.fromarray((np.asarray(shapes) + grain).clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=95)
