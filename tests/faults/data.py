@@ -78,18 +78,22 @@ def write_labels(data, lines=None, ending="\n"):
     (data / "val_label.txt").write_bytes("".join(line + ending for line in lines).encode())
 
 
+def environment():
+    """A user's: nothing of an outer make, and one thread for each of several tests at a time."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "HOST_ENGINE", "DEBUG")) and k != "MFLAGS"}
+    return {**ours, "OMP_NUM_THREADS": "1"}
+
+
 def run(folder, *words, env=None, timeout=120, wrapper=()):
     """Run `python3 words…` in `folder` as a user does; the finished process, its output as text."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "HOST_ENGINE", "DEBUG")) and k != "MFLAGS"}
-    return subprocess.run([*wrapper, sys.executable, *map(str, words)], cwd=folder, env={**clean, **(env or {})},
+    return subprocess.run([*wrapper, sys.executable, *map(str, words)], cwd=folder, env={**environment(), **(env or {})},
                           capture_output=True, text=True, timeout=timeout)
 
 
 def make(folder, *words, timeout=300):
     """Run make as run() does; errors of its steps are in its own output too."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "HOST_ENGINE", "DEBUG")) and k != "MFLAGS"}
     return subprocess.run(["make", "--no-print-directory", *words, *(w for w in WORDS if w.split("=")[0] not in
-                           {x.split("=")[0] for x in words})], cwd=folder, env=clean,
+                           {x.split("=")[0] for x in words})], cwd=folder, env=environment(),
                           capture_output=True, text=True, timeout=timeout)
 
 
