@@ -9,6 +9,7 @@ import argparse
 import concurrent.futures
 import json
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
@@ -162,10 +163,12 @@ def main():
                  ["make scale, from its first block on", f"{rate(folder / 'ray'):.1f}", ""]]
         notes.append(f"Both: {said['ray']}")
         for workers in (1, 2):
+            load = os.getloadavg()[0]
             want = predicted(data, args.images, workers)
             scale(data, folder / "sized", "--cpus", workers, "--devices", workers, "--threads", 1)
             got = rate(folder / "sized")
             rows.append([f"{workers} workers: measured, and as predicted", f"{got:.1f}", f"{want:.1f}"])
+            notes.append(f"Load average before {workers} workers: {load:.1f}; what others run is not predicted.")
             targets.append((f"prediction within 20 % at {workers} workers", min(got / want, want / got), 1 / 1.2))
         if args.many:
             few, many = (draw_small(folder / f"small{n}", n) for n in (args.many // 10, args.many))
