@@ -16,10 +16,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageFilter
-from torchvision import transforms as tv
-from torchvision.datasets.folder import default_loader
 
 from benchmarks import measure
 from common import dataset, fast, preprocess, transforms
@@ -53,12 +50,16 @@ def photograph(seed):
 @functools.lru_cache(maxsize=None)
 def theirs():
     """The documented recipe, as torchvision's users write it."""
+    from torchvision import transforms as tv
+
     return tv.Compose([tv.Resize(RECIPE.resize, tv.InterpolationMode.BICUBIC), tv.CenterCrop(RECIPE.crop), tv.ToTensor(),
                        tv.Normalize(RECIPE.mean, RECIPE.std)])
 
 
 def convert(path, folder):
     """The peer's step for one image."""
+    from torchvision.datasets.folder import default_loader
+
     theirs()(default_loader(str(path))).numpy().tofile(folder / f"{path.stem}.bin")
 
 
@@ -76,6 +77,8 @@ def digests(folder):
 
 def end_to_end(args, temp):
     """Seconds of each side for all images, from files to files."""
+    import torch
+
     (temp / "data/val").mkdir(parents=True)
     different = [photograph(seed) for seed in range(min(args.images, 50))]
     for i in range(args.images):
@@ -125,6 +128,8 @@ def main():
     args = get_args()
     if not fast.compiled():
         raise SystemExit("OpenCV or numba is missing: there is nothing to compare")
+    import torch
+
     torch.set_num_threads(1)  # as in DataLoader's workers; more make such small images slower
     with tempfile.TemporaryDirectory(dir=args.folder) as temp:
         times, files, size = end_to_end(args, Path(temp))

@@ -6,19 +6,15 @@ Nothing of ours is in it but the network of model.py, the list of images and lab
 """
 import argparse
 
-import timm.data
-import torch
-from torch.utils.data import DataLoader, Dataset
-from torchvision.datasets.folder import default_loader
-
-import model
 from common import dataset
 
 
-class Images(Dataset):
+class Images:
     """Images with their labels, under timm's evaluation transform."""
 
     def __init__(self, images, recipe):
+        import timm.data
+
         self.images = images
         # timm resizes to floor(crop / crop_pct); half a pixel keeps that from falling one short.
         self.transform = timm.data.create_transform(
@@ -29,6 +25,8 @@ class Images(Dataset):
         return len(self.images)
 
     def __getitem__(self, index):
+        from torchvision.datasets.folder import default_loader
+
         return self.transform(default_loader(str(self.images[index].path))), self.images[index].label
 
 
@@ -43,6 +41,11 @@ def get_args(argv=None):
 
 def main():
     args = get_args()
+    import torch
+    from torch.utils.data import DataLoader
+
+    import model
+
     content = torch.load(args.weights, weights_only=True)
     state_dict = {k.removeprefix("module."): v for k, v in content.get("state_dict", content.get("model", content)).items()}
     net = model.build()

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from common import aipp, cli  # noqa: E402  the model folder has to be on sys.path first
 from common.atc import parse_shapes  # noqa: E402
-from common.host import engine, graph, which  # noqa: E402
+from common.host import engine, which  # noqa: E402
 
 # They choose an NPU, how its operators are built, or what atc logs.
 WITHOUT_EFFECT = ("soc_version log optypelist_for_implmode op_select_implmode op_precision_mode precision_mode "
@@ -91,6 +91,8 @@ def find_batch(text, inputs, path):
 
 def main():
     args = get_args()
+    from common.host import graph  # onnx takes long to import, --help does without it
+
     name = which.from_environment() or "openvino"
     print("ATC start working now, please wait for a moment.", flush=True)
     try:
