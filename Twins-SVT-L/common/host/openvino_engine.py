@@ -1,4 +1,5 @@
 """OpenVINO as the embedded engine: ONNX bytes → .blob → a function that runs it, in f32, bf16 or int8."""
+import logging
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -49,6 +50,8 @@ def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
 
 def quantize(model, samples):
     """Return the openvino.Model in int8 after NNCF's post-training quantisation, calibrated with `samples`."""
+    # torch, which comes with nncf, is loud about a GPU that is not there.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         import nncf
     except ModuleNotFoundError as e:
