@@ -135,3 +135,14 @@ def test_every_folder_has_the_same_kinds_of_files(model):
     # A dozen lines of names and flags; what is longer belongs into common/.
     lines = [line for line in (ROOT / model / "Makefile").read_text().splitlines() if line and not line.startswith("#")]
     assert len(lines) <= 30
+
+
+def test_a_verb_says_what_comes_next(tmp_path):
+    folder = copy_of("spnasnet", tmp_path)
+    (folder / "build/demo/prep").mkdir(parents=True)
+    for made in ("build/demo/prep/manifest.json", "build/demo/spnasnet_100.onnx"):
+        (folder / made).touch()
+    for verb, following in (("prep", "onnx"), ("onnx", "om")):
+        said = make(folder, verb, "AS_BUILT=1")
+        assert said.strip().splitlines()[-1] == f"next: make {following} (with the same variables)"
+    assert "next:" not in make(folder, "prep", "AS_BUILT=1", env={"MAKELEVEL": "1"})

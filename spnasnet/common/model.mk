@@ -218,7 +218,15 @@ $(eval $(call cfg,$(frombin:.json=.cfg),bins $(prep) model $(om) device $(DEVICE
 
 # BUILT collects what this call made, so that a verb can say when there was nothing to do.
 mark = $(eval BUILT += $@)
-idle = $(if $(filter $1,$(BUILT)),:,echo '$@: nothing to do, $1 is up to date')
+idle = $(if $(filter $1,$(BUILT)),:,echo '$@: nothing to do, $1 is up to date')$(next)
+# What a person does after this verb; silent where another make asked for it.
+next = $(if $(and $(next_$@),$(filter 0,$(MAKELEVEL))),; echo 'next: make $(next_$@)$(if $(given), (with the same variables))')
+next_source := check-net
+next_weights := eval DATA=/path/to/imagenet
+next_prep := onnx
+next_onnx := om
+next_om := infer, or make predict IMAGE=photo.jpg
+next_infer := eval
 
 .PHONY: f32-eval fastest help setup source weights prep onnx check-net check-ops om infer eval online bench bench-bins timed scale sweep sweep-build predict compare push remote pull demo demo-eval demo-bench doctor clean FORCE
 FORCE:
@@ -268,9 +276,9 @@ $(VENV)/.ready: $(dir $(VENV))requirements.txt
 	python3 common/setup_env.py $(VENV) $<
 
 source: | $(venv) ## clone the authors' repository at its pinned commit and patch that copy
-	$(if $(SOURCE),$(py) -m common.source $(SOURCE),@echo '$(TITLE): the network comes with timm, nothing to clone')
+	$(if $(SOURCE),$(py) -m common.source $(SOURCE)$(next),@echo '$(TITLE): the network comes with timm, nothing to clone')
 weights: | $(venv) ## download the official checkpoint
-	$(py) -m common.weights --published published.json --dest weights
+	$(py) -m common.weights --published published.json --dest weights$(next)
 
 prep: $(prep)/manifest.json ## images → .bin
 	@$(call idle,$<)
