@@ -96,7 +96,8 @@ $(MODELS:%=demo-eval-%): demo-eval-%: | $(venv)
 
 # Timing one model at a time, after all are built: side by side they would spoil each other's figures.
 demo: | demo-eval ## the whole way for MODELS on generated images and seeded weights, then one table
-	$(call each,demo-bench WEIGHTS=demo DATA=demo)@$(py) -m common.table --demo $(OUT)/demo --bs $(BS) --engine $(foreach m,$(MODELS),$(call engine_of,$m)) --folders $(MODELS)
+	$(call each,demo-bench WEIGHTS=demo DATA=demo)@:
+	@$(py) -m common.table --demo $(OUT)/demo --bs $(BS) --engine $(foreach m,$(MODELS),$(call engine_of,$m)) --folders $(MODELS)
 sweep: | sweep-build ## throughput of MODELS at every batch size; kept in results/, `make report` shows it
 	$(call each,sweep)@:
 sweep-build: | $(venv)
