@@ -126,7 +126,7 @@ def test_every_folder_has_the_same_kinds_of_files(model):
     import json
 
     names = {p.name for p in (ROOT / model).iterdir()}
-    assert {"Makefile", "README.md", "model.py", "published.json", "requirements.txt", "common"} <= names
+    assert {"Makefile", "README.md", "README.zh-CN.md", "model.py", "published.json", "requirements.txt", "common"} <= names
     for kind in ("*prep*.py", "*2onnx.py"):
         assert len(list((ROOT / model).glob(kind))) == 1, kind
     published = json.loads((ROOT / model / "published.json").read_text())

@@ -37,6 +37,7 @@ def test_it_is_a_folder_like_the_others(top, monkeypatch):
     test_make.test_every_folder_has_the_same_kinds_of_files(NAME)
     test_readme.test_same_outline_everywhere(top / NAME / "README.md")
     test_readme.test_flags_in_the_readme_exist(top / NAME / "README.md")
+    test_readme.test_chinese_and_english_tell_the_same(top / NAME / "README.md")
     english, chinese = ([block for block in test_readme.blocks((top / NAME / name).read_text()) if block[0] == "bash"]
                         for name in ("README.md", "README.zh-CN.md"))
     assert english == chinese and len(english) == 8

@@ -1,13 +1,21 @@
-"""What the READMEs tell people to type works, in this order, on a model folder alone; and prints what they say."""
+"""What the READMEs tell people to type works, in this order, on a model folder alone, and prints what they say; the Chinese
+ones tell the same."""
+import json
 import os
+import platform
 import re
 import shlex
+import shutil
 import subprocess
+import sys
+from collections import Counter
 
 import pytest
-from conftest import ROOT, copy_of
+from conftest import ROOT, copy_of, make
 
 READMES = sorted(p for p in ROOT.glob("*/README.md") if (p.parent / "model.py").exists())
+CHINESE = "README.zh-CN.md"
+PAGES = [*sorted(p for p in ROOT.glob("*.md") if p.name != CHINESE), *READMES, *sorted(ROOT.glob("docs/*.md"))]
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.M | re.S)
 
 
@@ -51,14 +59,97 @@ def test_steps_by_hand(readme, tmp_path):
     assert int(total) >= 32 and int(good) >= 0.9 * int(total)
 
 
-def test_the_top_readme_names_commands_that_exist():
-    text = (ROOT / "README.md").read_text()
-    targets = set(re.findall(r"^([a-z][a-z-]*):.*## ", (ROOT / "Makefile").read_text(), re.M))
-    targets |= set(re.findall(r"^([a-z][a-z-]*):.*## ", (ROOT / "common/model.mk").read_text(), re.M))
+def targets():
+    """The verbs of the repository's Makefile and of a model folder's."""
+    text = (ROOT / "Makefile").read_text() + (ROOT / "common/model.mk").read_text()
+    return set(re.findall(r"^([a-z][a-z-]*):.*## ", text, re.M))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_verbs_in_running_text_exist(page):
+    for span in re.findall(r"`(make .*?)`", BLOCK.sub("", page.read_text())):
+        verb = re.match(r"make (?:-\S+ (?:[A-Z]\S+ )?)*([a-z-]+)", span)
+        assert verb is None or verb[1] in targets(), span
+
+
+def make_lines(text, languages):
+    """(heading, words behind make, comment) of every call of make in the blocks of these languages. An … stands for the
+    variables of the block's first call."""
+    for block in BLOCK.finditer(text):
+        if block[2] in languages:
+            heading = ([""] + re.findall(r"^##+ .*", text[:block.start()], re.M))[-1]
+            first = []
+            for line in block[3].replace("\\\n", " ").splitlines():
+                command, _, comment = line.partition(" # ")
+                words = shlex.split(command)
+                if "make" in words:
+                    words = words[words.index("make") + 1:]
+                    if "…" in words:
+                        given = {word.partition("=")[0] for word in words}
+                        words = [w for w in words if w != "…"] + [w for w in first if w.partition("=")[0] not in given]
+                    first = first or [word for word in words if "=" in word]
+                    yield heading, words, comment
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the repository where `prep` and `onnx` have been made, beside it a bin/ with trtexec and the benchmark tool."""
+    top = tmp_path_factory.mktemp("checkout") / "top"
+    shutil.copytree(ROOT, top, ignore=shutil.ignore_patterns(".*", "build", "weights", "tests", "report", "__pycache__"))
+    (top / ".venv").symlink_to(sys.prefix)
+    for readme in READMES:
+        folder = top / readme.parent.name
+        name = re.search(r"^ONNX *:?= *(\S+)", (folder / "Makefile").read_text(), re.M)[1]
+        for file in (folder / "build/prep/manifest.json", folder / f"build/{name}.onnx"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    (top.parent / "bin").mkdir()
+    for tool in (f"benchmark.{platform.machine()}", "trtexec"):
+        (top.parent / "bin" / tool).touch(0o755)
+    return top
+
+
+def dry_run(top, folder, heading, words, comment, ascend):
+    """Let make say what it would do: an unknown verb, an unknown variable and a refused value end it. Where the line is about
+    an Ascend host there is one; and there are weights, unless the line is about the demo."""
+    for published in top.glob("*/published.json"):
+        weights = published.parent / "weights" / json.loads(published.read_text())["weights"]["file"]
+        weights.parent.mkdir(exist_ok=True)
+        weights.unlink(missing_ok=True) if "demo" in comment else weights.touch()
+    om = top / "made-elsewhere.om"
+    om.touch()
+    words = [f"OM={om}" if word.startswith("OM=") else word for word in words]
+    for word in words:
+        if word.startswith("VERB="):
+            assert set(word[5:].split()) <= targets(), word
+    env = ascend.env() if re.search("ascend", " ".join([heading, *words]), re.I) else {"PATH": os.environ["PATH"]}
+    make(folder, "-n", *words, env={**env, "PATH": f"{env['PATH']}:{top.parent}/bin"})
+    if "new" in words:
+        name, = (word[6:] for word in words if word.startswith("MODEL="))
+        shutil.copytree(top / "ShiftViT", top / name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_that_are_not_run_would_run(page, checkout, fake_ascend):
+    """Their real runs are other tests' (test_pipeline, test_ascend_chain, test_remote, test_sweep, test_predict …)."""
+    by_hand = page in READMES  # test_steps_by_hand runs the bash blocks of these
+    folder = checkout / page.parent.name if by_hand else checkout
+    text = page.read_text()
+    for heading, words, comment in make_lines(text, ("sh",) if by_hand else ("sh", "bash")):
+        dry_run(checkout, folder, heading, words, comment, fake_ascend)
     for language, content in blocks(text):
-        if language in ("bash", "sh"):
-            for verb in re.findall(r"^make (?:-C \S+ )?([a-z-]+)", content, re.M):
-                assert verb in targets, verb
+        if language in ("sh", "bash"):
+            done = subprocess.run(["bash", "-n"], input=content, text=True, capture_output=True)
+            assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", ["make evall", "make eval BATCH=8", "make -C ShiftViT eval BS=7", "make -C Nowhere om",
+                                  "make -C SPACH infer DEVICE=0,1", "make -C SPACH remote HOST=user@npu VERB=infr",
+                                  "docker run image make demo MODELS=Nope"])
+def test_a_command_that_would_not_run_is_seen(line, checkout, fake_ascend):
+    (_, words, comment), = make_lines(f"```sh\n{line}   # wrong\n```", ("sh",))
+    with pytest.raises(AssertionError):
+        dry_run(checkout, checkout, "", words, comment, fake_ascend)
 
 
 def headings(path):
@@ -68,6 +159,7 @@ def headings(path):
 @pytest.mark.parametrize("readme", READMES, ids=lambda p: p.parent.name)
 def test_same_outline_everywhere(readme):
     assert headings(readme) == headings(ROOT / "ShiftViT/README.md")
+    assert headings(readme.with_name(CHINESE)) == headings(ROOT / "ShiftViT" / CHINESE)
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda p: p.parent.name)
@@ -80,3 +172,46 @@ def test_flags_in_the_readme_exist(readme):
         script = name[1] if name else script
         for flag in re.findall(r"`(--?[\w-]+)`", row[1]):
             assert f'"{flag}"' in (readme.parent / script).read_text(), f"{script} has no {flag}"
+
+
+def in_both(text):
+    """What a README has in either language: levels of headings, code without its comments, link targets, tables as lists of
+    (numbers, code spans) a row."""
+    prose = BLOCK.sub("", text)
+    code = []
+    for language, content in blocks(text):
+        if language == "sh":
+            content = re.sub(r"\s+# .*", "", content)
+        elif content.startswith("Makefile  "):  # the map: names, then words
+            content = re.sub(r"(?<=\S)  +\S.*", "", content)
+        code.append((language, content.splitlines()))
+    links = sorted(re.sub(r"/?README(\.zh-CN)?\.md$", "", target) for target in re.findall(r"\]\(([^)\s]+)\)", prose))
+    tables = [[(re.findall(r"\d+(?:\.\d+)?", row), Counter(re.findall(r"`[^`]+`", row)), row.count("|"))
+               for row in table.splitlines()] for table in re.findall(r"(?:^\|.*\n)+", prose, re.M)]
+    return re.findall(r"^#+(?= )", prose, re.M), code, links, tables
+
+
+@pytest.mark.parametrize("readme", [ROOT / "README.md", *READMES], ids=lambda p: p.parent.name)
+def test_chinese_and_english_tell_the_same(readme):
+    english, chinese = readme.read_text(), readme.with_name(CHINESE).read_text()
+    assert f"({CHINESE})" in english.split("## ")[0] and "(README.md)" in chinese.split("## ")[0]
+    levels, code, links, tables = in_both(english)
+    theirs = in_both(chinese)
+    assert (levels, code, links) == theirs[:3]
+    assert len(tables) == len(theirs[3])
+    for ours, other in zip(tables, theirs[3], strict=True):
+        assert [(numbers, columns) for numbers, _, columns in ours] == [(numbers, columns) for numbers, _, columns in other]
+        for (_, spans, _), (_, more, _) in zip(ours, other, strict=True):
+            assert spans <= more  # Chinese names a file where English says "the manifest"
+    # Every paragraph was translated.
+    for paragraph in re.split(r"\n{2,}", re.sub(r"`[^`\n]*`|\[.*?\]\(.*?\)|<!--.*?-->", "", BLOCK.sub("", chinese))):
+        words = re.findall(r"[A-Za-z]{2,}", paragraph)
+        assert len(words) < 12 or re.search("[\u4e00-\u9fff]", paragraph), paragraph
+
+
+@pytest.mark.parametrize("page", [*PAGES, *(p.with_name(CHINESE) for p in [ROOT / "README.md", *READMES])],
+                         ids=lambda p: str(p.relative_to(ROOT)))
+def test_linked_files_exist(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", BLOCK.sub("", page.read_text())):
+        if "://" not in target and not target.startswith("#"):
+            assert (page.parent / target.split("#")[0]).exists(), target
