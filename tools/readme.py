@@ -20,13 +20,13 @@ WORDS = {
         "head": ("engine, precision", "batch", "compute only, images/s", "from .bin, images/s", "median ms", "p99 ms",
                  "spread"),
         "top": ("model", "engine, precision", "compute only, images/s", "from .bin, images/s", "spread"),
-        "at": "at", "noisy": "noisy"},
+        "at": "{} at {}", "noisy": "noisy"},
     "README.zh-CN.md": {
         "intro": "实测环境：{hardware}，{threads} 线程，{dates}{demo}；与公布数据不是同一台机器。",
         "demo": "，演示权重",
         "head": ("引擎，精度", "batch", "仅计算，张/秒", "从 .bin 起，张/秒", "中位数 ms", "p99 ms", "波动"),
         "top": ("模型", "引擎，精度", "仅计算，张/秒", "从 .bin 起，张/秒", "波动"),
-        "at": "batch", "noisy": "波动过大"},
+        "at": "{}（batch {}）", "noisy": "波动过大"},
 }
 
 
@@ -86,7 +86,7 @@ def of_all(records, words):
     rows = []
     for (model, made), r in sorted(best.items()):
         compute, whole, spread = figures(r, words)
-        rows.append([model, made, f"{compute} {words['at']} {r['batch']}", whole, spread])
+        rows.append([model, made, words["at"].format(compute, r["batch"]), whole, spread])
     return f"{intro(records, words)}\n\n{markdown(words['top'], rows, 2)}"
 
 
