@@ -19,18 +19,25 @@ ENGINE := auto
 OUT := build
 PYTHON :=
 FROM :=
+KILLS := 50
+CASES := 20000
 VERBS := source weights prep onnx check-net check-ops om infer eval online bench bench-bins fastest predict compare push remote pull clean
 PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION CALIB PROVIDER INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
   ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT ADDRESS IMAGE PNG LAYERS
 
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
-unknown := $(filter-out FROM TIMM MODEL MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
+unknown := $(filter-out KILLS CASES FROM TIMM MODEL MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
 ifneq ($(unknown),)
-$(error unknown variable $(unknown); settable are: MODELS MODEL FROM TIMM $(PASSED))
+$(error unknown variable $(unknown); settable are: MODELS MODEL FROM TIMM KILLS CASES $(PASSED))
 endif
 squote := '
 dquote := "
-$(foreach v,FROM TIMM MODEL MODELS $(PASSED),$(foreach c,$$ $(squote) $(dquote) ` \ ; & | < >,$(if $(findstring $c,$(value $v)),\
+define newline
+
+
+endef
+$(foreach v,FROM TIMM MODEL MODELS $(PASSED),$(if $(findstring $(newline),$(value $v)),$(error $v= has a line break in it, which is not allowed)))
+$(foreach v,KILLS CASES FROM TIMM MODEL MODELS $(PASSED),$(foreach c,$$ $(squote) $(dquote) ` \ ; & | < >,$(if $(findstring $c,$(value $v)),\
   $(error $v=$(value $v): the character $c is not allowed in a value))))
 ifneq ($(filter-out $(ALL),$(MODELS)),)
 $(error MODELS=$(MODELS): there is no $(filter-out $(ALL),$(MODELS)); choose from $(ALL))
@@ -55,11 +62,6 @@ engine := $(if $(filter auto,$(ENGINE)),$(if $(filter ascend%,$(shell bash commo
 engine_of = $(or $(engine),$(filter openvino onnxruntime,$(firstword $(file <$1/$(OUT)/fastest))),openvino)
 venv := $(if $(PYTHON),,$(VENV)/.ready)
 py := '$(or $(PYTHON),$(VENV)/bin/python)'
-newline := $(empty)
-define newline
-
-
-endef
 tab := $(empty)	$(empty)
 each = $(foreach m,$(MODELS),+@$(call sub,$m) $1$(newline)$(tab))
 
@@ -115,6 +117,10 @@ test: $(if $(PYTHON),,$(VENV)/.ready-dev) ## ruff, the copies of common/, and py
 	$(py) tools/sync.py --check
 	$(py) tools/readme.py --check
 	$(py) -m pytest -n 2 --dist loadgroup
+faults: $(if $(PYTHON),,$(VENV)/.ready-dev) ## every fault on the real commands, KILLS= of each step and CASES= for each reader: build/faults.md
+	@mkdir -p build
+	FAULT_KILLS='$(KILLS)' FAULT_CASES='$(CASES)' $(py) -m pytest -n 2 --dist loadgroup -m '' tests/faults --fault-table build/faults.md
+	@cat build/faults.md
 BENCHMARKS := prep e2e infer precision score startup memory
 benchmarks: | $(venv) ## every speed claim, measured against its peers (three quarters of an hour): benchmarks/RESULTS.md
 	$(foreach b,$(BENCHMARKS),$(py) -m benchmarks.$b --json build/benchmarks/$b.json$(newline)$(tab))$(py) -m benchmarks.results $(BENCHMARKS)

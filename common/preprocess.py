@@ -103,7 +103,11 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
             except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as e:
                 errors[image.path] = str(e) or type(e).__name__
         if len(errors) < len(plan[name]):
-            rows.tofile(part / name)
+            try:
+                (part / name).write_bytes(rows)
+            except OSError as e:  # a full disk is reported without a name
+                e.filename = e.filename or str(save_dir / f"{name}.bin")
+                raise
             os.replace(part / name, save_dir / f"{name}.bin")
         else:
             (save_dir / f"{name}.bin").unlink(missing_ok=True)

@@ -5,6 +5,8 @@ the table.
     def test_truncated(seen):
         ...
         seen(done)              a subprocess.CompletedProcess, or text
+
+In name and expected, {parameter} stands for the value of a test's parameter.
 """
 import subprocess
 
@@ -26,7 +28,10 @@ def seen(record_property, request):
     """seen(what): note what the fault led to; a finished process is noted as its exit status and its last line."""
     marker = request.node.get_closest_marker("fault")
     assert marker, "a test of a fault names its fault: @pytest.mark.fault(name, expected)"
-    record_property("fault", list(marker.args))
+    texts = list(marker.args)
+    for name, value in getattr(getattr(request.node, "callspec", None), "params", {}).items():
+        texts = [text.replace(f"{{{name}}}", str(value)) for text in texts]
+    record_property("fault", texts)
 
     def note(what):
         if isinstance(what, subprocess.CompletedProcess):

@@ -88,6 +88,11 @@ squote := '
 dquote := "
 hash := \#
 unsafe := $$ $(squote) $(dquote) ` \ ; & | < >
+define newline
+
+
+endef
+$(foreach v,$(SETTABLE),$(if $(findstring $(newline),$(value $v)),$(error $v= has a line break in it, which is not allowed)))
 $(foreach v,$(SETTABLE),$(foreach c,$(unsafe),$(if $(findstring $c,$(value $v)),\
   $(error $v=$(value $v): the character $c is not allowed in a value))))
 digits = $(subst 9,,$(subst 8,,$(subst 7,,$(subst 6,,$(subst 5,,$(subst 4,,$(subst 3,,$(subst 2,,$(subst 1,,$(subst 0,,$1))))))))))
@@ -118,6 +123,7 @@ $(if $(and $(call same,$(host),),$(offline)),$(error ENGINE=auto cannot choose, 
 engine := $(if $(filter ascend%,$(host)),ascend,$(or $(filter openvino onnxruntime,$(firstword $(file <$(OUT)/fastest))),openvino))
 endif
 export DEBUG
+unexport PYTHONSAFEPATH # it would hide common/ from the scripts beside it
 ifeq ($(engine),ascend)
 # Each recipe line is a shell of its own, so each loads the toolkit itself. The toolkit's python3 runs ais_bench.
 $(if $(filter-out f32,$(PRECISION)),$(error PRECISION=$(PRECISION) is for a CPU; on Ascend say it to atc: \
@@ -366,14 +372,19 @@ $(online): $(prep)/manifest.json $(online:.json=.cfg) $(M)/onnx.cfg $(demo_weigh
 	$(py) -m common.online --weights '$(weights)' --bins $(prep) --net $(NET) --json $@
 
 ifeq ($(RUNNER),ais_bench)
-# ais_bench reuses a folder and leaves a longer run's files in it, so it gets a fresh one.
+# ais_bench reuses a folder and leaves a longer run's files in it, so it gets a fresh one. Of two makes at once the second
+# waits and sees that the first has done it (where there is no flock, as on macOS, it does not wait).
+was := $(if $(filter infer eval demo-eval,$(verbs)),$(call stat_of,$(result).done))
 $(result).done: $(om) $(prep)/manifest.json $(result).cfg $(if $(wildcard $(result)/.),,FORCE)
 	$(mark)
-	rm -rf $(result) $(result)_summary.json
 	mkdir -p $(dir $(result))
+	exec 9>$(result).lock; flock 9 2>/dev/null || true; \
+	if [ "$(was)" != "$$(stat -c '%s %.9Y' $@ 2>/dev/null || true)" ] && [ $@ -nt $(om) ] && [ $@ -nt $(prep)/manifest.json ]; then \
+	  echo 'infer: another make has done it'; exit 0; fi; \
+	rm -rf $(result) $(result)_summary.json; \
 	$(infer) --model $(om) --input $(prep) --output $(patsubst %/,%,$(dir $(result))) --output_dirname $(notdir $(result)) \
-	  --outfmt $(OUTFMT) --batchsize $(BS) $(device)
-	@touch $@
+	  --outfmt $(OUTFMT) --batchsize $(BS) $(device); \
+	touch $@
 
 $(perf): $(om) $(perf:.json=.cfg) common/bench.py
 	$(mark)
@@ -435,7 +446,3 @@ clean: ## delete what was made in build/ (never weights/ or the authors' clone)
 	@rmdir $(OUT) 2>/dev/null || true
 
 tab := $(empty)	$(empty)
-define newline
-
-
-endef

@@ -8,7 +8,7 @@
 # An environment that is loaded already is left as it is. ASCEND_ROOTS (folders, colons between) replaces the places where
 # toolkits are looked for, ASCEND_PYTHON the python3 that has ais_bench.
 
-_ascend_roots=${ASCEND_ROOTS-/usr/local/Ascend:$HOME/Ascend:${CONDA_PREFIX:+$CONDA_PREFIX/Ascend}}
+_ascend_roots=${ASCEND_ROOTS-/usr/local/Ascend:${HOME-}/Ascend:${CONDA_PREFIX:+$CONDA_PREFIX/Ascend}}
 _ascend_tried=
 
 # CPU stand-ins bear the same names; and without the variables of set_env.sh atc finds neither libraries nor operators.

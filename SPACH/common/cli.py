@@ -62,7 +62,7 @@ def run(main):
         except OSError:  # Python would try once more on its way out, complain, and end with status 120
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         what = "nobody reads the output any more" if isinstance(e, BrokenPipeError) else e.strerror or e
-        where = f": {e.filename}" if e.filename else ""
+        where = f": {e.filename2 or e.filename}" if e.filename else ""  # of a rename the second is the name that is known
         print(f"error: {what}{where} — mend that and run the same command again", file=sys.stderr)
         sys.exit(1)
 

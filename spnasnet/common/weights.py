@@ -52,7 +52,11 @@ def main(argv=None):
     with cli.lock(target.with_name(f".{name}.lock")):
         there = target.exists()
         if not there:
-            fetch(target, entry)
+            try:
+                fetch(target, entry)
+            except OSError as e:  # a full disk is reported without a name
+                e.filename = e.filename or str(target)
+                raise
         elif wrong := check(target, entry, recorded(target)):
             raise cli.Failure(f"{target} {wrong}", "delete it and run again, or use it as it is: WEIGHTS=<file>")
         print(f"{f'{target} is there already' if there else f'wrote {target}'}, sha256 {record(target)}, {held(entry)}")
