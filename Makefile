@@ -25,8 +25,10 @@ VERBS := source weights prep onnx check-net check-ops om infer eval online bench
 PASSED := BS DATA WEIGHTS ENGINE RUNNER PRECISION CALIB PROVIDER INPUT BINS LIMIT OPSET NET SOC DEVICE OM ATC_FLAGS LOOP BATCHES REPEATS JOBS \
   ALLOW_PARTIAL OUT PYTHON DEBUG HOST VERB REMOTE_DIR SSH AS_BUILT ADDRESS IMAGE PNG LAYERS
 
-given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
-unknown := $(filter-out KILLS CASES FROM TIMM MODEL MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
+# Settings come from the command line, not from the environment.
+$(foreach v,$(PASSED),$(if $(filter environment%,$(origin $v)),$(eval $v :=)))
+override given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
+override unknown := $(filter-out KILLS CASES FROM TIMM MODEL MODELS $(PASSED) MAKEFLAGS MAKEOVERRIDES,$(given))
 ifneq ($(unknown),)
 $(error unknown variable $(unknown); settable are: MODELS MODEL FROM TIMM KILLS CASES $(PASSED))
 endif

@@ -79,8 +79,8 @@ BS := 1
 endif
 
 # A misspelt variable or value must not be ignored in silence. $(value) reads a value without running what it may hold.
-given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
-unknown := $(filter-out $(SETTABLE) $(FANNED) MAKEFLAGS MAKEOVERRIDES,$(given))
+override given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
+override unknown := $(filter-out $(SETTABLE) $(FANNED) MAKEFLAGS MAKEOVERRIDES,$(given))
 ifneq ($(unknown),)
 $(error unknown variable $(unknown); settable are: $(SETTABLE))
 endif

@@ -262,8 +262,9 @@ def test_soc(play):
 
 
 FLAGS = ["--framework=5", "--model=x.onnx", "--output=x", "--output", "--model", "--input_shape=input:8,3,224,224",
-         "--framework", "--input_shape=", "--input_format=NCHW", "--output_type=FP16", "--log=error", "--dynamic_batch_size=1,2",
-         "-h", "--", "=", "--=", "5", "--input_shape", "--soc_version=auto", "--output=.", "--output=/"]
+         "--framework", "--input_shape=", "--input_format=NCHW", "--output_type=FP16", "--log=error",
+         "--dynamic_batch_size=1,2", "-h", "--", "=", "--=", "5", "--input_shape", "--soc_version=auto", "--output=.",
+         "--output=/"]
 
 
 @pytest.mark.parametrize("parser", [atc.get_args, host_atc.get_args], ids=["atc", "CPU stand-in"])
