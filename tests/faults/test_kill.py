@@ -59,6 +59,12 @@ def broken_off(words, folder, seconds, which, env=None):
     except ProcessLookupError:
         pass
     said = process.communicate(timeout=60)[0].decode("utf-8", "replace")
+    for _ in range(100):  # until the system has buried them: a dead process's number counts as alive before
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(.05)
     # Ctrl-C while Python is importing shows Python's own traceback; nothing of ours runs yet.
     assert "Traceback" not in said or which == signal.SIGINT and "import" in said, said
     assert not caught or process.returncode != 0 or which == signal.SIGINT
