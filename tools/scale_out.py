@@ -14,6 +14,7 @@ import math
 import os
 import secrets
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -58,12 +59,19 @@ def connect(args, block_bytes):
     # Ray would take a third of the memory, and fill it; a few blocks a CPU keep the devices busy just as well.
     store = args.object_store << 20 if args.object_store else max(block_bytes * (4 * cpus + 8), 1 << 27)
     local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": store} if args.address == "local" else {}
+    # Where a cluster is gone Ray keeps trying for ever, in C++, which no signal reaches.
+    gone = threading.Timer(60, lambda: (print(f"error: no Ray answers at --address {args.address} — ray start --head, or "
+                                              "--address local", file=sys.stderr, flush=True), os._exit(1)))
+    gone.daemon = True
+    gone.start()
     try:
         ray.init(args.address, logging_level=logging.ERROR, log_to_driver=False, **local,
                  runtime_env={"py_modules": [str(ROOT / "common"), str(ROOT / "tools")], "excludes": ["__pycache__"]})
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as e:
         raise cli.Failure(f"no Ray at --address {args.address} ({str(e).splitlines()[0]})",
                           "ray start --head, with the same RAY_AUTH_MODE and RAY_AUTH_TOKEN; or --address local") from None
+    finally:
+        gone.cancel()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.raise_original_map_exception = True  # a Failure of a worker as it is
