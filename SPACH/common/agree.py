@@ -54,7 +54,7 @@ def main():
     content = cli.read_json(args.json, "score again (make eval)")
     cli.write_json(args.json, {**content, "against_f32": {**found, "lost": round(lost, 2), "verdict": verdict}})
     if verdict == "refused":
-        raise cli.Failure(f"{args.precision} loses {lost:.2f} points of Top-1 against f32 on {images} images ({MOST:g} may be lost)",
+        raise cli.Failure(f"{args.precision} loses {lost:.2f} points of Top-1 against f32 on {images} images, over {MOST:g}",
                           "use PRECISION=bf16 or f32, or calibrate with other images (CALIB=)")
     print(f"{args.precision} is {verdict}: {lost:.2f} points of Top-1 lost, {found['same']} of {images} answers the same")
 
