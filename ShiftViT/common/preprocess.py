@@ -18,6 +18,8 @@ from PIL import Image, UnidentifiedImageError
 
 from common import cli, dataset, fast
 
+AT_A_TIME = 2000  # bins that wait for a thread; a note of each costs more than a kilobyte
+
 
 def add_arguments(parser):
     """Options that every preprocessing script has besides ModelZoo's own."""
@@ -114,9 +116,14 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
         return name, errors
 
     with open(save_dir / ".journal", "a") as f, concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        tasks = [pool.submit(work, name) for name in todo]
+        tasks = []
+
+        def finished():
+            for start in range(0, len(todo), AT_A_TIME):
+                tasks[:] = [pool.submit(work, name) for name in todo[start:start + AT_A_TIME]]
+                yield from concurrent.futures.as_completed(tasks)
         try:
-            for task in cli.progress(concurrent.futures.as_completed(tasks), "preprocess", len(todo), "bin"):
+            for task in cli.progress(finished(), "preprocess", len(todo), "bin"):
                 name, errors = task.result()
                 bad.update(errors)
                 if not errors:
