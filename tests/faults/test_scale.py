@@ -1,4 +1,4 @@
-"""Many images: every count is right, memory does not grow with their number, and no step's time is quadratic.
+"""Many images: every count is right, and no image, bin or result stays in memory: only notes of them do.
 
 A few contents under many names; a stand-in for the network (a crop of 32, one convolution), so that the bins of 50,000 images
 are 600 MB. A step's memory is the largest resident size of its process. In every run 2,000 images for the counts;
@@ -15,9 +15,9 @@ import pytest
 
 from faults.standin import command, environment, good, model_folder, pictures, play
 
-GROWTH = 1.2
+NOTES = 2  # KB an image in lists and in the manifest; its bin has 12 KB here, and 602 KB at a crop of 224
 MEASURED = '''
-import json, os, resource, runpy, sys
+import os, re, runpy, sys
 sys.argv = sys.argv[2:]
 module, target = sys.argv[0].endswith(".py"), sys.argv[0]
 sys.path.insert(0, os.getcwd())
@@ -26,7 +26,8 @@ try:
     runpy.run_path(target, run_name="__main__") if module else runpy.run_module(target, run_name="__main__", alter_sys=True)
 except SystemExit as e:
     status = e.code or 0
-print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+with open("/proc/self/status") as f:  # getrusage would count what this process was before exec
+    print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", f.read())[1]) // 1024)
 sys.exit(status)
 '''
 
@@ -91,10 +92,10 @@ def test_counts(seen, small, outfmt):
 
 @pytest.mark.offline
 @pytest.mark.parametrize("outfmt", ["BIN", "TXT"])
-@pytest.mark.fault("50,000 images, {outfmt}", f"every count right; memory within {GROWTH} of that at 5,000")
+@pytest.mark.fault("50,000 images, {outfmt}", f"every count right; at most {NOTES} KB more memory an image than at 5,000")
 def test_growth(seen, small, outfmt):
     few, many = run(small, 5000, outfmt), run(small, 50000, outfmt)
     told = [f"{name} {few[name][0]} to {many[name][0]} MB, {many[name][1] / few[name][1]:.1f} times as long" for name in many]
     seen("; ".join(told))
     print("\n".join(told))
-    assert not [t for t, name in zip(told, many, strict=True) if many[name][0] > GROWTH * few[name][0]]
+    assert not [t for t, name in zip(told, many, strict=True) if (many[name][0] - few[name][0]) * 1024 > NOTES * 45000]
