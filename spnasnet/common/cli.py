@@ -21,7 +21,8 @@ class Failure(Exception):
     status = 1
 
     def __init__(self, what, todo=None):
-        super().__init__(f"{what} — {todo}" if todo else what)
+        # One line, whatever was given or what another program said.
+        super().__init__(re.sub(r"\s*[\r\n]\s*", " ", f"{what} — {todo}" if todo else str(what)))
 
 
 class Usage(Failure):
