@@ -3,7 +3,8 @@
     python3 -m benchmarks.infer                                   five models at batch 1 and 8, about a quarter of an hour
     python3 -m benchmarks.infer --models ShiftViT --batches 1 --rounds 3
 
-ours: what `make om` built, run as ais_bench's stand-in runs it. torch: eager. compiled: torch.compile. ort and ov: the plain
+ours: what `make om` built with the engine that `make fastest` has found to be the faster one here, run as ais_bench's
+stand-in runs it. torch: eager. compiled: torch.compile. ort and ov: the plain
 export with an open batch, in ONNX Runtime and OpenVINO as they come; ov static: the same with the batch fixed. ShiftViT's
 plain export is the authors' way to shift, assigning to slices. The peak is measured in the same rounds by peak.c.
 """
@@ -87,7 +88,7 @@ def sides(folder, batch, peers, temp):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from common.host import engine
+    from common.host import engine, which
 
     net, model = network(folder)
     x = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)
@@ -95,8 +96,8 @@ def sides(folder, batch, peers, temp):
     with FlopCounterMode(display=False) as counter:
         net(tensor[:1])
     gmac = counter.get_total_flops() / 2e9
-    built = max((ROOT / folder / "build/demo").glob(f"*[_s]{batch}.*.json"), key=lambda p: p.stat().st_mtime)
-    ours = engine.load(built.with_suffix(""))
+    ending = which.ENDINGS[(ROOT / folder / "build/fastest").read_text().split()[0]]
+    ours = engine.load(next((ROOT / folder / "build/demo").glob(f"*[_s]{batch}{ending}")))
     found = {"ours": lambda: ours.run([x])[0]}
     if folder == "ShiftViT":
         for module in net.modules():
@@ -137,7 +138,7 @@ def check(found):
             print(f"  {name} fails: {' '.join(str(e).split())[:160]}")
             del found[name]
             continue
-        assert error < 1e-4, f"{name} differs by {error:.1e}"
+        assert error < 1e-3, f"{name} differs by {error:.1e}"  # SPACH's results are float16: 5e-4 of rounding
 
 
 def peak(program):
@@ -160,8 +161,11 @@ def build_peak(folder):
 
 def one(folder, batch, args, temp, program):
     """Measure one model at one batch size; return its row and targets."""
-    subprocess.run(["make", "--no-print-directory", "-C", str(ROOT / folder), "om", f"BS={batch}", "WEIGHTS=demo",
-                    f"PYTHON={sys.executable}"], check=True, stdout=subprocess.DEVNULL)
+    make = ["make", "--no-print-directory", "-C", str(ROOT / folder), "WEIGHTS=demo", f"PYTHON={sys.executable}"]
+    if batch == args.batches[0]:
+        subprocess.run([*make, "fastest", "BS=8", "LOOP=5"], check=True, stdout=subprocess.DEVNULL)
+        print(f"{folder}: {(ROOT / folder / 'build/fastest').read_text().splitlines()[1]}", flush=True)
+    subprocess.run([*make, "om", f"BS={batch}"], check=True, stdout=subprocess.DEVNULL)
     found, ours, gmac = sides(folder, batch, args.peers, temp)
     check(found)
     peaks, last = [], {}

@@ -92,7 +92,8 @@ def bins(tmp_path):
     (tmp_path / "prep").mkdir()
     for image in images:
         (tmp_path / "prep" / f"{image.stem}.bin").write_bytes(b"1234")
-    dataset.Manifest.of(images).save(tmp_path / "prep")
+    rows = [dataset.Row(i.path.name, i.stem, 0, i.label) for i in images]
+    dataset.Manifest(rows, {row.file: 1 for row in rows}, {}).save(tmp_path / "prep")
     (tmp_path / "perf.json").write_text(json.dumps({**PERF, "batch": 4, "fps": 2.0}))
     return tmp_path / "prep"
 

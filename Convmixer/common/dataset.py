@@ -116,11 +116,6 @@ class Manifest:
             raise cli.Failure(f"{folder}: {'; '.join(said)}",
                               f"delete {folder}/manifest.json and run the preprocessing step (make prep): it makes these again")
 
-    @classmethod
-    def of(cls, images, **info):
-        """The manifest of one-image files: for label sources that come without a manifest."""
-        return cls([Row(i.path.name, i.stem, 0, i.label) for i in images], {i.stem: 1 for i in images}, info)
-
 
 def natural(name):
     """Sort key that puts img_2 before img_10."""
@@ -129,7 +124,7 @@ def natural(name):
 
 def read_labels(path):
     """Return {image stem: class index} from a `val_label.txt`; Failure naming file and line for a bad one."""
-    labels, seen = {}, {}
+    labels = {}
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -140,18 +135,23 @@ def read_labels(path):
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        name, _, index = line.strip().replace("\t", " ").rpartition(" ")
-        stem = Path(name.strip()).stem
+        stem, index = _named(line)
         if not stem or not re.fullmatch(r"[0-9]{1,9}", index) or int(index) >= CLASSES:
             raise cli.Failure(f"{path}:{number}: {short(line.strip())!r} is not `<file name> <class index>`",
                               f"class indices go from 0 to {CLASSES - 1}")
         if labels.setdefault(stem, int(index)) != int(index):
-            raise cli.Failure(f"{path}:{number}: {some([stem])} is labelled {index} here and {labels[stem]} in line "
-                              f"{seen[stem]}", "keep the right one")
-        seen.setdefault(stem, number)
+            first = next(n for n, other in enumerate(lines, 1) if _named(other)[0] == stem)
+            raise cli.Failure(f"{path}:{number}: {some([stem])} is labelled {index} here and {labels[stem]} in line {first}",
+                              "keep the right one")
     if not labels:
         raise cli.Failure(f"label file {path} is empty", "give the val_label.txt of the dataset")
     return labels
+
+
+def _named(line):
+    """(image stem, what stands behind it) of a line of labels."""
+    name, _, index = line.strip().replace("\t", " ").rpartition(" ")
+    return Path(name.strip()).stem, index
 
 
 def find(root, label_file=None):
@@ -204,30 +204,29 @@ def labelled(source, manifest=None):
     source = Path(source)
     if source.is_dir():
         data = find(source)
-        images, demo = [i for i in data.images if i.label is not None], data.demo
+        labels, demo = {i.path.name: i.label for i in data.images if i.label is not None}, data.demo
     else:
-        images = [Image(Path(stem), label) for stem, label in read_labels(source).items()]
-        demo = (source.parent / "DEMO.txt").exists()
-    if not images:
+        labels, demo = read_labels(source), (source.parent / "DEMO.txt").exists()
+    if not labels:
         raise cli.Failure(f"the images in {source} have no labels", "give a folder for each class, or a label file")
+    left = {os.path.splitext(name)[0] if source.is_dir() else name: (name, label) for name, label in labels.items()}
     if manifest is None:
-        return Manifest.of(images, demo=demo)
+        rows = [Row(name, stem, 0, label) for stem, (name, label) in left.items()]
+        return Manifest(rows, dict.fromkeys(left, 1), {"demo": demo})
 
-    known, by_stem = Manifest.load(manifest), {i.stem: i for i in images}
-    rows, differ = [], []
-    for row in known.rows:
-        image = by_stem.pop(Path(row.image).stem, None)
-        label = image and image.label
+    known, differ = Manifest.load(manifest), []
+    for i, row in enumerate(known.rows):
+        _, label = left.pop(os.path.splitext(row.image)[0], (None, None))
         if None not in (label, row.label) and label != row.label:
             differ.append(f"{row.image} ({label}, not {row.label})")
-        rows.append(row._replace(label=label))
+        known.rows[i] = row._replace(label=label)
     if differ:
         raise cli.Failure(f"{len(differ)} labels of {source} are not those that the preprocessing found: {some(differ)}",
                           "give the labels of these images, or preprocess them again (make prep)")
     left_out = {Path(name).stem for name in known.info.get("bad") or ()}
     if not known.info.get("limit"):
-        rows += [Row(i.path.name, stem, 0, i.label) for stem, i in by_stem.items() if stem not in left_out]
-    return Manifest(rows, known.files, known.info)
+        known.rows.extend(Row(name, stem, 0, label) for stem, (name, label) in left.items() if stem not in left_out)
+    return known
 
 
 def class_index(names):

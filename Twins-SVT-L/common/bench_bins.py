@@ -69,15 +69,18 @@ def main():
     perf = cli.read_json(args.perf, "run the pure inference first (make bench)")
     manifest = dataset.Manifest.load(args.bins)
     stems = choose(manifest.files, perf["batch"], args.seconds * perf["fps"])
-    images = sum(row.file in set(stems) for row in manifest.rows)
+    wanted = set(stems)
+    rows = [row for row in manifest.rows if row.file in wanted]
+    images = len(rows)
     seconds = []
     Path(args.json).parent.mkdir(parents=True, exist_ok=True)
     with bench.alone(), tempfile.TemporaryDirectory(dir=str(Path(args.json).parent), prefix="frombin_") as scratch:
         chosen = Path(scratch) / "bins"
         chosen.mkdir()
-        for name in [f"{stem}.bin" for stem in stems] + ["manifest.json"]:
+        for name in [f"{stem}.bin" for stem in stems]:
             link(args.bins / name, chosen / name)
             (chosen / name).read_bytes()
+        dataset.Manifest(rows, {stem: manifest.files[stem] for stem in stems}, manifest.info).save(chosen)
         if perf["device"] == "NPU":
             os.umask(0o027)
             infer.tidy(chosen)

@@ -179,7 +179,7 @@ def npy(array):
     ("txt", b"1.5 " * 10 + b"\n")])
 @pytest.mark.fault("fuzz: result file BIN, NPY, TXT", "read whole, or named as broken or missing; never shortened")
 def test_results(play, tmp_path, kind, whole):
-    manifest = dataset.Manifest.of([dataset.Image(tmp_path / f"{stem}.JPEG", 1) for stem in "ab"])
+    manifest = dataset.Manifest([dataset.Row(f"{stem}.JPEG", stem, 0, 1) for stem in "ab"], {"a": 1, "b": 1}, {})
     (tmp_path / f"a_0.{kind}").write_bytes(whole)
 
     def read(content):
@@ -197,7 +197,7 @@ def test_results(play, tmp_path, kind, whole):
 @pytest.mark.fault("fuzz: result files, round trip", "what the stand-in writes is read back: BIN, NPY exactly, TXT to 1e-6")
 def test_results_round_trip(play, tmp_path, outfmt):
     values = st.lists(st.floats(-1e6, 1e6, width=32), min_size=20, max_size=20)
-    manifest = dataset.Manifest.of([dataset.Image(tmp_path / f"{stem}.JPEG", 1) for stem in "ab"])
+    manifest = dataset.Manifest([dataset.Row(f"{stem}.JPEG", stem, 0, 1) for stem in "ab"], {"a": 1, "b": 1}, {})
     last = {}
 
     def read(numbers):

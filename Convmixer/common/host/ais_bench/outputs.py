@@ -1,4 +1,5 @@
 """Result files: where, what they are called, what is in them."""
+import os
 import time
 from collections import Counter
 from pathlib import Path
@@ -10,12 +11,12 @@ from common import cli
 
 def stem(path):
     """Return the name up to its first dot, which is what ais_bench names results by."""
-    return Path(path).name.split(".")[0]
+    return os.path.basename(path).split(".")[0]
 
 
 def check_names(files):
     """Failure when two inputs' results would have one name (the original overwrites without a word), or none."""
-    counts = Counter(stem(f) for f in files)
+    counts = Counter(map(stem, files))
     for name, count in counts.items():
         same = [str(f) for f in files if stem(f) == name] if count > 1 or not name else []
         if not name:

@@ -1,4 +1,5 @@
 """Input files: which, in what order, how many make a batch, and their bytes."""
+import os
 import re
 from pathlib import Path
 
@@ -9,13 +10,17 @@ from common import cli, dataset
 ENDINGS = (".bin", ".BIN", ".npy", ".NPY")
 
 
-def natural(path):
-    """Sort key: digits count as numbers and case does not, so that img2 comes before IMG10."""
-    return [int(s) if i % 2 else s.lower() for i, s in enumerate(re.split("([0-9]+)", path.name))]
+def natural(name):
+    """Sort key of a file name: digits count as numbers and case does not, so that img2 comes before IMG10.
+
+    It is a string, since the original's lists of strings and numbers take five times the memory: a number is a NUL, which
+    no name has, then how many digits it has, then these.
+    """
+    return re.sub("0*([0-9]+)", lambda number: f"\0{len(number[1]):03d}{number[1]}", name.lower())
 
 
 def listing(text, inputs):
-    """Return one list of files for each of the model's `inputs`; `text` is what --input says.
+    """Return one list of paths (str) for each of the model's `inputs`; `text` is what --input says.
 
     That is a folder an input (its .bin and .npy files in natural order, no sub-folders; other files are left out), or
     files with commas between, shared out evenly. Failure when there are none, or not as many for each input.
@@ -26,10 +31,11 @@ def listing(text, inputs):
         if not path.exists():
             raise cli.Failure(f"--input {path} does not exist", "run the preprocessing (`make prep`), or check --input")
     if all(p.is_dir() for p in paths) and len(paths) == len(inputs):
-        lists = [sorted(sorted(f for f in p.iterdir() if f.name.endswith(ENDINGS)), key=natural) for p in paths]
+        lists = [[os.path.join(p, name) for name in sorted(sorted(os.listdir(p)), key=natural) if name.endswith(ENDINGS)]
+                 for p in paths]
     elif all(p.is_file() and p.name.endswith(ENDINGS) for p in paths) and len(paths) % len(inputs) == 0:
         share = len(paths) // len(inputs)
-        lists = [paths[i:i + share] for i in range(0, len(paths), share)]
+        lists = [names[i:i + share] for i in range(0, len(names), share)]
     else:
         raise cli.Failure(f"--input {text} does not fit a model with {len(inputs)} input(s)",
                           "give a folder an input, or .bin/.npy files with commas between")
@@ -90,7 +96,7 @@ def read(files, buffer):
 
 
 def _is_npy(file):
-    return file.suffix.lower() == ".npy"
+    return str(file).lower().endswith(".npy")
 
 
 def _npy(file):
@@ -105,7 +111,7 @@ def _npy(file):
 def _size(file, tensor):
     """Return the bytes of content; those of a .bin have no dtype to look at."""
     if not _is_npy(file):
-        return file.stat().st_size
+        return os.stat(file).st_size
     array = _npy(file)
     if array.dtype != tensor.dtype:
         raise cli.Failure(f"{file} holds {array.dtype}, the model takes {tensor.dtype}", "preprocess it again")
@@ -118,4 +124,4 @@ def _read_into(file, rows):
         rows[:content.nbytes] = memoryview(content)
         return content.nbytes
     with open(file, "rb", buffering=0) as f:
-        return f.readinto(rows[:file.stat().st_size])
+        return f.readinto(rows[:os.fstat(f.fileno()).st_size])

@@ -94,7 +94,29 @@ def main():
     if args.warmup_count:
         info(f"warm up {args.warmup_count} done")
 
-    compute, reading, writing, filesinfo = [], [], [], {}
+    if folder:
+        with cli.whole_file(json_path) as part, open(part, "w", encoding="utf-8") as f:
+            record = summary.Record(f)
+            times = run(args, model, batches, files_per_batch, arrays, folder, record)
+            numbers = report(args, model, times)
+            record.end({**summary.provenance(model, path, args.batchsize or model.meta["batch"]), **numbers})
+        print(f"wrote {record.files} files to {folder}, summary in {json_path}")
+    else:
+        report(args, model, run(args, model, batches, files_per_batch, arrays))
+        print("nothing was saved (no --output)")
+
+
+def report(args, model, times):
+    """Print the performance summary and return its numbers."""
+    numbers = summary.report(*times, args.batchsize or model.meta["batch"], args.display_all_summary)
+    info("unload model success")
+    return numbers
+
+
+def run(args, model, batches, files_per_batch, arrays, folder=None, record=None):
+    """Run all batches; the results go to `folder` and the names into `record`, when these are given. Returns the times of
+    computing, reading and writing, three lists of milliseconds."""
+    compute, reading, writing = [], [], []
     buffers = [arrays, [np.zeros_like(a) for a in arrays]]
 
     def finish(batch, saving):
@@ -102,15 +124,14 @@ def main():
         files, elapsed = saving.result()
         writing.append(elapsed)
         for row, outfiles in enumerate(files):
-            infiles = [str(files_of_input[row]) for files_of_input in batch] if batch else []
-            filesinfo[len(filesinfo)] = {"infiles": infiles, "outfiles": outfiles}
+            record.note([files_of_input[row] for files_of_input in batch] if batch else [], outfiles)
 
     # At most one batch is read ahead and one is being written, so memory does not grow with the number of files.
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         ahead = reader.submit(milliseconds, fill, buffers[0], batches[0]) if args.input else None
         behind = None
-        for i, turn in cli.progress([(i, turn) for i in range(len(batches)) for turn in range(args.loop)],
-                                    "Inference array Processing"):
+        steps = ((i, turn) for i in range(len(batches)) for turn in range(args.loop))
+        for i, turn in cli.progress(steps, "Inference array Processing", len(batches) * args.loop):
             if ahead and turn == 0:
                 reading.append(ahead.result()[1])
                 if i + 1 < len(batches):
@@ -125,15 +146,7 @@ def main():
                                                    args.outfmt)
         if behind:
             finish(*behind)
-    batchsize = args.batchsize or model.meta["batch"]
-    numbers = summary.report(compute, reading, writing, batchsize, args.display_all_summary)
-    info("unload model success")
-    if folder:
-        content = {"filesinfo": filesinfo, **summary.provenance(model, path, batchsize), **numbers}
-        cli.write_json(json_path, content)
-        print(f"wrote {sum(len(i['outfiles']) for i in filesinfo.values())} files to {folder}, summary in {json_path}")
-    else:
-        print("nothing was saved (no --output)")
+    return compute, reading, writing
 
 
 if __name__ == "__main__":
