@@ -139,11 +139,11 @@ def test_flags_of_the_page(scored, prepared, script):
 
 def test_export_flags(script, monkeypatch):
     run, got = script(FOLDER, "convmixer_pth2onnx.py"), []
-    monkeypatch.setattr(run.module.export, "run", lambda *a: got.append(a[1:]))
+    monkeypatch.setattr("common.export.run", lambda *a: got.append(a[1:]))
     run()
     for device in ("gpu", "npu"):
         run("--source", "a", "--target", "b", "--source-train-device", device, "--opset-version", 12, "--net", "upstream")
-    assert got == [("convmixer_1536_20_ks9_p7.pth.tar", "convmixer_1536_20.onnx", 11, "bundled"),
+    assert got == [("convmixer_1536_20_ks9_p7.pth.tar", "convmixer_1536_20.onnx", None, "bundled"),
                    *[("a", "b", 12, "upstream")] * 2]
     with pytest.raises(SystemExit):
         run("--source-train-device", "tpu")

@@ -37,7 +37,12 @@ def run(main):
     A traceback is shown only for a bug of ours, or when DEBUG is set in the environment.
     """
     # SIGTERM as SystemExit, so that half-written files are removed on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    ended = []
+
+    def end(*_):
+        ended.append(True)
+        sys.exit(143)
+    signal.signal(signal.SIGTERM, end)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed (>&-); the next file that is opened would be taken for it
             setattr(sys, name, open(os.devnull, "w"))
@@ -51,6 +56,10 @@ def run(main):
             raise
         print(f"error: {e}", file=sys.stderr)
         sys.exit(e.status)
+    except ImportError:  # what a C extension makes of it while it loads
+        if not ended:
+            raise
+        sys.exit(143)
     except KeyboardInterrupt:
         print("\ninterrupted — run the same command again to go on", file=sys.stderr)
         sys.exit(130)

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -152,6 +153,8 @@ def test_read_only_checkout(seen, fresh, tmp_path):
 
 @pytest.mark.fault("no temporary folder can be written", "works, the same bytes")
 def test_no_tmp(seen, fresh, tmp_path):
+    if Path(sys.prefix).resolve().is_relative_to("/tmp"):
+        pytest.skip("the environment itself lies in /tmp, which this test takes away")
     folder, wanted = fresh("prep")
     script = (f"mount --bind {folder} /mnt && mount -t tmpfs -o ro none /tmp && mount -t tmpfs -o ro none /var/tmp && "
               f"cd /mnt && ! touch /tmp/x && {shlex.join(command('eval'))}")
