@@ -67,7 +67,7 @@ py := '$(or $(PYTHON),$(VENV)/bin/python)'
 tab := $(empty)	$(empty)
 each = $(foreach m,$(MODELS),+@$(call sub,$m) $1$(newline)$(tab))
 
-.PHONY: help setup demo sweep sweep-build report readme check-readme doctor test benchmarks scale test-scale new sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
+.PHONY: help setup demo sweep sweep-build report readme check-readme doctor test faults benchmarks scale test-scale new sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
 
 help: ## this list
 	@echo 'Five ImageNet classifiers through offline inference, on an Ascend NPU or on this CPU.'

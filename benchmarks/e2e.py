@@ -86,6 +86,7 @@ def measured(name, args, temp):
 
 def main():
     args = get_args()
+    measure.outside_make()
     rows, targets = [], []
     for name in args.models:
         with tempfile.TemporaryDirectory() as temp:

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from benchmarks import measure
+from common import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ("spnasnet", "ShiftViT", "SPACH", "Twins-SVT-L", "Convmixer")
@@ -45,10 +46,7 @@ def network(folder):
     spec = importlib.util.spec_from_file_location("model", ROOT / folder / "model.py")
     model = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(model)
-    net = model.build()
-    file = next((ROOT / folder / "build/demo").glob("*_demo.pth"))
-    state, _ = checkpoint.load(file)
-    checkpoint.load_into(net, model.convert(state) if hasattr(model, "convert") else state, file)
+    net, _ = checkpoint.network(model, next((ROOT / folder / "build/demo").glob("*_demo.pth")))
     torch.set_grad_enabled(False)
     return net, model
 
@@ -143,10 +141,7 @@ def check(found):
 
 def peak(program):
     """Gop/s in f32 with as many threads as this process may use, now."""
-    import os
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return float(subprocess.run([program, str(cores)], check=True, capture_output=True, text=True).stdout)
+    return float(subprocess.run([program, str(cli.cores())], check=True, capture_output=True, text=True).stdout)
 
 
 def build_peak(folder):
@@ -217,6 +212,7 @@ def one(folder, batch, args, temp, program):
 
 def main():
     args = get_args()
+    measure.outside_make()
     rows, targets = [], []
     with tempfile.TemporaryDirectory() as temp:
         program = build_peak(Path(temp))

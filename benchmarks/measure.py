@@ -12,6 +12,8 @@ import statistics
 import time
 from pathlib import Path
 
+from common import cli, doctor
+
 
 def interleave(sides, rounds=7, warm=1, before=None):
     """Call each of `sides` {name: function without arguments} once a round, in turn; return {name: [seconds]}.
@@ -45,12 +47,13 @@ def shown(r):
 
 def machine():
     """One line on what this ran on."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
-        if info.exists() else []
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {cores} cores, Python {platform.python_version()}"
+    return f"{doctor.cpu_name()}, {cli.cores()} cores, Python {platform.python_version()}"
+
+
+def outside_make():
+    """Forget the make that runs this: what a benchmark makes is a call of its own, as a user's."""
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
+        os.environ.pop(name, None)
 
 
 def table(head, rows):

@@ -35,8 +35,7 @@ def peak(command):
 
 def main():
     args = get_args()
-    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):  # of the make that runs this
-        os.environ.pop(name, None)
+    measure.outside_make()
     make = ["make", "--no-print-directory", "-C", str(MODEL), f"OUT={args.out}", f"PYTHON={sys.executable}", "WEIGHTS=demo"]
     subprocess.run([*make, f"{args.out}/demo/alt_gvt_large_demo.pth"], check=True)
     for made in (MODEL / args.out / "demo").glob("alt_gvt_large*.*"):

@@ -51,6 +51,7 @@ def repeat(model, x, runs):
 
 def main():
     args = get_args()
+    measure.outside_make()
     import numpy as np
 
     from common.host import engine

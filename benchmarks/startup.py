@@ -6,7 +6,6 @@ Each figure is the median of several runs with a warm disk cache, and 0.3 s over
 to date first, with the demo's weights.
 """
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -56,8 +55,7 @@ def seconds(command, folder, rounds):
 
 def main():
     args = get_args()
-    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):  # of the make that runs this
-        os.environ.pop(name, None)
+    measure.outside_make()
     subprocess.run(BUILT, cwd=ROOT, check=True)
     commands = {**{name: (words, ROOT) for name, words in MAKE.items()}, **helps()}
     took = {name: seconds(*command, args.rounds) for name, command in commands.items()}

@@ -14,17 +14,17 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
-from common import cli, dataset, fast
+from common import cli, dataset, fast, transforms
 
 AT_A_TIME = 2000  # bins that wait for a thread; a note of each costs more than a kilobyte
 
 
 def add_arguments(parser):
     """Options that every preprocessing script has besides ModelZoo's own."""
-    parser.add_argument("--jobs", type=positive, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
-                        else os.cpu_count(), help="images worked on at a time (default: the cores, %(default)s)")
+    parser.add_argument("--jobs", type=positive, default=cli.cores(),
+                        help="images worked on at a time (default: the cores, %(default)s)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only N images, spread evenly over the dataset")
     parser.add_argument("--input", choices=("float32", "uint8"), default="float32",
                         help="what the bins hold: normalised planes, or an image's bytes for an offline model that "
@@ -102,7 +102,7 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
                 errors[image.path] = "is gone"
             except UnidentifiedImageError:
                 errors[image.path] = "is no image"
-            except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as e:
+            except transforms.UNREADABLE as e:
                 errors[image.path] = str(e) or type(e).__name__
         if len(errors) < len(plan[name]):
             try:

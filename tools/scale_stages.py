@@ -7,7 +7,6 @@ import tempfile
 import time
 
 import numpy as np
-from PIL import Image as Picture
 
 from common import cli, transforms
 from tools import scale_blocks, scale_list
@@ -59,7 +58,7 @@ def pixels(images, recipe, dtype):
             clock.stop("transform")
         except FileNotFoundError:
             errors[i] = "is gone"
-        except (OSError, ValueError, SyntaxError, Picture.DecompressionBombError) as e:
+        except transforms.UNREADABLE as e:
             errors[i] = str(e).replace(image.path, image.name) or type(e).__name__
     return rows, errors, clock.seconds
 

@@ -64,6 +64,14 @@ def plain(value):
             and not value.is_quantized and value.numel() * value.element_size() <= value.untyped_storage().nbytes())
 
 
+def network(model, weights, net="bundled"):
+    """The network of a model folder's `model.py` with the checkpoint `weights` → (torch.nn.Module, whether it is a demo's)."""
+    state_dict, demo = load(weights)
+    if hasattr(model, "convert"):
+        state_dict = model.convert(state_dict)
+    return load_into(model.build(net), state_dict, weights), demo
+
+
 def load_into(net, state_dict, path):
     """Load strictly; Failure that lists missing, unexpected and mis-shaped tensors by name."""
     wanted = net.state_dict()

@@ -134,6 +134,11 @@ def read_json(path, todo, kind=dict):
     return content
 
 
+def cores():
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()  # not everywhere Linux
+
+
 def sha256(path):
     """Return the SHA-256 of a file as 64 hex digits."""
     digest = hashlib.sha256()

@@ -118,7 +118,8 @@ def main():
     what = f"{meta.get('engine', 'offline model')} {meta.get('engine_version', '')} {meta.get('precision', '')}".strip()
     print(f"torch {torch.__version__} f32 with {args.weights} against {what}, {args.model}"
           + (", demo weights" if is_demo else ""))
-    for line in origins(args, meta):
+    notes = origins(args, meta)
+    for line in notes:
         print(f"note: {line}")
     if differ:
         print(f"\n{len(differ)} images with another Top-1:")
@@ -141,7 +142,7 @@ def main():
     cli.write_json(args.json, {
         "images": len(ours), "same_top1": len(ours) - len(differ), "largest_difference": float(differences.max()),
         "mean_difference": float(differences.mean()), "largest_logit": scale, "histogram": rows, "disagree": differ,
-        "notes": origins(args, meta), "demo": is_demo, "weights": args.weights, "model": meta, **content})
+        "notes": notes, "demo": is_demo, "weights": args.weights, "model": meta, **content})
     print(f"\nwrote {args.json}" + ("" if args.layers else "; LAYERS=1 goes through the layers"))
     print(f"same Top-1 for {len(ours) - len(differ)} of {len(ours)} images, largest difference of a logit "
           f"{differences.max():.1e} ({differences.max() / scale:.1e} of the largest logit)")

@@ -24,7 +24,7 @@ def run(model, weights, output, opset=None, net="bundled"):
     The file's metadata says what it was made from. Raises Failure, also when torch and ONNX Runtime disagree.
     """
     opset = opset or model.OPSET
-    module, demo = load(model, weights, net)
+    module, demo = checkpoint.network(model, weights, net)
     side = model.RECIPE.crop
     images, wanted = reference(module, side)
     with cli.whole_file(output) as part:
@@ -49,15 +49,6 @@ def run(model, weights, output, opset=None, net="bundled"):
     size = Path(output).stat().st_size / 1e6
     print(f"wrote {output} ({model.NAME}{', demo weights' if demo else ''}, opset {opset}, {model.INPUT} → {model.OUTPUT}, "
           f"dynamic batch, {size:.1f} MB)")
-
-
-def load(model, weights, net):
-    """Return (network with the checkpoint's weights, whether they are a demo's)."""
-    state_dict, demo = checkpoint.load(weights)
-    module = model.build(net)
-    if hasattr(model, "convert"):
-        state_dict = model.convert(state_dict)
-    return checkpoint.load_into(module, state_dict, weights), demo
 
 
 def reference(module, side):

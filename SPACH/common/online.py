@@ -48,10 +48,7 @@ def network(weights, net):
     import model
     from common import checkpoint
 
-    state_dict, demo = checkpoint.load(weights)
-    module = model.build(net)
-    state_dict = model.convert(state_dict) if hasattr(model, "convert") else state_dict
-    return checkpoint.load_into(module, state_dict, weights), demo
+    return checkpoint.network(model, weights, net)
 
 
 def answers(module, manifest, folder):

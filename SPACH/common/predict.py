@@ -15,7 +15,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from common import class_names, cli, dataset, results, transforms
 
@@ -84,7 +83,7 @@ def run(listed, recipe, args, work):
         except FileNotFoundError:
             bad[name] = f"does not exist in {path.parent.resolve()}"
             continue
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        except transforms.UNREADABLE as e:
             bad[name] = "is no whole image" if name == "standard input" else str(e) or type(e).__name__
             continue
         stem = f"image-{place:05d}"  # ais_bench carries few characters, and two images may have one name

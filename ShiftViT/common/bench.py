@@ -102,11 +102,7 @@ def parse_trtexec(log, batch):
 
 def conditions():
     """What a figure was taken on and when: {"host": {cpu, cores, system, python}, "date"}; cores are those of this process."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        cores = os.cpu_count()
-    return {"host": {"cpu": doctor.cpu_name(), "cores": cores, "system": f"{platform.system()} {platform.machine()}",
+    return {"host": {"cpu": doctor.cpu_name(), "cores": cli.cores(), "system": f"{platform.system()} {platform.machine()}",
                      "python": platform.python_version()},
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
 

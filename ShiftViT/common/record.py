@@ -50,7 +50,7 @@ def read(path):
         return []
     content = cli.read_json(path, "delete or mend it", list)
     needed = {*SETTING, "compute_only", "from_bin", "hardware", "threads", "weights", "versions", "date"}
-    if not isinstance(content, list) or not all(isinstance(r, dict) and needed <= set(r) for r in content):
+    if not all(isinstance(r, dict) and needed <= set(r) for r in content):
         raise cli.Failure(f"{path} holds no records of timings", "delete it and run make sweep")
     return content
 

@@ -123,6 +123,8 @@ $(if $(and $(call same,$(host),),$(offline)),$(error ENGINE=auto cannot choose, 
 engine := $(if $(filter ascend%,$(host)),ascend,$(or $(filter openvino onnxruntime,$(firstword $(file <$(OUT)/fastest))),openvino))
 endif
 export DEBUG
+toolkit :=
+load :=
 unexport PYTHONSAFEPATH # it would hide common/ from the scripts beside it
 ifeq ($(engine),ascend)
 # Each recipe line is a shell of its own, so each loads the toolkit itself. The toolkit's python3 runs ais_bench.
@@ -134,7 +136,7 @@ toolkit := . common/ascend_env.sh infer;
 infer_with := $(py) -m common.infer $(if $(SOC),--soc $(SOC))
 infer := $(toolkit) $(infer_with)
 ais_bench := $${ASCEND_PYTHON:-python3} -m ais_bench
-load = . common/ascend_env.sh infer; $(py) -m common.soc --om $(om) $(SOC);
+load = $(toolkit) $(py) -m common.soc --om $(om) $(SOC);
 else
 $(if $(findstring $(comma),$(DEVICE)),$(error DEVICE=$(DEVICE): several devices need an Ascend host))
 $(if $(filter cpu,$(PROVIDER)),,$(if $(filter onnxruntime,$(engine)),,$(error PROVIDER=$(PROVIDER) needs ENGINE=onnxruntime)))
@@ -162,7 +164,7 @@ demo_data := $(if $(call is_demo,$d),$(OUT)/demo/data/DEMO.txt)
 demo_weights := $(if $(call is_demo,$w),$(OUT)/demo/$(basename $(basename $(WEIGHTS_FILE)))_demo.pth)
 # int8 takes its ranges from training images: the user's, or for the demo's weights the demo's.
 calib := $(if $(filter int8,$(PRECISION)),$(if $(call is_demo,$(or $(CALIB),$(if $(demo_weights),demo))),$(OUT)/demo/data/train,$(CALIB)))
-$(if $(and $(filter int8,$(PRECISION)),$(filter om infer eval bench,$(verbs)),$(call same,$(calib),)),$(error PRECISION=int8 with real \
+$(if $(and $(filter int8,$(PRECISION)),$(offline),$(call same,$(calib),)),$(error PRECISION=int8 with real \
   weights needs training images: CALIB=/path/to/images (a few hundred of every kind; or CALIB=demo)))
 data := $(if $(demo_data),$(OUT)/demo/data,$d)
 weights := $(or $(demo_weights),$w)
@@ -416,7 +418,7 @@ timed: $(perf) $(if $(with_bins),$(frombin))
 	@$(record) --input $(INPUT) --bins $(BINS) $^
 
 scale: $(om) $(demo_data) ## eval over a Ray cluster, straight from the images (in the repository: make scale MODEL=…)
-	$(if $(filter ascend,$(engine)),. common/ascend_env.sh infer; )PYTHONPATH=.. \
+	$(toolkit) PYTHONPATH=.. \
 	  $(if $(wildcard ../tools/scale_out.py),$(py),$(error scale needs the whole repository)) -m tools.scale_out \
 	  --model $(om) --data '$(data)' --out $(R)/scale_$(run) --address $(ADDRESS) $(partial)
 

@@ -18,6 +18,8 @@ from PIL import Image
 # ImageNet's channel means and deviations, as torchvision and timm give them (RGB, for values in 0..1).
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+# What load() raises for a file that is no whole image, or absurdly large; a missing one is a FileNotFoundError.
+UNREADABLE = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)
 INTERPOLATION = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -63,7 +65,7 @@ def published(folder, key="preprocessing"):
 def load(path):
     """Decode an image file to an RGB PIL image as torchvision's ImageFolder does (EXIF orientation is not applied).
 
-    Raises OSError or ValueError when the file is not a whole image, Image.DecompressionBombError when it is absurdly large.
+    Raises one of UNREADABLE when the file is not a whole image, or absurdly large.
     """
     with open(path, "rb") as f, Image.open(f) as image:
         return image.convert("RGB")

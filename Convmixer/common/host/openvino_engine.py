@@ -27,6 +27,11 @@ def version():
     return openvino.__version__.split("-")[0]
 
 
+def device():
+    """Return where it computes."""
+    return "CPU"
+
+
 def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
     """Compile a serialised ONNX for this CPU and `batch` images a run, and export the result to `path`.
 

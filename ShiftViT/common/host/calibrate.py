@@ -27,7 +27,7 @@ def samples(onnx_path, model, metadata, folder, aipp=None):
     for image in cli.progress(chosen, "calibration images", unit="image"):
         try:
             picture = transforms.load(image.path)
-        except (OSError, ValueError) as e:
+        except transforms.UNREADABLE as e:
             raise cli.Failure(f"{image.path} cannot be read ({e})", "take it out of CALIB's folder") from None
         inputs.append((recipe.pixels(picture) if aipp else recipe(picture))[None])
     return inputs, {"folder": str(folder), "images": len(chosen), "of": len(found.images), "demo": found.demo}

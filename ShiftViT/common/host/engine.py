@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import importlib
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,11 +102,10 @@ def compile_onnx(onnx_path, batch, engine, output_path, output_type="FP32", comm
                               "export the ONNX again, or try the other HOST_ENGINE") from e
         error = verify.against_onnx(model, onnx_path, batch, aipp, samples)
         name, kind = cpu()
-        device = "GPU" if os.environ.get("HOST_PROVIDER", "cpu") not in ("", "cpu") else "CPU"
         tensors = {side: [{"name": t.name, "shape": t.shape, "dtype": t.dtype.name} for t in getattr(model, side)]
                    for side in ("inputs", "outputs")}
-        meta = {"engine": engine, "engine_version": backend.version(), "device": device, "cpu": name, "cpu_kind": kind,
-                "precision": precision, "calibration": sample, "batch": batch, **tensors,
+        meta = {"engine": engine, "engine_version": backend.version(), "device": backend.device(), "cpu": name,
+                "cpu_kind": kind, "precision": precision, "calibration": sample, "batch": batch, **tensors,
                 "onnx": {"file": Path(onnx_path).name, "sha256": cli.sha256(onnx_path), "metadata": metadata},
                 "error_to_onnx": error, "command": list(command), "demo": metadata.get("demo") == "true",
                 "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}

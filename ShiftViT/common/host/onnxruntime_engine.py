@@ -32,6 +32,11 @@ def provider():
     return name
 
 
+def device():
+    """Return where it computes, CPU or GPU."""
+    return "CPU" if provider() == "cpu" else "GPU"
+
+
 def session(source, level, on="cpu", save=None, threads=None):
     """Return an InferenceSession; its default is as many threads as there are cores, in float32."""
     options = onnxruntime.SessionOptions()
