@@ -77,6 +77,71 @@ def test_a_result_in_the_middle_is_kept(tmp_path):
     run(model, np.zeros((2, 6, 5, 7), np.float32))
 
 
+class Tokens(torch.nn.Module):
+    """Channels last, as SPACH computes: norm, depthwise convolution, perceptron, a residual, the mean of the tokens."""
+
+    def __init__(self, between=None):
+        super().__init__()
+        self.norm, self.conv = torch.nn.LayerNorm(6), torch.nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.mlp = torch.nn.Sequential(torch.nn.Linear(6, 12), torch.nn.GELU(), torch.nn.Linear(12, 6))
+        self.between = between or torch.nn.Identity()
+        for p in (self.norm.weight, self.norm.bias):
+            torch.nn.init.normal_(p)
+
+    def forward(self, x):
+        x = self.norm(x.permute(0, 2, 3, 1))
+        x = x + self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = x + self.mlp(self.between(x))
+        return (x / 3).mean(dim=(1, 2))
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+@pytest.mark.parametrize("batch", [None, 1, 4])
+def test_flat_tokens(tmp_path, opset, batch):
+    torch.manual_seed(0)
+    module = Tokens().eval()
+    model = exported(module, tmp_path / "m.onnx", opset)
+    if batch:
+        graph.fix_batch(model, batch, "m.onnx")
+    assert passes.flat_tokens(model) == 3
+    onnx.checker.check_model(model, full_check=True)
+    ranks = {n.name: len(shape) for n in model.graph.node if n.op_type == "MatMul"
+             for shape in [passes._shapes(model)[n.output[0]]]}
+    assert len(ranks) == 2 and set(ranks.values()) == {3}
+    x = np.random.default_rng(0).normal(2, 3, (batch or 3, 6, 5, 7)).astype(np.float32)
+    with torch.no_grad():
+        np.testing.assert_allclose(run(model, x), module(torch.from_numpy(x)), rtol=0, atol=1e-5)
+
+
+class AlongTheWidth(torch.nn.Module):
+    def forward(self, x):
+        return x - x.mean(dim=2, keepdim=True)
+
+
+class ByPlace(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.place = torch.nn.Parameter(torch.randn(7, 6))
+
+    def forward(self, x):
+        return x * self.place
+
+
+@pytest.mark.parametrize("between", [AlongTheWidth, ByPlace])
+def test_tokens_whose_place_matters_stay(tmp_path, between):
+    model = exported(Tokens(between()).eval(), tmp_path / "m.onnx")
+    before = model.SerializeToString()
+    assert passes.flat_tokens(model) == 0
+    assert model.SerializeToString() == before
+
+
+def test_tokens_that_are_a_result_stay(tmp_path):
+    model = exported(Tokens().eval(), tmp_path / "m.onnx")
+    name = next(n for n in model.graph.node if n.op_type == "Transpose").output[0]
+    model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    assert passes.flat_tokens(model) == 0
+
+
 def depthwise(kernel):
     """A depthwise convolution between two of 1x1, as ConvMixer has them: alone it would get another kernel."""
     rng = np.random.default_rng(0)

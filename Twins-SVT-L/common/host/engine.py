@@ -77,6 +77,7 @@ def compile_onnx(onnx_path, batch, engine, output_path, output_type="FP32", comm
     onnx_model = graph.read(onnx_path)
     metadata = graph.metadata(onnx_model)
     passes.group_norm_as_formula(onnx_model)
+    passes.flat_tokens(onnx_model)
     if output_type == "FP16":
         graph.cast_outputs(onnx_model)
     if aipp:
