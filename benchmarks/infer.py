@@ -158,7 +158,7 @@ def one(folder, batch, args, temp, program):
     """Measure one model at one batch size; return its row and targets."""
     make = ["make", "--no-print-directory", "-C", str(ROOT / folder), "WEIGHTS=demo", f"PYTHON={sys.executable}"]
     if batch == args.batches[0]:
-        subprocess.run([*make, "fastest", "BS=8", "LOOP=5"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*make, "fastest", "BS=8"], check=True, stdout=subprocess.DEVNULL)
         print(f"{folder}: {(ROOT / folder / 'build/fastest').read_text().splitlines()[1]}", flush=True)
     subprocess.run([*make, "om", f"BS={batch}"], check=True, stdout=subprocess.DEVNULL)
     found, ours, gmac = sides(folder, batch, args.peers, temp)

@@ -1,4 +1,5 @@
 """PRECISION=bf16 and int8 on a CPU: what they compute, where they are refused, and what the comparison with f32 says."""
+import itertools
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from conftest import ROOT, make
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from common import agree, cli, dataset, transforms
+from common import agree, cli, dataset, fastest, transforms
 from common.host import engine, onnxruntime_engine, openvino_engine
 
 SIDE = 32
@@ -201,11 +202,26 @@ def test_make_says_where_a_precision_cannot_be(words, match):
     assert match in make(ROOT / "ShiftViT", "-n", "eval", *words, status=2)
 
 
-def test_fastest_is_what_auto_takes(tmp_path):
-    for name, fps in (("openvino", 10.0), ("onnxruntime", 12.5)):
-        cli.write_json(tmp_path / f"{name}.json", {"engine": name, "fps": fps, "batch": 8, "cpu": "a CPU"})
-    from common import table
-    table.fastest([tmp_path / "openvino.json", tmp_path / "onnxruntime.json"], tmp_path / "fastest")
+class Timed:
+    """An offline model of which each run takes so many seconds by a clock of its own."""
+
+    def __init__(self, name, each, clock):
+        self.meta, self.inputs, self.each, self.clock = {"engine": name, "batch": 8, "cpu": "a CPU"}, [], each, clock
+
+    def run(self, inputs):
+        self.clock[0] += next(self.each)
+
+
+def test_fastest_is_what_auto_takes(tmp_path, monkeypatch):
+    """By the median of turns: a model is not slower for what the machine did during two of them."""
+    clock = [0.]
+    monkeypatch.setattr(fastest.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(fastest.time, "sleep", lambda s: None)
+    models = {"m.blob": Timed("openvino", itertools.repeat(0.8), clock),
+              "m.ort": Timed("onnxruntime", itertools.chain([5.] * 4, itertools.repeat(0.64)), clock)}
+    monkeypatch.setattr(engine, "load", models.get)
+    monkeypatch.setattr("sys.argv", ["fastest", str(tmp_path / "fastest"), *models, "--rounds", "5"])
+    fastest.main()
     assert (tmp_path / "fastest").read_text() == "onnxruntime\nonnxruntime 12.5 fps, openvino 10.0 fps at batch 8, a CPU\n"
     out = f"OUT={tmp_path}"
     assert "HOST_ENGINE=onnxruntime" in make(ROOT / "ShiftViT", "-n", "-B", "om", out)

@@ -300,9 +300,9 @@ eval: $(eval) ## Top-1 and Top-5 of the offline model
 	@$(call idle,$<)
 	@$(if $(filter $(eval),$(BUILT)),:,sed -n 's/^ "line": "\(.*\)",*$$/\1/p' $(eval))
 fastest: ## time both CPU engines at batch BS; ENGINE=auto takes the faster from then on
-	+@$(MAKE) --no-print-directory bench ENGINE=openvino
-	+@$(MAKE) --no-print-directory bench ENGINE=onnxruntime
-	@$(py) -m common.table --fastest $(OUT)/fastest $(M)/perf_bs$(BS)_openvino$(bytes).json $(M)/perf_bs$(BS)_onnxruntime$(bytes).json
+	+@$(MAKE) --no-print-directory om OM= ENGINE=openvino
+	+@$(MAKE) --no-print-directory om OM= ENGINE=onnxruntime
+	@$(py) -m common.fastest $(OUT)/fastest $(addprefix $(M)/$(OFFLINE)$(bytes),.blob .ort)
 online: $(online) ## Top-1 and speed of torch, on the same bins
 	@$(call idle,$<)
 check-net: | $(venv) ## does our network compute what the authors' does? (after make source)

@@ -2,7 +2,6 @@
 
     python3 -m common.table build/perf_bs1_openvino.json build/perf_bs8_openvino.json     throughput per batch
     python3 -m common.table --demo build/demo --bs 8 --folders ShiftViT SPACH             the demo of several models
-    python3 -m common.table --fastest build/fastest build/perf_bs8_*.json                 notes which engine was faster
 """
 import argparse
 from pathlib import Path
@@ -17,7 +16,6 @@ def get_args(argv=None):
                                                                           "for each folder (default: openvino)")
     parser.add_argument("--bs", type=int, default=8, help="batch size (default: %(default)s)")
     parser.add_argument("--folders", nargs="+", default=["."], help="model folders of the demo (default: this one)")
-    parser.add_argument("--fastest", metavar="FILE", help="write the name of the fastest engine to FILE")
     parser.add_argument("paths", nargs="*", help="perf_*.json")
     args = parser.parse_args(argv)
     if bool(args.demo) == bool(args.paths):
@@ -62,15 +60,6 @@ def demo(folders, args):
     print("\n".join(lines))
 
 
-def fastest(files, out):
-    """Write the engine with the highest throughput to `out`, for ENGINE=auto."""
-    perfs = sorted((cli.read_json(f, "make bench") for f in files), key=lambda p: -p["fps"])
-    said = ", ".join(f"{p['engine']} {p['fps']:.1f} fps" for p in perfs)
-    with cli.whole_file(out) as part:
-        part.write_text(f"{perfs[0]['engine']}\n{said} at batch {perfs[0]['batch']}, {perfs[0]['cpu']}\n", encoding="utf-8")
-    print(f"{said}: wrote {out}, ENGINE=auto takes {perfs[0]['engine']} from now on (delete the file to undo)")
-
-
 def throughput(files):
     """One row a batch size; the best is marked."""
     perfs = [cli.read_json(f, "make bench") for f in files]
@@ -90,8 +79,6 @@ def main():
     args = get_args()
     if args.demo:
         demo(args.folders, args)
-    elif args.fastest:
-        fastest(args.paths, args.fastest)
     else:
         throughput(args.paths)
 
