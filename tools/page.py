@@ -123,7 +123,7 @@ def origin_table(records, results):
                short(onnx.get("sha256")), esc(" ".join(f"{k} {v}" for k, v in versions.items())))
         rows.setdefault(key, []).append(r["date"][:10])
     shown = [[*key, min(dates) if min(dates) == max(dates) else f"{min(dates)} – {max(dates)}"] for key, dates in rows.items()]
-    return table([("figures", "text"), ("engine version", "text"), ("on", "text"), "threads", ("weights", "text"),
+    return table([("figures", "text"), ("engine version", "text"), ("on", "text"), "threads", ("weights", "text wrap"),
                   ("SHA-256 of weights", "text"), ("of ONNX", "text"), ("versions", "text wrap"), "date"], shown)
 
 
