@@ -75,6 +75,9 @@ def run(main):
         where = f": {e.filename2 or e.filename}" if e.filename else ""  # of a rename the second is the name that is known
         print(f"error: {what}{where} — mend that and run the same command again", file=sys.stderr)
         sys.exit(1)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):  # all is tidied; an exception in Python's own end is a traceback
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

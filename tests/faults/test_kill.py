@@ -221,6 +221,22 @@ def test_terminated(seen, whole):
     seen("the same bytes")
 
 
+LATE = """
+import os, sys, threading
+from common import cli
+threading._register_atexit(lambda: os.kill(os.getpid(), int(sys.argv[1])))
+cli.run(lambda: None)
+"""
+
+
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.fault("{which} while Python ends, all being done", "an end without a traceback")
+def test_at_the_very_end(seen, whole, which):
+    done = subprocess.run([sys.executable, "-c", LATE, str(int(which))], cwd=whole[0], capture_output=True, text=True)
+    assert done.returncode == -which and done.stderr == ""
+    seen(f"status {128 + which}")
+
+
 @pytest.mark.fault("a result file taken away after the run", "scoring names the image; make infer after a touch mends it")
 def test_result_gone(seen, whole):
     folder, _ = whole
