@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 
@@ -43,6 +44,15 @@ def run(main):
         ended.append(True)
         sys.exit(143)
     signal.signal(signal.SIGTERM, end)
+
+    def dropped(what):
+        """Python shows what is raised in a destructor, and drops it: a signal that came then is sent again, a moment later."""
+        number = {SystemExit: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}.get(what.exc_type)
+        if number:
+            threading.Timer(.01, os.kill, (os.getpid(), number)).start()
+        else:
+            sys.__unraisablehook__(what)
+    sys.unraisablehook = dropped
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed (>&-); the next file that is opened would be taken for it
             setattr(sys, name, open(os.devnull, "w"))

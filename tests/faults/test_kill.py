@@ -229,6 +229,29 @@ cli.run(lambda: None)
 """
 
 
+IN_DESTRUCTOR = """
+import os, sys, time
+from common import cli
+class Held:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+        list(range(9))
+def main():
+    held = Held()
+    del held
+    time.sleep(9)
+cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("which, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.fault("{which} in a destructor, where Python drops what is raised", "exit {status}, no traceback")
+def test_in_a_destructor(seen, whole, which, status):
+    done = subprocess.run([sys.executable, "-c", IN_DESTRUCTOR, str(int(which))], cwd=whole[0], capture_output=True, text=True)
+    assert done.returncode == status and "Traceback" not in done.stderr
+    seen(done)
+
+
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 @pytest.mark.fault("{which} while Python ends, all being done", "an end without a traceback")
 def test_at_the_very_end(seen, whole, which):
