@@ -80,6 +80,8 @@ class Manifest:
         content = cli.read_json(path, "run the preprocessing step (make prep) to its end", object)
         try:
             rows, files = content.pop("images"), content.pop("files")
+            if not isinstance(rows, list) or not isinstance(files, dict):
+                raise ValueError("images should be a list, files an object")
             for i, row in enumerate(rows):  # in place, so that 50,000 rows are not in memory twice
                 rows[i] = Row(*row)
             odd = [r for r in rows if not (isinstance(r.image, str) and isinstance(r.file, str) and type(r.row) is int

@@ -118,9 +118,10 @@ def test_manifest_round_trip_and_damage(tmp_path):
     manifest = dataset.Manifest([dataset.Row("a.JPEG", "a", 0, 3)], {"a": 1}, {"demo": True})
     manifest.save(tmp_path)
     assert dataset.Manifest.load(tmp_path) == manifest == dataset.Manifest.load(tmp_path / "manifest.json")
-    (tmp_path / "manifest.json").write_text("[]")
-    with pytest.raises(cli.Failure, match="is no manifest"):
-        dataset.Manifest.load(tmp_path)
+    for odd in ("[]", '{"images": {"abcd": 1}, "files": {}}', '{"images": [], "files": ["a"]}'):
+        (tmp_path / "manifest.json").write_text(odd)
+        with pytest.raises(cli.Failure, match="is no manifest"):
+            dataset.Manifest.load(tmp_path)
     (tmp_path / "manifest.json").write_text('{"images": [')
     with pytest.raises(cli.Failure, match="is not JSON"):
         dataset.Manifest.load(tmp_path)
