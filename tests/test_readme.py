@@ -143,6 +143,47 @@ def test_commands_that_are_not_run_would_run(page, checkout, fake_ascend):
             assert done.returncode == 0, done.stderr
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A copy of the repository with what its reader has: a data set, two checkpoints under their names, a photograph. The
+    images and weights are the demo's, and nothing says so; the numbers of the sweep are few."""
+    top = tmp_path_factory.mktemp("own") / "top"
+    left = shutil.ignore_patterns(".*", "build", "weights", "tests", "report", "results", "__pycache__")
+    shutil.copytree(ROOT, top, ignore=left)
+    (top / ".venv").symlink_to(sys.prefix)
+    for model in ("ShiftViT", "spnasnet"):
+        made = top / model / "made"
+        name = json.loads((top / model / "published.json").read_text())["weights"]["file"]
+        for words in (["images", "--out", made], ["weights", "--data", made, "--out", top / model / "weights" / name]):
+            subprocess.run([sys.executable, "-m", "common.demo", *map(str, words)], cwd=top / model, check=True)
+    for image in sorted((made / "val").glob("*/*.JPEG"))[::12]:
+        (top / "imagenet/val" / image.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, top / "imagenet/val" / image.parent.name)
+    for folder in (top, top / "ShiftViT", top / "spnasnet"):
+        shutil.copy(image, folder / "photo.jpg")
+    return top
+
+
+@pytest.mark.parametrize("page, about", [("README.md", "## With your own data"), ("spnasnet/README.md", "### With make")])
+def test_lines_of_make_run(page, about, own):
+    """What a host without an NPU can do: every verb to its end, with the words of the page (the other models' pages have the
+    lines of spnasnet's). `weights` wants a network (test_weights), `demo` is test_pipeline's."""
+    ran = []
+    for heading, words, _ in make_lines((ROOT / page).read_text(), ("sh", "bash")):
+        verbs = {word for word in words if word in targets()}
+        if not heading.startswith(about) or not verbs or verbs & {"weights", "demo"} or \
+                {"ENGINE=ascend", "RUNNER=trtexec"} & set(words):
+            continue
+        words = [word.replace("/data/imagenet", str(own / "imagenet")) for word in words]
+        more = ["MODELS=ShiftViT spnasnet"] if words[:1] == ["eval"] and page == "README.md" else []
+        more += ["BATCHES=1", "LOOP=2", "REPEATS=1"] if "sweep" in verbs else ["LOOP=2"] if "bench" in verbs else []
+        more += [f"DATA={own / 'imagenet'}"] if verbs & {"sweep", "predict", "bench"} and page == "README.md" else []
+        said = make(own / page.partition("README")[0], *words, *more)
+        assert "eval" not in verbs or "total=20" in said, said
+        ran += sorted(verbs)
+    assert {"eval", "bench", "predict", "compare", "sweep"} <= set(ran)
+
+
 @pytest.mark.parametrize("line", ["make evall", "make eval BATCH=8", "make -C ShiftViT eval BS=7", "make -C Nowhere om",
                                   "make -C SPACH infer DEVICE=0,1", "make -C SPACH remote HOST=user@npu VERB=infr",
                                   "docker run image make demo MODELS=Nope"])
