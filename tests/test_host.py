@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from conftest import ROOT
 from onnx import TensorProto, helper, numpy_helper
 
 from common import cli
@@ -603,3 +604,11 @@ def test_bench_failure_has_no_traceback(tmp_path):
     assert done.returncode == 1 and done.stderr.startswith("error: none of x.om") and "Traceback" not in done.stderr
     assert run("--model", "x.om", "--device", "0,1").returncode == 2
     assert run("--help").stdout.startswith("usage: ais_bench")
+
+
+def test_nothing_is_reported_to_a_server():
+    """openvino_telemetry would start a process and send what is used, from the import on."""
+    code = ("from common.host import openvino_engine as e; import nncf, sys; e.openvino.Core(); "
+            "print([m for m in sys.modules if m.startswith('openvino_telemetry') and sys.modules[m]])")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
