@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmarks import measure
 from common import cli
+from common.host import which
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ("spnasnet", "ShiftViT", "SPACH", "Twins-SVT-L", "Convmixer")
@@ -86,7 +87,7 @@ def sides(folder, batch, peers, temp):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from common.host import engine, which
+    from common.host import engine
 
     net, model = network(folder)
     x = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)

@@ -1,16 +1,13 @@
 """OpenVINO as the embedded engine: ONNX bytes → .blob → a function that runs it, in f32, bf16 or int8."""
 import logging
-import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-# OpenVINO and NNCF report their use to a server, from a process of its own; where this package is not to be had, they do not.
-sys.modules["openvino_telemetry"] = None
-import openvino  # noqa: E402
+import openvino
 
-from common import cli  # noqa: E402
-from common.host.which import cpu  # noqa: E402
+from common import cli
+from common.host.which import cpu
 
 TITLE = "OpenVINO"
 

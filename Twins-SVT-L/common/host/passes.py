@@ -106,7 +106,7 @@ def flat_tokens(model):
     if inside & {v.name for v in model.graph.output} or not all(len(s) == 4 and 0 not in s[1:] for s in edges.values()):
         return 0
     for node in entries:
-        n, h, w, c = edges[node.output[0]]
+        _, h, w, c = edges[node.output[0]]
         apart = f"{node.output[0]}_apart"
         _reshape(model, list(model.graph.node).index(node) + 1, apart, node.output[0], [0, h * w, c])
         node.output[0] = apart
