@@ -38,20 +38,25 @@ def run(model, x):
     return session.run(None, {session.get_inputs()[0].name: x})[0]
 
 
-@pytest.mark.parametrize("opset", [11, 17, 18])
-@pytest.mark.parametrize("batch", [None, 1, 4])
-def test_group_norm_as_formula(tmp_path, opset, batch):
-    torch.manual_seed(0)
-    module = Norms().eval()
-    model = exported(module, tmp_path / "m.onnx", opset)
+def same_as_torch(module, path, opset, batch, rewrite, places):
+    """Export, rewrite in so many places, and hold what the graph then computes against torch; returns the rewritten graph."""
+    model = exported(module, path, opset)
     if batch:
         graph.fix_batch(model, batch, "m.onnx")
-    assert passes.group_norm_as_formula(model) == 2
-    assert not any(node.op_type == "InstanceNormalization" for node in model.graph.node)
+    assert rewrite(model) == places
     onnx.checker.check_model(model, full_check=True)
     x = np.random.default_rng(0).normal(2, 3, (batch or 3, 6, 5, 7)).astype(np.float32)
     with torch.no_grad():
         np.testing.assert_allclose(run(model, x), module(torch.from_numpy(x)), rtol=0, atol=1e-5)
+    return model
+
+
+@pytest.mark.parametrize("opset", [11, 17, 18])
+@pytest.mark.parametrize("batch", [None, 1, 4])
+def test_group_norm_as_formula(tmp_path, opset, batch):
+    torch.manual_seed(0)
+    model = same_as_torch(Norms().eval(), tmp_path / "m.onnx", opset, batch, passes.group_norm_as_formula, 2)
+    assert not any(node.op_type == "InstanceNormalization" for node in model.graph.node)
 
 
 def test_other_norms_stay(tmp_path):
@@ -99,18 +104,9 @@ class Tokens(torch.nn.Module):
 @pytest.mark.parametrize("batch", [None, 1, 4])
 def test_flat_tokens(tmp_path, opset, batch):
     torch.manual_seed(0)
-    module = Tokens().eval()
-    model = exported(module, tmp_path / "m.onnx", opset)
-    if batch:
-        graph.fix_batch(model, batch, "m.onnx")
-    assert passes.flat_tokens(model) == 3
-    onnx.checker.check_model(model, full_check=True)
-    ranks = {n.name: len(shape) for n in model.graph.node if n.op_type == "MatMul"
-             for shape in [passes._shapes(model)[n.output[0]]]}
-    assert len(ranks) == 2 and set(ranks.values()) == {3}
-    x = np.random.default_rng(0).normal(2, 3, (batch or 3, 6, 5, 7)).astype(np.float32)
-    with torch.no_grad():
-        np.testing.assert_allclose(run(model, x), module(torch.from_numpy(x)), rtol=0, atol=1e-5)
+    model = same_as_torch(Tokens().eval(), tmp_path / "m.onnx", opset, batch, passes.flat_tokens, 3)
+    shapes = passes._shapes(model)
+    assert [len(shapes[node.output[0]]) for node in model.graph.node if node.op_type == "MatMul"] == [3, 3]
 
 
 class AlongTheWidth(torch.nn.Module):
