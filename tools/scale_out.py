@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 
 from common import cli, dataset, preprocess, transforms
-from tools import scale_blocks, scale_list, scale_stages
 
 STAGES = ("decode", "transform", "infer", "write")
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,6 +99,8 @@ def stream(ray, args, todo, blocks, meta, recipe, bar):
     host is in trouble, an error comes, or after minutes without progress a timeout, and the caller begins anew with what
     is left, on the devices that are left.
     """
+    from tools import scale_stages
+
     count, options, threads = actors(ray, args)
     rows = [{"block": i, "images": json.dumps([(m.name, m.path, m.label) for m in blocks[i]])} for i in todo]
     done = (ray.data.from_items(rows, override_num_blocks=len(rows))
@@ -115,6 +116,8 @@ def stream(ray, args, todo, blocks, meta, recipe, bar):
 
 def run(args, todo, blocks, meta, recipe):
     """All of `todo`, over as many lost workers as it takes; return what to report. Failure when nothing moves any more."""
+    from tools import scale_blocks
+
     tensor = meta["inputs"][0]
     ray = connect(args, args.block * math.prod(tensor["shape"][1:]) * (1 if tensor["dtype"] == "uint8" else 4))
     said = {"images": 0, "seconds": {}, "lost": 0, "devices": actors(ray, args)[0]}
@@ -173,6 +176,8 @@ def report(said):
 
 def main():
     args = get_args()
+    from tools import scale_blocks, scale_list  # late: pyarrow takes a third of a second
+
     meta = cli.read_json(f"{args.model}.json", "make the offline model with make om: its .json belongs to it")
     recipe = json.loads(((meta.get("onnx") or {}).get("metadata") or {}).get("preprocessing") or "null")
     if recipe is None:
