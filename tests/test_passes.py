@@ -164,3 +164,38 @@ def test_prefer_jit_depthwise(tmp_path, kernel, wanted):
     assert ("jit_avx512_dw_f32" in kernels) == wanted
     expected = run(model, x)
     np.testing.assert_allclose(compiled(x)[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+class Layers(torch.nn.Module):
+    """Fully connected layers: with an activation behind, bare, without a bias, and the last one."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(7, 512), torch.nn.Linear(512, 512)
+        self.c, self.d = torch.nn.Linear(512, 512), torch.nn.Linear(512, 5, bias=False)
+
+    def forward(self, x):
+        x = torch.nn.functional.gelu(self.a(x.flatten(1, 2)))
+        x = x + self.b(x)
+        return self.d(self.c(x).roll(1, 1))
+
+
+@pytest.mark.skipif("avx512f" not in cpu()[1].split(), reason="the kernels are those for AVX-512")
+def test_prefer_onednn(tmp_path):
+    torch.manual_seed(0)
+    module = Layers().eval()
+    onnx_model = exported(module, tmp_path / "m.onnx")
+    graph.fix_batch(onnx_model, 2, "m.onnx")
+    x = np.random.default_rng(0).normal(size=(2, 6, 5, 7)).astype(np.float32)
+    x[0, 0, 0, 0], x[1, 1, 1, 1] = np.nan, np.inf
+    core, found = openvino.Core(), []
+    for places in (None, 2):
+        model = core.read_model(onnx_model.SerializeToString())
+        assert places is None or openvino_engine.prefer_onednn(model) == places
+        compiled = core.compile_model(model, "CPU", openvino_engine.config("f32"))
+        found.append([op.get_rt_info()["primitiveType"].astype(str) for op in compiled.get_runtime_model().get_ops()
+                      if op.get_rt_info()["layerType"].astype(str) == "FullyConnected"])
+        with torch.no_grad():
+            np.testing.assert_allclose(compiled(x)[0], module(torch.from_numpy(x)), rtol=0, atol=1e-5)
+    mlas = [sum("mlas" in name for name in names) for names in found]
+    assert mlas[0] - mlas[1] == 2, found
