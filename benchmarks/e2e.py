@@ -78,7 +78,7 @@ def measured(name, args, temp):
     def turn(side):
         counts[side] = commands[side]()
 
-    times = measure.interleave({side: lambda side=side: turn(side) for side in commands}, args.rounds, before=fresh)
+    times = measure.interleave({side: lambda side=side: turn(side) for side in commands}, args.rounds, warm=0, before=fresh)
     if counts["ours"] != counts["torch"] or counts["ours"][1] != (args.images or images):
         raise SystemExit(f"{name}: not the same Top-1: {counts}")
     return times, counts["ours"]

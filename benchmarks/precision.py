@@ -25,7 +25,7 @@ def get_args(argv=None):
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=120, help="demo images of the accuracy (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=64, help="demo images of the accuracy (default: %(default)s)")
     parser.add_argument("--json", help="file for the result")
     return parser.parse_args(argv)
 
