@@ -67,7 +67,7 @@ py := '$(or $(PYTHON),$(VENV)/bin/python)'
 tab := $(empty)	$(empty)
 each = $(foreach m,$(MODELS),+@$(call sub,$m) $1$(newline)$(tab))
 
-.PHONY: help setup demo sweep sweep-build report readme check-readme doctor test faults benchmarks scale test-scale new sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
+.PHONY: help setup demo sweep sweep-build report readme check-readme doctor test faults benchmarks scale test-scale test-readme new sync check-sync $(VERBS) $(foreach v,$(VERBS) demo-eval,$(MODELS:%=$v-%))
 
 help: ## this list
 	@echo 'Five ImageNet classifiers through offline inference, on an Ascend NPU or on this CPU.'
@@ -128,6 +128,8 @@ benchmarks: | $(venv) ## every speed claim, measured against its peers (three qu
 	$(foreach b,$(BENCHMARKS),$(py) -m benchmarks.$b --json build/benchmarks/$b.json$(newline)$(tab))$(py) -m benchmarks.results $(BENCHMARKS)
 scale: $(if $(PYTHON),,$(VENV)/.ready-scale) ## eval of one MODEL over a Ray cluster: ADDRESS=auto, or local (docs/scale-out.md)
 	+@$(call sub,$(or $(filter $(ALL),$(MODEL)),$(error MODEL=$(MODEL): choose one of $(ALL)))) scale
+test-readme: $(if $(PYTHON),,$(VENV)/.ready-dev) ## every line of make in every README, to its end, on few images (half an hour)
+	$(py) -m pytest -n 2 -m '' tests/test_readme.py
 test-scale: $(VENV)/.ready-dev $(VENV)/.ready-scale ## the tests of `make scale` that need Ray
 	$(py) -m pytest -n0 tests/test_scale_out.py
 $(VENV)/.ready-scale: requirements-scale.txt $(VENV)/.ready
