@@ -13,6 +13,7 @@ import numpy as np
 
 from common import cli, results
 from common.dataset import CLASSES, some
+from common.rows import NONE, Rows, unpack
 
 
 @dataclasses.dataclass
@@ -86,23 +87,24 @@ def evaluate(folder, manifest, allow_partial=False, classes=CLASSES):
     Failure that counts and names them when images have no result or label, or files are broken or belong to no image;
     with allow_partial the rest is scored, over the images that have both, and the notes say what is missing.
     """
-    labels = np.array([-1 if row.label is None else row.label for row in manifest.rows])
-    wrong = [f"{r.image} ({r.label})" for r in manifest.rows if r.label is not None and not 0 <= r.label < classes]
+    rows = Rows.of(manifest.rows)
+    known = rows.label != NONE
+    wrong = [f"{r.image} ({r.label})" for r in rows.take(known & ((rows.label < 0) | (rows.label >= classes)))]
     if wrong:
         raise cli.Failure(f"labels outside 0…{classes - 1}: {some(wrong)}", "give the label file of these images")
-    rank = np.empty(len(labels), np.int64)
+    labels, rank = np.where(known, rows.label, -1), np.empty(len(rows), np.int32)
 
     def use(images, logits):
         rank[images] = ranks(logits, labels[images])  # that of an image without a label is not used
 
     run = results.each(folder, manifest, use, classes)
     bad = sorted(manifest.info.get("bad") or {})
-    scored = (labels >= 0) & run.sound
+    scored = known & run.sound
     problems = {
         "images without a result": run.missing,
         "images left out by the preprocessing": bad,
         "broken result files": [f"{name} ({why})" for name, why in run.broken.items()],
-        "images without a label": [row.image for row in manifest.rows if row.label is None],
+        "images without a label": unpack(rows.image[~known]),
         "result files of no image": run.extra,
     }
     said = "; ".join(f"{len(names)} {what}: {some(names)}" for what, names in problems.items() if names)
@@ -116,7 +118,7 @@ def evaluate(folder, manifest, allow_partial=False, classes=CLASSES):
 
     score = Score(within(rank[scored]), int(scored.sum()), dataset=manifest.info, kind=run.kind,
                   demo=bool(manifest.info.get("demo")), made_by=results.made_by(run.folder))
-    score.missing = [row.image for row, ok in zip(manifest.rows, scored) if not ok] + bad
+    score.missing = unpack(rows.image[~scored]) + bad
     if said:
         score.findings.append(said)
     if score.total >= 5000 and len(np.unique(labels[scored])) >= 900 and score.counts[0] * 100 < score.total:

@@ -6,19 +6,26 @@ Two layouts are read: a flat folder with `val_label.txt` (`<file name> <class in
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 import math
 import os
 import re
+from array import array
 from pathlib import Path
-from typing import NamedTuple
+
+import numpy as np
 
 from common import cli
+from common.rows import NONE, Files, Row, Rows, once, pack, pieces, unpack
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # as torchvision's ImageFolder
 CLASSES = 1000
 SYNSETS = Path(__file__).with_name("imagenet_synsets.txt")
 # ais_bench cuts result names at the first dot and newer releases refuse other characters.
 SAFE_STEM = re.compile(r"[A-Za-z0-9_-]+")
+PLAIN = re.compile(r"([\w-]+)(?:\.\w+)?")
+IMAGES, END = ' "images": [\n', " ]\n"  # the lines of manifest.json before and after the rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,48 +58,52 @@ class Dataset:
         return dataclasses.replace(self, images=[self.images[int(i * step)] for i in range(limit)])
 
 
-class Row(NamedTuple):
-    """Where one image lies: row `row` of the bin (and result) whose stem is `file`; its name and class index."""
-
-    image: str
-    file: str
-    row: int
-    label: int | None
-
-
 @dataclasses.dataclass
 class Manifest:
-    """What a folder of bins holds. files maps a bin's stem to its rows, padding included; info says how it was made."""
+    """What a folder of bins holds. rows: Rows, or a list of Row. files maps a bin's stem to its rows, padding included: Files,
+    or a dict. info says how it was made."""
 
-    rows: list
-    files: dict
+    rows: Rows | list
+    files: Files | dict
     info: dict
 
     def save(self, folder):
-        """Write `manifest.json` into the folder of bins."""
-        cli.write_json(Path(folder) / "manifest.json", {**self.info, "files": self.files, "images": self.rows})
+        """Write `manifest.json` into the folder of bins, a row a line. Of files that all have as many rows, and are those of
+        the images, it says that number alone."""
+        rows, files = Rows.of(self.rows), Files.of(self.files)
+        alike = len(np.unique(files.counts)) == 1 and np.array_equal(np.unique(rows.file), np.sort(files.names))
+        start = json.dumps({**self.info, "files": int(files.counts[0]) if alike else dict(files)}, indent=1, ensure_ascii=False)
+        with cli.whole_file(Path(folder) / "manifest.json") as part, open(part, "w", encoding="utf-8") as f:
+            f.write(start[:-2] + ",\n" + IMAGES)
+            for i, row in enumerate(rows):
+                f.write((",\n" if i else "") + json.dumps(row, ensure_ascii=False))
+            f.write("\n" + END + "}\n")
 
     @classmethod
     def load(cls, path):
         """Read a manifest, given its file or its folder; Failure when it is absent or damaged."""
         path = Path(path)
         path = path / "manifest.json" if path.is_dir() else path
-        content = cli.read_json(path, "run the preprocessing step (make prep) to its end", object)
+        content = _by_line(path) or cli.read_json(path, "run the preprocessing step (make prep) to its end", object)
         try:
             rows, files = content.pop("images"), content.pop("files")
-            if not isinstance(rows, list) or not isinstance(files, dict):
-                raise ValueError("images should be a list, files an object")
-            for i, row in enumerate(rows):  # in place, so that 50,000 rows are not in memory twice
-                rows[i] = Row(*row)
-            odd = [r for r in rows if not (isinstance(r.image, str) and isinstance(r.file, str) and type(r.row) is int
-                                           and 0 <= r.row < files[r.file] and (r.label is None or type(r.label) is int))]
+            if not isinstance(rows, (Rows, list)) or not (isinstance(files, dict) or type(files) is int):
+                raise ValueError("images should be a list, files an object or a number")
+            rows = rows if isinstance(rows, Rows) else Rows.of(map(_row, rows))
+            if type(files) is int:
+                first = once(rows.file)
+                names = rows.file if first.all() else rows.file[first]
+                files = Files(names, np.repeat(np.array(array("i", [files])), len(names)))
             kinds = {"bad": dict, "recipe": dict, "dtype": str, "demo": bool}
-            odd += [k for k, kind in kinds.items() if k in content and not isinstance(content[k], kind)]
-            odd += [f for f, n in files.items() if type(n) is not int]
+            odd = [k for k, kind in kinds.items() if k in content and not isinstance(content[k], kind)]
+            odd += [f for f, n in files.items() if type(n) is not int] if isinstance(files, dict) else []
+            files = Files.of(files)
+            counts = np.append(files.counts, 0)[files.find(rows.file)]  # 0 for a file that is not known
+            odd += rows.take((rows.row < 0) | (rows.row >= counts))
             if odd:
                 raise ValueError(f"it has {odd[0]}")
             return cls(rows, files, content)
-        except (KeyError, TypeError, AttributeError, ValueError) as e:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as e:
             raise cli.Failure(f"{path} is no manifest ({type(e).__name__}: {e})",
                               "run the preprocessing step (make prep) again") from None
 
@@ -106,17 +117,55 @@ class Manifest:
     def check_bins(self, folder):
         """Failure when a bin is not in `folder`, or has not the bytes that its rows need, where the manifest says how many
         an image has."""
+        files = Files.of(self.files)
+        sizes = np.full(len(files), -1, np.int64)
         with os.scandir(folder) as entries:
-            sizes = {e.name: e.stat().st_size for e in entries if e.name.endswith(".bin") and e.is_file()}
+            for bins in pieces(e for e in entries if e.name.endswith(".bin") and e.is_file()):
+                for e, at in zip(bins, files.find(pack(e.name[:-4] for e in bins))):
+                    if at >= 0:
+                        sizes[at] = e.stat().st_size
         image = math.prod(self.info.get("shape") or [0]) * {"float32": 4, "uint8": 1}.get(self.info.get("dtype"), 0)
-        problems = {"missing": [f"{name}.bin" for name in self.files if f"{name}.bin" not in sizes],
-                    "of another size": [f"{name}.bin ({sizes[f'{name}.bin']} bytes, not {rows * image})"
-                                        for name, rows in self.files.items() if image and
-                                        sizes.get(f"{name}.bin", rows * image) != rows * image]}
+        need = files.counts * np.int64(image) if image else sizes
+        other = (sizes >= 0) & (sizes != need)
+        problems = {"missing": [f"{name}.bin" for name in unpack(files.names[sizes < 0])],
+                    "of another size": [f"{name}.bin ({has} bytes, not {wants})" for name, has, wants in zip(
+                        unpack(files.names[other]), sizes[other], need[other])]}
         said = [f"{len(names)} bins {what}: {some(names)}" for what, names in problems.items() if names]
         if said:
             raise cli.Failure(f"{folder}: {'; '.join(said)}",
                               f"delete {folder}/manifest.json and run the preprocessing step (make prep): it makes these again")
+
+
+def _row(row):
+    """A Row of a manifest's list; ValueError, TypeError when it is none."""
+    row = Row(*row)
+    if not (isinstance(row.image, str) and isinstance(row.file, str) and type(row.row) is int and row.label != NONE
+            and (row.label is None or type(row.label) is int)):
+        raise ValueError(f"it has {row}")
+    return row
+
+
+def _by_line(path):
+    """The content of a manifest as save() wrote it, the images as Rows: the text of 50,000 and the lists in it would be 30 MB.
+    None for JSON of another form, and for what is none."""
+    def rows(lines):
+        more = True
+        for line in lines:
+            if not more:
+                raise ValueError("a comma is missing")
+            more = line.endswith(",\n")
+            yield _row(json.loads(line[:-2] if more else line))
+        if more:
+            raise ValueError("there is none, or a comma too many")
+
+    try:
+        with open(path, encoding="utf-8") as f:
+            start = "".join(itertools.takewhile(IMAGES.__ne__, f))
+            images = Rows.of(rows(itertools.takewhile(END.__ne__, f)))
+            content = json.loads(f"{start}{IMAGES}{END}{f.read()}")
+        return {**content, "images": images} if content["images"] == [] else None
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
 
 
 def natural(name):
@@ -126,34 +175,47 @@ def natural(name):
 
 def read_labels(path):
     """Return {image stem: class index} from a `val_label.txt`; Failure naming file and line for a bad one."""
-    labels = {}
+    rows = _labels(path)
+    return dict(zip(unpack(rows.file), rows.label.tolist()))
+
+
+def _labels(path):
+    """read_labels() as Rows, in the file's order; an image's name is its stem there."""
+    def rows(lines):
+        for number, line in enumerate((line for text in lines for line in text.splitlines()), 1):
+            if not line.strip():
+                continue
+            stem, index = _named(line)
+            if not stem or not re.fullmatch(r"[0-9]{1,9}", index) or int(index) >= CLASSES:
+                raise cli.Failure(f"{path}:{number}: {short(line.strip())!r} is not `<file name> <class index>`",
+                                  f"class indices go from 0 to {CLASSES - 1}")
+            yield stem, stem, number, int(index)
+
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        with open(path, encoding="utf-8-sig") as f:
+            found = Rows.of(rows(f))
     except FileNotFoundError:
         raise cli.Failure(f"label file {path} does not exist",
                           "it holds a line `<file name> <class index>` for each image") from None
     except UnicodeDecodeError:
         raise cli.Failure(f"label file {path} is not text", "give the val_label.txt of the dataset") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        stem, index = _named(line)
-        if not stem or not re.fullmatch(r"[0-9]{1,9}", index) or int(index) >= CLASSES:
-            raise cli.Failure(f"{path}:{number}: {short(line.strip())!r} is not `<file name> <class index>`",
-                              f"class indices go from 0 to {CLASSES - 1}")
-        if labels.setdefault(stem, int(index)) != int(index):
-            first = next(n for n, other in enumerate(lines, 1) if _named(other)[0] == stem)
-            raise cli.Failure(f"{path}:{number}: {some([stem])} is labelled {index} here and {labels[stem]} in line {first}",
-                              "keep the right one")
-    if not labels:
+    if not found:
         raise cli.Failure(f"label file {path} is empty", "give the val_label.txt of the dataset")
-    return labels
+    first = once(found.file)
+    if not first.all():
+        found, again = found.take(first), found
+        first = found.take(Files(found.file, found.row).find(again.file))
+        for i in np.flatnonzero(again.label != first.label)[:1]:
+            raise cli.Failure(f"{path}:{again.row[i]}: {some([again[i].file])} is labelled {again.label[i]} here and "
+                              f"{first.label[i]} in line {first.row[i]}", "keep the right one")
+    return Rows(found.file, found.file, np.zeros_like(found.row), found.label)
 
 
 def _named(line):
     """(image stem, what stands behind it) of a line of labels."""
     name, _, index = line.strip().replace("\t", " ").rpartition(" ")
-    return Path(name.strip()).stem, index
+    plain = PLAIN.fullmatch(name.strip())
+    return plain[1] if plain else Path(name.strip()).stem, index  # Python keeps room for the name of every Path there was
 
 
 def find(root, label_file=None):
@@ -206,28 +268,35 @@ def labelled(source, manifest=None):
     source = Path(source)
     if source.is_dir():
         data = find(source)
-        labels, demo = {i.path.name: i.label for i in data.images if i.label is not None}, data.demo
+        demo = data.demo
+        labels = Rows.of((i.path.name, i.stem, 0, i.label) for i in data.images if i.label is not None)
     else:
-        labels, demo = read_labels(source), (source.parent / "DEMO.txt").exists()
+        labels, demo = _labels(source), (source.parent / "DEMO.txt").exists()
     if not labels:
         raise cli.Failure(f"the images in {source} have no labels", "give a folder for each class, or a label file")
-    left = {os.path.splitext(name)[0] if source.is_dir() else name: (name, label) for name, label in labels.items()}
+    stems = Files(labels.file, np.ones(len(labels), np.int32))
     if manifest is None:
-        rows = [Row(name, stem, 0, label) for stem, (name, label) in left.items()]
-        return Manifest(rows, dict.fromkeys(left, 1), {"demo": demo})
+        return Manifest(labels, stems, {"demo": demo})
 
-    known, differ = Manifest.load(manifest), []
-    for i, row in enumerate(known.rows):
-        _, label = left.pop(os.path.splitext(row.image)[0], (None, None))
-        if None not in (label, row.label) and label != row.label:
-            differ.append(f"{row.image} ({label}, not {row.label})")
-        known.rows[i] = row._replace(label=label)
+    known = Manifest.load(manifest)
+    # of each image the index of its label, -1 without one; of images of one name, which cannot be, the first has it
+    at = np.concatenate([stems.find(pack(os.path.splitext(row.image)[0] for row in images)) for images in pieces(known.rows)]
+                        or [np.zeros(0, np.int32)])
+    first = np.zeros(len(labels) + 1, np.int32)
+    first[at[::-1]] = np.arange(len(at), dtype=np.int32)[::-1]
+    at[first[at] != np.arange(len(at), dtype=np.int32)] = -1
+    label, before = np.append(labels.label, NONE)[at], known.rows.label
+    differ = [f"{known.rows[i].image} ({label[i]}, not {before[i]})"
+              for i in np.flatnonzero((label != NONE) & (before != NONE) & (label != before))]
     if differ:
         raise cli.Failure(f"{len(differ)} labels of {source} are not those that the preprocessing found: {some(differ)}",
                           "give the labels of these images, or preprocess them again (make prep)")
-    left_out = {Path(name).stem for name in known.info.get("bad") or ()}
+    known.rows.label = label
     if not known.info.get("limit"):
-        known.rows.extend(Row(name, stem, 0, label) for stem, (name, label) in left.items() if stem not in left_out)
+        left = np.ones(len(labels) + 1, bool)
+        left[at] = left[stems.find(pack(Path(name).stem for name in known.info.get("bad") or ()))] = left[-1] = False
+        if left.any():
+            known.rows += labels.take(left[:-1])
     return known
 
 

@@ -7,6 +7,7 @@ manifest, never by position.
 import dataclasses
 import filecmp
 import io
+import itertools
 import json
 import mmap
 import os
@@ -18,6 +19,7 @@ import numpy as np
 
 from common import cli
 from common.dataset import CLASSES, some
+from common.rows import Files, Rows, pack, pieces, unpack
 
 ONNX = re.compile(rb'"onnx": {\s*"file": "([^"]*)",\s*"sha256": "([0-9a-f]{64})"')
 NAME = re.compile(r"(.+)(_[01]\.(?:bin|npy|txt))", re.DOTALL)
@@ -26,6 +28,7 @@ DEVICE = re.compile(r"device\d+(_\d+)?")
 NOT_RESULTS = re.compile(r"\..*|.*_summary\.json|pure_infer_data_.*|perf_vision_.*|PureInfer_perf_.*", re.DOTALL)
 FIRST_INPUT = re.compile(rb'"infiles":\s*\[\s*("(?:[^"\\]|\\.)*")')
 AT_A_TIME = 32  # images; enough that numpy's own cost a call does not count, few enough for a processor's cache
+WAITING = 64  # times as many that wait for a thread; each is a kilobyte
 THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -63,22 +66,25 @@ def each(folder, manifest, use, classes=CLASSES):
     run, more than one, or when two files that differ claim the same stem.
     """
     folder = find_run(folder)
-    found, extra = _files(folder, manifest)
-    rows, broken, kinds = manifest.rows, {}, []
+    rows, files = Rows.of(manifest.rows), Files.of(manifest.files)
+    place, places, extra = _files(folder, files)
+    of = files.find(rows.file)  # of each image: index of its file, -1 without a result
+    of[np.append(place, -1)[of] < 0] = -1
+    broken, kinds = {}, []
     kind_of = np.full(len(rows), -1, np.int8)  # index into kinds
 
-    def path(stem):
-        place, ending = found[stem]
-        return place + stem + ending
+    def paths(of):
+        return [stem.join(places[at]) for stem, at in zip(unpack(files.names[of]), place[of].tolist())]
 
     def work(part):
         """Read and use the results of some images (a range of indices); return {kind: images} and {broken file: reason}."""
-        files = {stem: manifest.files[stem] for stem in (rows[i].file for i in part) if found.get(stem)}
-        paths = [path(stem) for stem in files]
-        parsed, bad = _together(paths, set(files.values()), classes), {}
+        mine = of[part.start:part.stop].tolist()
+        here = [f for f in dict.fromkeys(mine) if f >= 0]
+        names, counts = paths(here), files.counts[here].tolist()
+        parsed, bad = _together(names, set(counts), classes), {}
         if parsed is None:
             parsed = []
-            for name, count in zip(paths, files.values()):
+            for name, count in zip(names, counts):
                 try:
                     parsed.append(_parse(name, count, classes))
                 except OSError:
@@ -86,13 +92,13 @@ def each(folder, manifest, use, classes=CLASSES):
                 except Exception as e:  # a file of another program: whatever its parser trips over makes it broken
                     bad[os.path.relpath(name, folder)] = str(e) or type(e).__name__
                     parsed.append(None)
-        parsed = {stem: result for stem, result in zip(files, parsed) if result}
-        images = [i for i in part if rows[i].file in parsed]
-        if images:
-            use(np.array(images), np.stack([parsed[rows[i].file][1][rows[i].row] for i in images]))
+        parsed = {f: result for f, result in zip(here, parsed) if result}
+        good = [(i, *parsed[f], row) for i, f, row in zip(part, mine, rows.row[part.start:part.stop].tolist()) if f in parsed]
+        if good:
+            use(np.array([i for i, *_ in good]), np.stack([logits[row] for *_, logits, row in good]))
         kinds_here = {}
-        for i in images:
-            kinds_here.setdefault(parsed[rows[i].file][0], []).append(i)
+        for i, kind, *_ in good:
+            kinds_here.setdefault(kind, []).append(i)
         return kinds_here, bad
 
     # glibc then keeps what numpy frees, where it otherwise has the system map and clear new pages for each of its arrays:
@@ -100,7 +106,7 @@ def each(folder, manifest, use, classes=CLASSES):
     np.empty(1 << 24, np.uint8)
     parts = [range(i, min(i + AT_A_TIME, len(rows))) for i in range(0, len(rows), AT_A_TIME)]
     with ThreadPoolExecutor(THREADS) as pool:
-        done = pool.map(work, parts)
+        done = itertools.chain.from_iterable(pool.map(work, group) for group in pieces(parts, WAITING))
         for kinds_here, bad in cli.progress(done, "read results", len(parts)) if len(rows) > 2000 else done:
             broken.update(bad)
             for kind, images in kinds_here.items():
@@ -110,9 +116,8 @@ def each(folder, manifest, use, classes=CLASSES):
     # Half of a float32 file has the size of a float16 file, and an earlier run may have left files of another format.
     most = int(np.bincount(kind_of[kind_of >= 0]).argmax()) if kinds else len(kinds)
     for i in np.flatnonzero((kind_of >= 0) & (kind_of != most)):
-        broken[os.path.relpath(path(rows[i].file), folder)] = f"is {kinds[kind_of[i]]} where most files are {kinds[most]}"
-    missing = [row.image for row in rows if not found.get(row.file)]
-    return Results(folder, kind_of == most, missing, extra, broken, kinds[most] if kinds else None)
+        broken[os.path.relpath(paths(of[i:i + 1])[0], folder)] = f"is {kinds[kind_of[i]]} where most files are {kinds[most]}"
+    return Results(folder, kind_of == most, unpack(rows.image[of < 0]), extra, broken, kinds[most] if kinds else None)
 
 
 def find_run(folder):
@@ -153,7 +158,12 @@ def made_by(run):
     the summary does not say, as ais_bench's own."""
     try:
         with open(run.with_name(f"{run.name}_summary.json"), "rb") as f:
-            found = ONNX.search(f.read())
+            found, last = None, b""
+            for block in iter(lambda: f.read(1 << 16), b""):  # of 50,000 files it is 10 MB, and that stands at the end
+                found = ONNX.search(last + block)
+                if found:
+                    break
+                last = block[-(1 << 13):]
     except OSError:
         return None
     return (found[1].decode("utf-8", "replace"), found[2].decode()) if found else None
@@ -173,28 +183,29 @@ def _folders(folder):
         return sorted(Path(e.path) for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
-def _files(folder, manifest):
-    """({stem: (folder with its slash, ending)}, None where there is no file; [names of files that belong to no bin])."""
-    found, extra = dict.fromkeys(manifest.files), []
-    for place in (folder, *(d for d in _folders(folder) if DEVICE.fullmatch(d.name))):
-        places = {}  # one tuple serves all files of an ending
-        with os.scandir(place) as entries:
-            for entry in entries:
-                name = entry.name
-                if not name.endswith((".bin", ".npy", ".txt")) or NOT_RESULTS.fullmatch(name) or not entry.is_file():
-                    continue
-                match = NAME.fullmatch(name)
-                stem, ending = match.groups() if match else (None, None)
-                if stem not in found:
-                    extra.append(os.path.relpath(entry.path, folder))
-                elif found[stem] is None:
-                    found[stem] = places.setdefault(ending, (os.path.join(place, ""), ending))
-                # Newer ais_bench runs every file on every device, and the results are then the same.
-                elif not filecmp.cmp(entry.path, "{0}{2}{1}".format(*found[stem], stem), shallow=False):
-                    raise cli.Failure("{0}{2}{1} and {3} are both results of {2}, and differ".format(
-                        *found[stem], stem, entry.path),
-                        "they are of two runs or two outputs: keep one, or infer again into an empty folder")
-    return found, sorted(extra)
+def _files(folder, files):
+    """(int32 (len(files),), an index into the next or -1 where there is no result; [(folder with its slash, ending)]; [names of
+    result files that belong to no bin])."""
+    place, places, extra = np.full(len(files), -1, np.int32), {}, []
+    for where in (folder, *(d for d in _folders(folder) if DEVICE.fullmatch(d.name))):
+        where = os.path.join(where, "")
+        with os.scandir(where) as entries:
+            for names in pieces(e.name for e in entries if e.name.endswith((".bin", ".npy", ".txt"))
+                                and not NOT_RESULTS.fullmatch(e.name) and e.is_file()):
+                matches = [NAME.fullmatch(name) for name in names]
+                of = files.find(pack(match[1] if match else "" for match in matches)).tolist()
+                for name, match, at in zip(names, matches, of):
+                    if not match or at < 0:
+                        extra.append(os.path.relpath(where + name, folder))
+                    elif place[at] < 0:
+                        place[at] = places.setdefault((where, match[2]), len(places))
+                    else:  # Newer ais_bench runs every file on every device, and the results are then the same.
+                        other = match[1].join(list(places)[place[at]])
+                        if not filecmp.cmp(where + name, other, shallow=False):
+                            raise cli.Failure(
+                                f"{other} and {where}{name} are both results of {match[1]}, and differ",
+                                "they are of two runs or two outputs: keep one, or infer again into an empty folder")
+    return place, list(places), sorted(extra)
 
 
 def _together(paths, rows, classes):
