@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from common import cli
+from common.rows import pack
 
 
 def stem(path):
@@ -16,6 +17,9 @@ def stem(path):
 
 def check_names(files):
     """Failure when two inputs' results would have one name (the original overwrites without a word), or none."""
+    stems = pack(map(stem, files))
+    if len(np.unique(stems)) == len(stems) and stems.all():
+        return
     counts = Counter(map(stem, files))
     for name, count in counts.items():
         same = [str(f) for f in files if stem(f) == name] if count > 1 or not name else []
