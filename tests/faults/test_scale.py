@@ -1,4 +1,5 @@
-"""Many images: every count is right, and no image, bin or result stays in memory: only notes of them do.
+"""Many images: every count is right, and no step needs noticeably more memory for them: nothing of an image stays there but its
+name and a few numbers.
 
 A few contents under many names; a stand-in for the network (a crop of 32, one convolution), so that the bins of 50,000 images
 are 600 MB. A step's memory is the largest resident size of its process. In every run 2,000 images for the counts;
@@ -15,7 +16,7 @@ import pytest
 
 from faults.standin import command, environment, good, model_folder, pictures, play
 
-NOTES = 2  # KB an image in lists and in the manifest; its bin has 12 KB here, and 602 KB at a crop of 224
+MOST = 1.2  # times as much memory for ten times the images; their bins grow from 60 to 600 MB
 MEASURED = '''
 import os, re, runpy, sys
 sys.argv = sys.argv[2:]
@@ -92,10 +93,11 @@ def test_counts(seen, small, outfmt):
 
 @pytest.mark.offline
 @pytest.mark.parametrize("outfmt", ["BIN", "TXT"])
-@pytest.mark.fault("50,000 images, {outfmt}", f"every count right; at most {NOTES} KB more memory an image than at 5,000")
+@pytest.mark.fault("50,000 images, {outfmt}", f"every count right; at most {MOST} times the memory of 5,000")
 def test_growth(seen, small, outfmt):
     few, many = run(small, 5000, outfmt), run(small, 50000, outfmt)
-    told = [f"{name} {few[name][0]} to {many[name][0]} MB, {many[name][1] / few[name][1]:.1f} times as long" for name in many]
+    told = [f"{name} {few[name][0]} to {many[name][0]} MB (×{many[name][0] / few[name][0]:.2f}), "
+            f"{many[name][1] / few[name][1]:.1f} times as long" for name in many]
     seen("; ".join(told))
     print("\n".join(told))
-    assert not [t for t, name in zip(told, many, strict=True) if (many[name][0] - few[name][0]) * 1024 > NOTES * 45000]
+    assert not [t for t, name in zip(told, many, strict=True) if many[name][0] > MOST * few[name][0]]
