@@ -11,7 +11,7 @@ import json
 import math
 import os
 import re
-from array import array
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +41,32 @@ class Image:
         return self.path.stem
 
 
+class Images(Sequence):
+    """Image after Image, a list of them for a slice; they are made when they are asked for, as a Path takes half a kilobyte."""
+
+    def __init__(self, images):
+        folders = {}
+        self.rows = Rows.of((i.path.name, "", folders.setdefault(i.path.parent, len(folders)), i.label) for i in images)
+        self.folders = list(folders)
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, at):
+        return list(self._made(self.rows[at])) if isinstance(at, slice) else next(self._made([self.rows[at]]))
+
+    def __iter__(self):
+        return self._made(self.rows)
+
+    def _made(self, rows):
+        return (Image(self.folders[folder] / name, label) for name, _, folder, label in rows)
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """Images in natural order of their names, and where they came from."""
 
-    images: list
+    images: Images | list
     root: Path
     layout: str
     demo: bool
@@ -90,10 +111,7 @@ class Manifest:
             if not isinstance(rows, (Rows, list)) or not (isinstance(files, dict) or type(files) is int):
                 raise ValueError("images should be a list, files an object or a number")
             rows = rows if isinstance(rows, Rows) else Rows.of(map(_row, rows))
-            if type(files) is int:
-                first = once(rows.file)
-                names = rows.file if first.all() else rows.file[first]
-                files = Files(names, np.repeat(np.array(array("i", [files])), len(names)))
+            files = Files.alike(rows, files) if type(files) is int else files
             kinds = {"bad": dict, "recipe": dict, "dtype": str, "demo": bool}
             odd = [k for k, kind in kinds.items() if k in content and not isinstance(content[k], kind)]
             odd += [f for f, n in files.items() if type(n) is not int] if isinstance(files, dict) else []
@@ -274,7 +292,7 @@ def labelled(source, manifest=None):
         labels, demo = _labels(source), (source.parent / "DEMO.txt").exists()
     if not labels:
         raise cli.Failure(f"the images in {source} have no labels", "give a folder for each class, or a label file")
-    stems = Files(labels.file, np.ones(len(labels), np.int32))
+    stems = Files.alike(labels, 1)
     if manifest is None:
         return Manifest(labels, stems, {"demo": demo})
 
@@ -335,7 +353,7 @@ def _kind(entry):
 
 
 def _ordered(images):
-    return sorted(images, key=lambda i: natural(i.path.name))
+    return Images(sorted(images, key=lambda i: natural(i.path.name)))
 
 
 def _complain(folder, images, problems):

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from common import cli, dataset, fast, transforms
+from common.rows import Files, Rows, pack, unpack
 
 AT_A_TIME = 2000  # bins that wait for a thread; a note of each costs more than a kilobyte
 
@@ -56,11 +57,13 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}"):
 
 
 def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
-    if batch_size == 1:
-        plan = {image.stem: [image] for image in data.images}
-    else:
-        plan = {batch_name.format(i // batch_size): data.images[i:i + batch_size]
-                for i in range(0, len(data.images), batch_size)}
+    count = -(-len(data.images) // batch_size)
+    names = (i.stem for i in data.images) if batch_size == 1 else map(batch_name.format, range(count))
+    bins = Files(pack(names), np.full(count, batch_size, np.int32))  # a bin is its index there from here on
+
+    def images_of(at):
+        return data.images[at * batch_size:(at + 1) * batch_size]
+
     raw = args.input == "uint8"
     shape = (recipe.crop, recipe.crop, 3) if raw else (3, recipe.crop, recipe.crop)
     size = batch_size * 3 * recipe.crop ** 2 * (1 if raw else 4)
@@ -68,34 +71,40 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
           + (", normalised in the model" if raw else ""))
 
     settings = [recipe.as_dict(), batch_size, args.input]
-    signatures = {name: _signature(images, settings) for name, images in plan.items()}
+    signatures = np.fromiter((_signature(images_of(at), settings).encode() for at in range(count)), "S40", count)
     journal = _read_journal(save_dir)
     present = {e.name[:-4]: e.stat().st_size for e in os.scandir(save_dir) if e.name.endswith(".bin")}
     if present and not (save_dir / ".journal").exists():
         raise cli.Failure(f"{save_dir} holds .bin files that are not of this step ({dataset.some(sorted(present), 1)}.bin)",
                           "give another folder, or delete this one")
-    for name in present.keys() - plan.keys():
+    for name in present.keys() - set(bins):
         (save_dir / f"{name}.bin").unlink()
-    todo = [n for n, s in signatures.items() if journal.get(n) != s or present.get(n) != size]
-    if len(todo) < len(plan):
-        print(f"{len(plan) - len(todo)} of {len(plan)} bins are there already")
-    if todo:
+    todo = np.array([at for at, (name, signature) in enumerate(zip(bins, signatures))
+                     if journal.get(name) != signature.decode() or present.get(name) != size], np.int32)
+    del journal, present
+    if len(todo) < count:
+        print(f"{count - len(todo)} of {count} bins are there already")
+    if len(todo):
         (save_dir / "manifest.json").unlink(missing_ok=True)
 
     part = save_dir / ".part"  # unfinished bins lie here, where ais_bench does not look
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     bad = {}
-    tools = fast.compiled() if sum(len(plan[name]) for name in todo) >= fast.WORTH else None
+    tools = fast.compiled() if min(len(todo) * batch_size, len(data.images)) >= fast.WORTH else None
 
     own = threading.local()
 
-    def work(name):
+    def name_of(at):
+        return unpack(bins.names[at:at + 1])[0]
+
+    def work(at):
+        name, images = name_of(at), images_of(at)
         if not hasattr(own, "rows"):  # one array a thread: fresh memory costs more than filling it again
             own.rows = np.empty((batch_size, *shape), args.input)
         rows, errors = own.rows, {}
         rows.fill(0)
-        for row, image in zip(rows, plan[name]):
+        for row, image in zip(rows, images):
             try:
                 fast.read(image.path, recipe, row, tools)
             except FileNotFoundError:
@@ -104,7 +113,7 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
                 errors[image.path] = "is no image"
             except transforms.UNREADABLE as e:
                 errors[image.path] = str(e) or type(e).__name__
-        if len(errors) < len(plan[name]):
+        if len(errors) < len(images):
             try:
                 (part / name).write_bytes(rows)
             except OSError as e:  # a full disk is reported without a name
@@ -113,21 +122,21 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
             os.replace(part / name, save_dir / f"{name}.bin")
         else:
             (save_dir / f"{name}.bin").unlink(missing_ok=True)
-        return name, errors
+        return at, errors
 
     with open(save_dir / ".journal", "a") as f, concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         tasks = []
 
         def finished():
             for start in range(0, len(todo), AT_A_TIME):
-                tasks[:] = [pool.submit(work, name) for name in todo[start:start + AT_A_TIME]]
+                tasks[:] = [pool.submit(work, at) for at in todo[start:start + AT_A_TIME].tolist()]
                 yield from concurrent.futures.as_completed(tasks)
         try:
             for task in cli.progress(finished(), "preprocess", len(todo), "bin"):
-                name, errors = task.result()
+                at, errors = task.result()
                 bad.update(errors)
                 if not errors:
-                    f.write(f"{name} {signatures[name]}\n")
+                    f.write(f"{name_of(at)} {signatures[at].decode()}\n")
                     f.flush()
         finally:
             for task in tasks:
@@ -141,15 +150,16 @@ def _run(data, total, save_dir, recipe, args, batch_size, batch_name):
     if bad and not args.allow_partial:
         raise cli.Failure(f"{len(bad)} of {len(data.images)} images could not be read, listed above",
                           "replace them and run again, or go on without them: --allow-partial (make: ALLOW_PARTIAL=1)")
-    rows = [dataset.Row(image.path.name, name, i, image.label) for name, images in plan.items()
-            for i, image in enumerate(images) if image.path not in bad]
-    written = {row.file for row in rows}
-    manifest = dataset.Manifest(rows, {name: batch_size for name in plan if name in written}, {
+    rows = Rows.of((image.path.name, name, i, image.label) for at, name in enumerate(bins)
+                   for i, image in enumerate(images_of(at)) if image.path not in bad)
+    manifest = dataset.Manifest(rows, Files.alike(rows, batch_size), {
         "dataset": str(data.root.resolve()), "layout": data.layout, "demo": data.demo, "dataset_total": total,
         "limit": args.limit if len(data.images) < total else None, "bad": {p.name: why for p, why in sorted(bad.items())},
         "recipe": recipe.as_dict(), "dtype": args.input, "shape": list(shape), "batch_size": batch_size})
-    with cli.whole_file(save_dir / ".journal") as whole:
-        whole.write_text("".join(f"{n} {s}\n" for n, s in signatures.items() if not any(i.path in bad for i in plan[n])))
+    with cli.whole_file(save_dir / ".journal") as whole, open(whole, "w") as f:
+        for at, name in enumerate(bins):
+            if not bad or not any(i.path in bad for i in images_of(at)):
+                f.write(f"{name} {signatures[at].decode()}\n")
     manifest.save(save_dir)
     partial = f", {len(bad)} missing (partial)" if bad else ""
     print(f"wrote {len(manifest.files)} bins of {len(rows)} images{partial} and manifest.json to {save_dir}")

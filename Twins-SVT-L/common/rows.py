@@ -74,6 +74,13 @@ class Files(Mapping):
         """The same as a dict."""
         return files if isinstance(files, cls) else cls(pack(files), np.array(array("i", files.values())))
 
+    @classmethod
+    def alike(cls, rows, count):
+        """The files of `rows` (Rows), each with `count` rows."""
+        first = once(rows.file)
+        names = rows.file if first.all() else rows.file[first]
+        return cls(names, np.repeat(np.array(array("i", [count])), len(names)))
+
     def find(self, names):
         """Where each of the packed `names` is in self.names: int32, -1 for those that are not."""
         found = np.full(len(names), -1, np.int32)
@@ -92,7 +99,11 @@ class Files(Mapping):
         return int(self.counts[at])
 
     def __iter__(self):
-        return iter(unpack(self.names))
+        for at in range(0, len(self), AT_A_TIME):
+            yield from unpack(self.names[at:at + AT_A_TIME])
+
+    def values(self):
+        return self.counts.tolist()
 
     def __len__(self):
         return len(self.names)
