@@ -172,7 +172,7 @@ class Layers(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.a, self.b = torch.nn.Linear(7, 512), torch.nn.Linear(512, 512)
-        self.c, self.d = torch.nn.Linear(512, 512), torch.nn.Linear(512, 5, bias=False)
+        self.c, self.d = torch.nn.Linear(512, 512, bias=False), torch.nn.Linear(512, 5, bias=False)
 
     def forward(self, x):
         x = torch.nn.functional.gelu(self.a(x.flatten(1, 2)))

@@ -12,6 +12,7 @@ from common import cli
 from common.host.which import cpu
 
 TITLE = "OpenVINO"
+ACTIVATIONS = {"Relu", "Softmax", "Multiply", "Divide", "Result"}  # or what begins one: a GELU is written out; or the end
 
 
 def config(precision, threads=None):
@@ -76,17 +77,18 @@ def prefer_onednn(model):
     """Have fully connected layers with nothing behind them computed by oneDNN, as those with an activation are; return how
     many there were.
 
-    OpenVINO gives bare ones in f32 to MLAS, whose kernels are up to 1.2 times as slow with AVX-512 (Twins as a whole: 1.06).
+    OpenVINO gives bare ones in f32 to MLAS, whose kernels are up to 1.2 times as slow with AVX-512 (Twins as a whole: 1.03-1.06).
     A PReLU of slope 1 is an activation, and changes no value, NaN and infinity included.
     """
     done = 0
-    for product in model.get_ordered_ops():
-        users = product.output(0).get_target_inputs() if product.get_type_name() == "MatMul" and _constant(product, 1) else []
-        layer = next(iter(users)).get_node() if len(users) == 1 else None
-        if not layer or layer.get_type_name() != "Add" or not (_constant(layer, 0) or _constant(layer, 1)):
+    for layer in model.get_ordered_ops():
+        if layer.get_type_name() != "MatMul" or not _constant(layer, 1):
             continue
         users = layer.output(0).get_target_inputs()
-        if {"Multiply", "Relu", "Result"}.isdisjoint(user.get_node().get_type_name() for user in users):  # Multiply: of a GELU
+        bias = next(iter(users)).get_node()
+        if len(users) == 1 and bias.get_type_name() == "Add" and (_constant(bias, 0) or _constant(bias, 1)):
+            layer, users = bias, bias.output(0).get_target_inputs()
+        if ACTIVATIONS.isdisjoint(user.get_node().get_type_name() for user in users):
             same = opset13.prelu(layer, opset13.constant(np.float32([1])))
             for user in users:
                 user.replace_source_output(same.output(0))
