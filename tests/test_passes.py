@@ -1,4 +1,6 @@
 """The host compiler's rewrites: the same numbers as the graph had, in the form that runs faster."""
+import os
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -199,3 +201,14 @@ def test_prefer_onednn(tmp_path):
             np.testing.assert_allclose(compiled(x)[0], module(torch.from_numpy(x)), rtol=0, atol=1e-5)
     mlas = [sum("mlas" in name for name in names) for names in found]
     assert mlas[0] - mlas[1] == 2, found
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="a question to Linux")
+def test_fewer_threads_are_not_pinned(tmp_path):
+    """Else two engines of one thread each, as `make scale` has them on a host, share the first core; the others are idle."""
+    model, x = depthwise(5)
+    openvino_engine.compile_model(model.SerializeToString(), tmp_path / "m.blob", len(x))
+    _, _, compute = openvino_engine.load((tmp_path / "m.blob").read_bytes(), threads=1)
+    compute([x])
+    everywhere = os.sched_getaffinity(0)
+    assert all(os.sched_getaffinity(int(task)) == everywhere for task in os.listdir("/proc/self/task"))

@@ -23,7 +23,8 @@ def config(precision, threads=None):
     spread). The blob does not remember it: it has to be given at import too.
     """
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-    return {**hint, "INFERENCE_NUM_THREADS": threads} if threads else hint
+    # Whoever asks for fewer threads has others beside it: pinned, the threads of all of them would share the first cores.
+    return {**hint, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False} if threads else hint
 
 
 def version():
