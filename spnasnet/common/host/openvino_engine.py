@@ -78,8 +78,8 @@ def prefer_onednn(model):
     """Have fully connected layers with nothing behind them computed by oneDNN, as those with an activation are; return how
     many there were.
 
-    OpenVINO gives bare ones in f32 to MLAS, whose kernels are up to 1.2 times as slow with AVX-512 (Twins as a whole: 1.03-1.06).
-    A PReLU of slope 1 is an activation, and changes no value, NaN and infinity included.
+    OpenVINO gives bare ones in f32 to MLAS, whose kernels are up to 1.2 times as slow with AVX-512 (Twins as a whole:
+    1.03-1.06). A PReLU of slope 1 is an activation, and changes no value, NaN and infinity included.
     """
     done = 0
     for layer in model.get_ordered_ops():
