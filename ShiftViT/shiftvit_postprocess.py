@@ -31,8 +31,8 @@ def load_ground_truth(path):
         raise cli.Failure(f"ground truth {path} is no .npy file ({e})", "run shiftvit_preprocess.py again") from None
     table = table.reshape(len(table), -1)
     if table.dtype.names == ("file", "row", "image", "label"):
-        rows = [dataset.Row(str(r["image"]), str(r["file"]), int(r["row"]), int(r["label"]))
-                for r in table.flat if r["label"] >= 0]
+        rows = dataset.Rows.of((str(r["image"]), str(r["file"]), int(r["row"]), int(r["label"]))
+                               for r in table.flat if r["label"] >= 0)
         return dataset.Manifest(rows, {str(f): table.shape[1] for f in table["file"][:, 0]}, {})
     if table.dtype.kind not in "iu":
         raise cli.Failure(f"ground truth {path} holds {table.dtype}, not labels", "run shiftvit_preprocess.py again")

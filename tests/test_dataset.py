@@ -1,11 +1,12 @@
 """Both layouts, and every way in which images and labels may not fit each other, reported by name."""
+import json
 import re
 
 import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from common import cli, dataset
+from common import cli, dataset, rows
 
 
 def image(path):
@@ -128,6 +129,55 @@ def test_manifest_round_trip_and_damage(tmp_path):
     (tmp_path / "manifest.json").unlink()
     with pytest.raises(cli.Failure, match=re.escape("make prep")):
         dataset.Manifest.load(tmp_path)
+
+
+NAMES = ["a", "b", "ab", "", "é", "日本", "\udcff", "a\0", "x" * 300, "a b.c", "Z"]
+
+
+@pytest.mark.parametrize("more", [{}, {"a": 5}, {"c": 4}], ids=["alike", "of different length", "with one of padding only"])
+def test_manifest_in_any_formatting(tmp_path, more):
+    files = {**{name: 4 for name in NAMES if name != "\udcff"}, **more}  # that is no text
+    want = dataset.Manifest([dataset.Row(f"{name}.JPEG", name, i % 4, [None, 0, 999][i % 3]) for i, name in enumerate(files)
+                             if name != "c"] * 100, files, {"demo": False, "bad": {}})
+    want.save(tmp_path)
+    path = tmp_path / "manifest.json"
+    text = path.read_text(encoding="utf-8")
+    assert dataset._by_line(path) and dataset.Manifest.load(path) == want
+    content = json.loads(text)
+    assert content["images"] == [list(row) for row in want.rows] and isinstance(content["files"], int) == (
+        set(files) == {row.file for row in want.rows} and len(set(files.values())) == 1)
+    for other in (json.dumps(content), json.dumps(content, indent=2), json.dumps({**content, "files": files}, indent=1),
+                  text.replace("\n", "\r\n"), text.replace("],\n", "],\n\n")):
+        path.write_bytes(other.encode())
+        assert dataset.Manifest.load(path) == want
+    for harm in (text.replace("],\n", "]\n", 1), text.replace("],\n", "],,\n", 1), text.replace("]\n ]", "],\n ]"), text[:-3],
+                 text + "}"):
+        path.write_text(harm, encoding="utf-8")
+        with pytest.raises(cli.Failure, match="is not JSON"):
+            dataset.Manifest.load(path)
+
+
+def test_packed_names_and_rows():
+    files = rows.Files.of({name: i for i, name in enumerate(NAMES)})
+    assert list(files) == NAMES and dict(files) == {name: i for i, name in enumerate(NAMES)}
+    wanted = rows.pack(["none", *reversed(NAMES), "x" * 301, "a\0\0", "A"])
+    assert files.find(wanted).tolist() == [-1, *range(10, -1, -1), -1, -1, -1]
+    assert rows.Files.of({}).find(rows.pack(NAMES)).tolist() == [-1] * len(NAMES) and not rows.Files.of({})
+    twice = rows.pack([*NAMES, *NAMES] * 50)
+    assert rows.once(twice).tolist() == [True] * len(NAMES) + [False] * 99 * len(NAMES)
+    listed = [rows.Row(name, name * 2, i, None if i % 2 else i) for i, name in enumerate(NAMES * 100)]
+    packed = rows.Rows.of(listed)
+    assert packed == listed and listed == packed and packed != listed[1:] and packed[2:5] == listed[2:5]
+    assert packed[-1] == listed[-1] and packed + packed[:1] == listed + listed[:1] and not rows.Rows.of([])
+    with pytest.raises(IndexError):
+        packed[len(listed)]
+
+
+def test_labels_go_to_the_first_image_of_a_name(tmp_path):
+    (tmp_path / "labels").write_text("b 2\na 1\nc 3\n")
+    dataset.Manifest([dataset.Row("a.JPEG", "x", 0, None), dataset.Row("a.png", "x", 1, None)], {"x": 2}, {}).save(tmp_path)
+    got = dataset.labelled(tmp_path / "labels", tmp_path).rows
+    assert got == [("a.JPEG", "x", 0, 1), ("a.png", "x", 1, None), ("b", "b", 0, 2), ("c", "c", 0, 3)]
 
 
 @pytest.fixture

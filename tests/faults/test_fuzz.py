@@ -153,7 +153,8 @@ def test_manifest(play, tmp_path):
     rows = st.lists(st.lists(JSON | st.sampled_from(["a", "b", 0, 1, -1, 7]), min_size=3, max_size=5), max_size=3)
     odd = st.fixed_dictionaries({**{k: st.just(v) for k, v in MANIFEST.items()}, "images": rows}).map(
         lambda content: json.dumps(content).encode())
-    play(spoilt_json(MANIFEST) | odd, read)
+    dataset.Manifest([dataset.Row(*row) for row in MANIFEST["images"]], {"a": 1, "b": 1}, {"bad": {}}).save(tmp_path)
+    play(spoilt_json(MANIFEST) | odd | damaged((tmp_path / "manifest.json").read_bytes()), read)
 
 
 @pytest.mark.fault("fuzz: manifest.json, round trip", "what is written is read")
