@@ -54,7 +54,7 @@ def plan(args, model):
     size = inputs.check(lists, model.inputs)
     if args.output:
         outputs.check_names(lists[0])
-    batches = [[files[i:i + size] for files in lists] for i in range(0, len(lists[0]), size)]
+    batches = inputs.Batches(lists, size)
     need = model.inputs[0].nbytes
     info(f"get filesperbatch files0 size:{need // size} tensor0size:{need} filesperbatch:{size} "
          f"runcount:{len(batches)}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from common import cli, dataset
-from common.rows import pack, unpack
+from common.rows import pack, pieces, unpack
 
 ENDINGS = (".bin", ".BIN", ".npy", ".NPY")
 
@@ -34,6 +34,23 @@ class Paths(Sequence):
         if isinstance(at, slice):
             return [os.path.join(self.folder, name) for name in unpack(self.names[at])]
         return self[at:at + 1 or None][0]
+
+    def __iter__(self):
+        for names in pieces(self.names):
+            yield from (os.path.join(self.folder, name) for name in unpack(np.array(names)))
+
+
+class Batches(Sequence):
+    """Batch after batch: a list of at most `size` paths of each of the `lists`, which have as many each."""
+
+    def __init__(self, lists, size):
+        self.lists, self.size = lists, size
+
+    def __len__(self):
+        return -(-len(self.lists[0]) // self.size)
+
+    def __getitem__(self, at):
+        return [files[at * self.size:(at + 1) * self.size] for files in self.lists]
 
 
 def _inside(folder):
