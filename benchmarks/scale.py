@@ -143,7 +143,8 @@ def predicted(data, images, workers):
     with concurrent.futures.ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
         found = list(pool.map(costs, [data] * cores))
     prepare, infer = (sum(f[i] for f in found) / cores for i in (0, 1))
-    cluster = size_cluster.Cluster(cores=cores, actors=workers, threads=1, tasks=workers, prepare=prepare, infer=infer)
+    cluster = size_cluster.Cluster(cores=cores, actors=workers, threads=1, tasks=workers, prepare=prepare, infer=infer,
+                                   ray=size_cluster.RAY)
     return images / size_cluster.simulate(cluster, images)
 
 

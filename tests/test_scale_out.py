@@ -281,6 +281,9 @@ def test_the_simulation_reaches_each_limit():
     shared = size_cluster.Cluster(cores=2, actors=2, threads=1, prepare=0.004, infer=0.008)
     assert next(iter(size_cluster.limits(shared))) == "cores"
     assert size_cluster.simulate(shared, 64_000) == pytest.approx(64_000 * 0.012 / 2, rel=0.02)
+    with_ray = dataclasses.replace(shared, ray=0.002)
+    assert size_cluster.simulate(with_ray, 64_000) == pytest.approx(64_000 * 0.014 / 2, rel=0.02)
+    assert next(iter(size_cluster.limits(with_ray).values())) == pytest.approx(2 / 0.014)
     alone = dataclasses.replace(shared, actors=1)
     assert next(iter(size_cluster.limits(alone))) == "engine"
     assert size_cluster.simulate(alone, 64_000) == pytest.approx(64_000 * 0.008, rel=0.02)
@@ -299,7 +302,8 @@ def test_sizing_from_a_summary(tmp_path, monkeypatch, capsys):
     cli.write_json(tmp_path / "s.json", {"images": 1000, "seconds": seconds})
     assert size_cluster.costs(tmp_path / "s.json", 0) == (0.004, 0.008)
     assert size_cluster.costs(tmp_path / "s.json", 8) == (0.004, 0.004)
-    monkeypatch.setattr(sys, "argv", ["x", "--images", "24000", "--cores", "2", "--summary", str(tmp_path / "s.json")])
+    monkeypatch.setattr(sys, "argv", ["x", "--images", "24000", "--cores", "2", "--ray", "0",
+                                      "--summary", str(tmp_path / "s.json")])
     size_cluster.main()
     assert capsys.readouterr().out.splitlines()[-1] == \
         "24000 images: 154 s with 10 s of start, 167 images/s; held up by cores"

@@ -12,6 +12,7 @@ import dataclasses
 from common import cli
 
 INPUT_KB = {"float32": 3 * 224 * 224 * 4 / 1000, "uint8": 3 * 224 * 224 / 1000}
+RAY = 0.0019  # seconds of a core an image: copies of 602 KB and the driver's work, as counted over runs of spnasnet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Cluster:
     tasks: "int | None" = None  # transforms at a time a host; None: its cores
     prepare: float = 0.004
     infer: float = 0.010
+    ray: float = 0.0         # Ray's own work, on the cores
     jpeg: float = 135e3
     tensor: float = 602e3
     network: float = 1.25e9  # of a host
@@ -44,6 +46,8 @@ def get_args(argv=None):
     parser.add_argument("--summary", help="_summary.json of a run of tools/scale_out.py on such a host")
     parser.add_argument("--prepare", type=float, help="ms of a core an image: decode and transform")
     parser.add_argument("--infer", type=float, help="ms of an NPU (without NPUs: of a core) an image")
+    parser.add_argument("--ray", type=float, default=1000 * RAY, help="ms of a core an image: Ray's own work "
+                        "(default: %(default)s, as measured with float32)")
     parser.add_argument("--jpeg", type=float, default=135, help="KB an image file (ImageNet's validation set: %(default)s)")
     parser.add_argument("--input", choices=INPUT_KB, default="float32", help="what the model takes")
     parser.add_argument("--network", type=float, default=10, help="Gbit/s of a host (default: %(default)s)")
@@ -63,12 +67,13 @@ def costs(path, npus):
 
 def limits(c):
     """Images/s that each resource of the whole cluster could carry if there were no other, the least first."""
-    own = c.hosts * (c.cores - min(c.npus, c.cores - 1)) / c.prepare
+    prepare = c.prepare + c.ray
+    own = c.hosts * (c.cores - min(c.npus, c.cores - 1)) / prepare
     found = {"network": c.hosts * c.network / (c.jpeg + c.tensor * (1 - 1 / c.hosts)), "storage": c.storage / c.jpeg}
     if c.npus:
         found.update(cores=own, npus=c.hosts * c.npus / c.infer)
     else:
-        found.update(cores=c.hosts * c.cores / (c.prepare + c.infer), transforms=c.hosts * (c.tasks or c.cores) / c.prepare,
+        found.update(cores=c.hosts * c.cores / (prepare + c.infer), transforms=c.hosts * (c.tasks or c.cores) / prepare,
                      engine=c.hosts * min(c.cores, c.actors * c.threads) / c.infer)
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
@@ -91,7 +96,7 @@ def simulate(c, images):
         if fetch_left is None and waiting:
             fetch_left, waiting = work * fetch, waiting - 1
         while fetched and len(prepare_left) < tasks and ready + len(prepare_left) < 4 * tasks + actors:
-            prepare_left.append(work * c.prepare)
+            prepare_left.append(work * (c.prepare + c.ray))
             fetched -= 1
         while ready and len(infer_left) < actors:
             infer_left.append(work * c.infer)
@@ -117,8 +122,9 @@ def main():
     prepare, infer = args.prepare / 1000 if args.prepare else prepare, args.infer / 1000 if args.infer else infer
     if not (prepare and infer):
         raise cli.Usage("the costs of an image are not given", "say --summary, or --prepare and --infer")
-    c = Cluster(args.hosts, args.cores, args.npus, 1, args.threads or args.cores, None, prepare, infer, args.jpeg * 1000,
-                INPUT_KB[args.input] * 1000, args.network * 1.25e8, args.storage * 1e6, args.block, args.start)
+    c = Cluster(args.hosts, args.cores, args.npus, 1, args.threads or args.cores, None, prepare, infer, args.ray / 1000,
+                args.jpeg * 1000, INPUT_KB[args.input] * 1000, args.network * 1.25e8, args.storage * 1e6, args.block,
+                args.start)
     found = limits(c)
     for name, rate in found.items():
         print(f"{name:11} {rate:12.0f} images/s at most")
