@@ -368,7 +368,7 @@ def test_bench_two_rows_a_file_and_npy_input(call, tiny):
     path, weights = tiny
     images = make_bins(Path("prep"), ["a.npy", "b.npy", "c.NPY"], rows=2,
                        write=lambda a, p: np.save(open(p, "wb"), np.asfortranarray(a)))
-    call(ais_bench, "--model", path, "--input", "prep/a.npy,prep/b.npy,prep/c.NPY", "--output", "r",
+    call(ais_bench, "--model", path, "--input", "prep/a.npy,prep//b.npy,prep/c.NPY/", "--output", "r",
          "--output_dirname", "x")
     got = np.concatenate([np.fromfile(f"r/x/{n}_0.bin", np.float32).reshape(2, 5) for n in "abc"])
     np.testing.assert_allclose(got, logits(images, weights), rtol=0, atol=1e-5)

@@ -65,8 +65,7 @@ def listing(text, inputs):
     That is a folder an input (its .bin and .npy files in natural order, no sub-folders; other files are left out), or
     files with commas between, shared out evenly. Failure when there are none, or not as many for each input.
     """
-    names = [text] if Path(text).exists() else text.split(",")
-    paths = [Path(n) for n in names]
+    paths = [Path(n) for n in ([text] if Path(text).exists() else text.split(","))]
     for path in paths:
         if not path.exists():
             raise cli.Failure(f"--input {path} does not exist", "run the preprocessing (`make prep`), or check --input")
@@ -74,7 +73,7 @@ def listing(text, inputs):
         lists = [_inside(p) for p in paths]
     elif all(p.is_file() and p.name.endswith(ENDINGS) for p in paths) and len(paths) % len(inputs) == 0:
         share = len(paths) // len(inputs)
-        lists = [names[i:i + share] for i in range(0, len(names), share)]
+        lists = [list(map(str, paths[i:i + share])) for i in range(0, len(paths), share)]
     else:
         raise cli.Failure(f"--input {text} does not fit a model with {len(inputs)} input(s)",
                           "give a folder an input, or .bin/.npy files with commas between")
