@@ -66,11 +66,12 @@ def run(main):
             raise
         print(f"error: {e}", file=sys.stderr)
         sys.exit(e.status)
-    except ImportError:  # what a C extension makes of it while it loads
-        if not ended:
+    except (KeyboardInterrupt, ImportError) as e:
+        if ended:
+            sys.exit(143)
+        # What a C extension makes of either signal while it loads.
+        if isinstance(e, ImportError) and not isinstance(e.__cause__, KeyboardInterrupt):
             raise
-        sys.exit(143)
-    except KeyboardInterrupt:
         print("\ninterrupted — run the same command again to go on", file=sys.stderr)
         sys.exit(130)
     except OSError as e:

@@ -245,10 +245,26 @@ cli.run(main)
 """
 
 
+IN_EXTENSION = """
+import os, sys, time
+from common import cli
+def main():
+    try:
+        os.kill(os.getpid(), int(sys.argv[1]))
+        time.sleep(9)
+    except BaseException as e:
+        raise ImportError("initialization failed") from e
+cli.run(main)
+"""
+
+
 @pytest.mark.parametrize("which, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"])
-@pytest.mark.fault("{which} in a destructor, where Python drops what is raised", "exit {status}, no traceback")
-def test_in_a_destructor(seen, whole, which, status):
-    done = subprocess.run([sys.executable, "-c", IN_DESTRUCTOR, str(int(which))], cwd=whole[0], capture_output=True, text=True)
+@pytest.mark.parametrize("when, script", [("in a destructor, where Python drops what is raised", IN_DESTRUCTOR),
+                                          ("while OpenVINO loads, which makes an ImportError of it", IN_EXTENSION)],
+                         ids=["destructor", "extension"])
+@pytest.mark.fault("{which} {when}", "exit {status}, no traceback")
+def test_what_is_made_of_a_signal(seen, whole, which, status, when, script):
+    done = subprocess.run([sys.executable, "-c", script, str(int(which))], cwd=whole[0], capture_output=True, text=True)
     assert done.returncode == status and "Traceback" not in done.stderr
     seen(done)
 
