@@ -366,6 +366,7 @@ f32-eval: $(eval)
 	@:
 $(eval): $(result).done common/results.py common/metrics.py
 	$(mark)
+	exec 9>$(result).lock; flock 9 2>/dev/null || true; \
 	$(py) $(POSTPROCESS) $(score_options)
 	$(if $(agree),$(agree) --manifest $(prep) --json $@)
 
@@ -375,7 +376,8 @@ $(online): $(prep)/manifest.json $(online:.json=.cfg) $(M)/onnx.cfg $(demo_weigh
 
 ifeq ($(RUNNER),ais_bench)
 # ais_bench reuses a folder and leaves a longer run's files in it, so it gets a fresh one. Of two makes at once the second
-# waits and sees that the first has done it (where there is no flock, as on macOS, it does not wait).
+# waits and sees that the first has done it, or does it again once the first has scored its results (where there is no flock,
+# as on macOS, it does not wait).
 was := $(if $(filter infer eval demo-eval,$(verbs)),$(call stat_of,$(result).done))
 $(result).done: $(om) $(prep)/manifest.json $(result).cfg $(if $(wildcard $(result)/.),,FORCE)
 	$(mark)

@@ -38,12 +38,14 @@ def run(main):
     A traceback is shown only for a bug of ours, or when DEBUG is set in the environment.
     """
     # SIGTERM as SystemExit, so that half-written files are removed on the way out.
-    ended = []
+    signals = []
 
-    def end(*_):
-        ended.append(True)
-        sys.exit(143)
+    def end(number, _):
+        signals.append(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(143)
     signal.signal(signal.SIGTERM, end)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started this wants none
+        signal.signal(signal.SIGINT, end)
 
     def dropped(what):
         """Python shows what is raised in a destructor, and drops it: a signal that came then is sent again, a moment later."""
@@ -59,21 +61,23 @@ def run(main):
         elif hasattr(getattr(sys, name), "reconfigure"):
             getattr(sys, name).reconfigure(errors="replace")  # for a locale that has no → or é
     try:
-        main()
-        sys.stdout.flush()
+        try:
+            main()
+            sys.stdout.flush()
+        except BaseException as e:
+            if not signals and not isinstance(e, KeyboardInterrupt):
+                raise
+            # A signal ended the run, whatever a library that was loading made of it (OpenVINO an ImportError, numpy a
+            # RecursionError).
+            if signals[-1:] == [signal.SIGTERM]:
+                sys.exit(143)
+            print("\ninterrupted — run the same command again to go on", file=sys.stderr)
+            sys.exit(130)
     except Failure as e:
         if os.environ.get("DEBUG", "") not in ("", "0"):
             raise
         print(f"error: {e}", file=sys.stderr)
         sys.exit(e.status)
-    except (KeyboardInterrupt, ImportError) as e:
-        if ended:
-            sys.exit(143)
-        # What a C extension makes of either signal while it loads.
-        if isinstance(e, ImportError) and not isinstance(e.__cause__, KeyboardInterrupt):
-            raise
-        print("\ninterrupted — run the same command again to go on", file=sys.stderr)
-        sys.exit(130)
     except OSError as e:
         # Full disks, missing rights and vanished files are the user's to mend, not bugs of ours.
         if e.filename is None and e.errno is None or os.environ.get("DEBUG", "") not in ("", "0"):
