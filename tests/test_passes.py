@@ -143,17 +143,17 @@ def test_tokens_that_are_a_result_stay(tmp_path):
     assert passes.flat_tokens(model) == 0
 
 
-def depthwise(kernel):
+def depthwise(kernel, batch=1):
     """A depthwise convolution between two of 1x1, as ConvMixer has them: alone it would get another kernel."""
     rng = np.random.default_rng(0)
     shapes = {"before": (64, 64, 1, 1), "depthwise": (64, 1, kernel, kernel), "after": (64, 64, 1, 1)}
     weights = [numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name) for name, shape in shapes.items()]
     nodes = [helper.make_node("Conv", ["x", "before"], ["a"]), helper.make_node("Conv", ["b", "after"], ["y"]),
              helper.make_node("Conv", ["a", "depthwise"], ["b"], group=64, pads=[kernel // 2] * 4)]
-    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 64, 28, 28]) for name in "xy"]
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 64, 28, 28]) for name in "xy"]
     model = helper.make_model(helper.make_graph([nodes[0], nodes[2], nodes[1]], "g", tensors[:1], tensors[1:], weights),
                               opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
-    return model, rng.normal(size=(1, 64, 28, 28)).astype(np.float32)
+    return model, rng.normal(size=(batch, 64, 28, 28)).astype(np.float32)
 
 
 @pytest.mark.skipif("avx512f" not in cpu()[1].split(), reason="the kernel is one for AVX-512")
@@ -207,20 +207,26 @@ def test_prefer_onednn(tmp_path):
 
 
 AFFINITIES = """
-import os, sys
+import os, sys, threading
 import numpy as np
 from common.host import openvino_engine
 _, _, compute = openvino_engine.load(open(sys.argv[1], "rb").read(), threads=1)
-compute([np.load(sys.argv[2])])
-print({frozenset(os.sched_getaffinity(int(task))) for task in os.listdir("/proc/self/task")} == {
-      frozenset(os.sched_getaffinity(0))})
+x, seen = np.load(sys.argv[2]), set()
+def watch():  # while it computes; OpenVINO gives the threads free in between
+    for _ in range(3000):
+        seen.update(frozenset(os.sched_getaffinity(int(task))) for task in os.listdir("/proc/self/task"))
+watcher = threading.Thread(target=watch)
+watcher.start()
+while watcher.is_alive():
+    compute([x])
+print(seen == {frozenset(os.sched_getaffinity(0))})
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="a question to Linux")
 def test_fewer_threads_are_not_pinned(tmp_path):
     """Else two engines of one thread each, as `make scale` has them on a host, share the first core; the others are idle."""
-    model, x = depthwise(5)
+    model, x = depthwise(5, batch=32)
     openvino_engine.compile_model(model.SerializeToString(), tmp_path / "m.blob", len(x))
     np.save(tmp_path / "x.npy", x)
     said = subprocess.run([sys.executable, "-c", AFFINITIES, tmp_path / "m.blob", tmp_path / "x.npy"], cwd=ROOT, check=True,
