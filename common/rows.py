@@ -6,6 +6,7 @@ name after another as long as the longest, which numpy sorts and searches.
 from __future__ import annotations
 
 import itertools
+import re
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -61,6 +62,16 @@ def once(names):
         here = order[at:at + AT_A_TIME + 1]
         first[here[1:]] = names[here[1:]] != names[here[:-1]]
     return first
+
+
+def natural(name):
+    """Sort key of a file name: digits count as numbers and case does not, so that img2 comes before IMG10; the name itself
+    decides between those that are the same so.
+
+    It is a string, which packs: a number is \\x01, which comes before all that names have, then how many digits it has, then
+    these; the name comes behind two of \\x01.
+    """
+    return re.sub("0*([0-9]+)", lambda number: f"\1{len(number[1]):03d}{number[1]}", name.lower()) + f"\1\1{name}"
 
 
 class Files(Mapping):

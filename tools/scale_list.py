@@ -9,6 +9,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from common import cli, dataset
+from common.rows import natural
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ def listing(source, label_file=None):
     if label_file:
         labels = dataset.read_labels(label_file)
         images = [dataclasses.replace(i, label=labels.get(Path(i.name).stem)) for i in images]
-    images.sort(key=lambda i: dataset.natural(i.name))
+    images.sort(key=lambda i: natural(i.name))
     check(source, images, by_stem=bool(label_file))
     return images, demo
 

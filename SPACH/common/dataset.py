@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from common import cli
-from common.rows import NONE, Files, Row, Rows, once, pack, pieces, unpack
+from common.rows import NONE, Files, Row, Rows, natural, once, pack, pieces, unpack
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # as torchvision's ImageFolder
 CLASSES = 1000
@@ -186,11 +186,6 @@ def _by_line(path):
         return None
 
 
-def natural(name):
-    """Sort key that puts img_2 before img_10."""
-    return [int(t) if i % 2 else t.lower() for i, t in enumerate(re.split("([0-9]+)", name))], name
-
-
 def read_labels(path):
     """Return {image stem: class index} from a `val_label.txt`; Failure naming file and line for a bad one."""
     rows = _labels(path)
@@ -298,11 +293,9 @@ def labelled(source, manifest=None):
 
     known = Manifest.load(manifest)
     # of each image the index of its label, -1 without one; of images of one name, which cannot be, the first has it
-    at = np.concatenate([stems.find(pack(os.path.splitext(row.image)[0] for row in images)) for images in pieces(known.rows)]
-                        or [np.zeros(0, np.int32)])
-    first = np.zeros(len(labels) + 1, np.int32)
-    first[at[::-1]] = np.arange(len(at), dtype=np.int32)[::-1]
-    at[first[at] != np.arange(len(at), dtype=np.int32)] = -1
+    names = pack(os.path.splitext(row.image)[0] for row in known.rows)
+    at = stems.find(names)
+    at[~once(names)] = -1
     label, before = np.append(labels.label, NONE)[at], known.rows.label
     differ = [f"{known.rows[i].image} ({label[i]}, not {before[i]})"
               for i in np.flatnonzero((label != NONE) & (before != NONE) & (label != before))]

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from common import class_names, cli, dataset, results, transforms
+from common.rows import natural
 
 TOP = 5
 ENGINES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "ascend": "CANN"}
@@ -66,7 +67,7 @@ def listing(names, start, work):
             inside = [p for p in path.iterdir() if p.suffix.lower() in dataset.IMAGE_SUFFIXES and not p.name.startswith(".")]
             if not inside:
                 raise cli.Failure(f"no images in {path}", "folders in it are not looked into: give one that holds images")
-            listed += [(p.name, p) for p in sorted(inside, key=lambda p: dataset.natural(p.name))]
+            listed += [(p.name, p) for p in sorted(inside, key=lambda p: natural(p.name))]
         else:
             listed.append((name, path))
     return listed

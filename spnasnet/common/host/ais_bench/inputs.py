@@ -1,24 +1,14 @@
 """Input files: which, in what order, how many make a batch, and their bytes."""
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from common import cli, dataset
-from common.rows import pack, pieces, unpack
+from common.rows import natural, pack, pieces, unpack
 
 ENDINGS = (".bin", ".BIN", ".npy", ".NPY")
-
-
-def natural(name):
-    """Sort key of a file name: digits count as numbers and case does not, so that img2 comes before IMG10.
-
-    It is a string, which packs: a number is \x01, which comes before all that names have, then how many digits it has, then
-    these.
-    """
-    return re.sub("0*([0-9]+)", lambda number: f"\1{len(number[1]):03d}{number[1]}", name.lower())
 
 
 class Paths(Sequence):
@@ -55,8 +45,8 @@ class Batches(Sequence):
 
 def _inside(folder):
     """Paths of the .bin and .npy files in `folder`, in natural order."""
-    names = np.sort(pack(name for name in os.listdir(folder) if name.endswith(ENDINGS)))
-    return Paths(folder, names[np.argsort(pack(map(natural, unpack(names))), kind="stable")])
+    names = [name for name in os.listdir(folder) if name.endswith(ENDINGS)]
+    return Paths(folder, pack(names)[np.argsort(pack(map(natural, names)))])
 
 
 def listing(text, inputs):
