@@ -143,6 +143,12 @@ def test_tokens_that_are_a_result_stay(tmp_path):
     assert passes.flat_tokens(model) == 0
 
 
+def primitives(compiled, layer):
+    """The kernel that OpenVINO took for each layer of this type."""
+    infos = (op.get_rt_info() for op in compiled.get_runtime_model().get_ops())
+    return [info["primitiveType"].astype(str) for info in infos if info["layerType"].astype(str) == layer]
+
+
 def depthwise(kernel, batch=1):
     """A depthwise convolution between two of 1x1, as ConvMixer has them: alone it would get another kernel."""
     rng = np.random.default_rng(0)
@@ -164,8 +170,7 @@ def test_prefer_jit_depthwise(tmp_path, kernel, wanted):
     plain = core.read_model(model.SerializeToString())
     chosen = openvino_engine.prefer_jit_depthwise(core, plain, tmp_path)
     compiled = core.compile_model(chosen, "CPU", openvino_engine.config("f32"))
-    kernels = {op.get_rt_info()["primitiveType"].astype(str) for op in compiled.get_runtime_model().get_ops()
-               if op.get_rt_info()["layerType"].astype(str) == "Convolution"}
+    kernels = set(primitives(compiled, "Convolution"))
     assert ("jit_avx512_dw_f32" in kernels) == wanted
     expected = run(model, x)
     np.testing.assert_allclose(compiled(x)[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
@@ -198,8 +203,7 @@ def test_prefer_onednn(tmp_path):
         model = core.read_model(onnx_model.SerializeToString())
         assert places is None or openvino_engine.prefer_onednn(model) == places
         compiled = core.compile_model(model, "CPU", openvino_engine.config("f32"))
-        found.append([op.get_rt_info()["primitiveType"].astype(str) for op in compiled.get_runtime_model().get_ops()
-                      if op.get_rt_info()["layerType"].astype(str) == "FullyConnected"])
+        found.append(primitives(compiled, "FullyConnected"))
         with torch.no_grad():
             np.testing.assert_allclose(compiled(x)[0], module(torch.from_numpy(x)), rtol=0, atol=1e-5)
     mlas = [sum("mlas" in name for name in names) for names in found]

@@ -93,12 +93,18 @@ def make_lines(text, languages):
                     yield heading, words, comment
 
 
+def copy_of_all(top):
+    """A copy of the repository without tests and what was made in it, with our environment."""
+    left = shutil.ignore_patterns(".*", "build", "weights", "tests", "report", "results", "__pycache__")
+    shutil.copytree(ROOT, top, ignore=left)
+    (top / ".venv").symlink_to(sys.prefix)
+
+
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
     """A copy of the repository where `prep` and `onnx` have been made, beside it a bin/ with trtexec and the benchmark tool."""
     top = tmp_path_factory.mktemp("checkout") / "top"
-    shutil.copytree(ROOT, top, ignore=shutil.ignore_patterns(".*", "build", "weights", "tests", "report", "__pycache__"))
-    (top / ".venv").symlink_to(sys.prefix)
+    copy_of_all(top)
     for readme in READMES:
         folder = top / readme.parent.name
         name = re.search(r"^ONNX *:?= *(\S+)", (folder / "Makefile").read_text(), re.M)[1]
@@ -160,9 +166,7 @@ class Reader:
 
     def __init__(self, folder, ascend):
         self.top, self.ascend, self.other = folder / "top", ascend, None
-        left = shutil.ignore_patterns(".*", "build", "weights", "tests", "report", "results", "__pycache__")
-        shutil.copytree(ROOT, self.top, ignore=left)
-        (self.top / ".venv").symlink_to(sys.prefix)
+        copy_of_all(self.top)
         self.script("ShiftViT", "images", "--out", folder / "made")
         for image in sorted((folder / "made/val").glob("*/*.JPEG"))[::12]:
             (folder / "imagenet/val" / image.parent.name).mkdir(parents=True, exist_ok=True)
@@ -210,8 +214,7 @@ class Reader:
 
     def end(self):
         if self.other:
-            self.other.process.terminate()
-            self.other.process.wait()
+            self.other.end()
 
 
 @pytest.fixture

@@ -50,13 +50,16 @@ class Other:
             time.sleep(0.1)
         raise RuntimeError((folder / "log").read_text())
 
+    def end(self):
+        self.process.terminate()
+        self.process.wait()
+
 
 @pytest.fixture
 def other(tmp_path, fake_ascend):
     other = Other(tmp_path / "other", fake_ascend)
     yield other
-    other.process.terminate()
-    other.process.wait()
+    other.end()
 
 
 @pytest.fixture
