@@ -20,12 +20,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from benchmarks import measure
 from common import demo, transforms
 from common.host import engine
-from tools import scale_list, scale_stages, size_cluster
+from tools import size_cluster
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "spnasnet"
@@ -71,6 +70,7 @@ def draw_small(folder, count):
 
 def run(*words, cwd=ROOT, **env):
     """Run python3 with these words; return its last line, or exit with what it printed."""
+    import psutil
     done = subprocess.run([sys.executable, *map(str, words)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, env={**psutil.Process().environ(), **env})
     if done.returncode:
@@ -101,6 +101,7 @@ def rate(out):
 
 def peak(function):
     """Most memory in bytes of all processes that `function` starts, shared pages counted once (PSS)."""
+    import psutil
     done, most = threading.Event(), [0]
 
     def watch():
@@ -123,6 +124,7 @@ def peak(function):
 
 def costs(data):
     """Seconds of a core an image, of decoding and transforming and of the offline model, without Ray."""
+    from tools import scale_list, scale_stages  # they need pyarrow, --help does not
     images, _ = scale_list.listing(data)
     recipe, run_model, buffer = transforms.published(FOLDER), engine.load(MODEL, 1).run, np.zeros((8, 3, 224, 224), np.float32)
     prepare = infer = 0
@@ -138,6 +140,7 @@ def costs(data):
 
 def predicted(data, images, workers):
     """Images/s that tools/size_cluster.py gives for `workers` actors and as many transforms at a time on this host."""
+    import psutil
     cores = len(psutil.Process().cpu_affinity())
     # All cores at work, as they are in the run: two threads of one core are slower than one of them alone.
     with concurrent.futures.ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:

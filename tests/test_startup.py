@@ -1,4 +1,4 @@
-"""`--help` of every script answers without the packages that take a second or more to import."""
+"""`--help` of every script answers without the packages that take a second or more to import, or that only some have."""
 import json
 import subprocess
 import sys
@@ -6,7 +6,8 @@ import sys
 import pytest
 from conftest import ROOT
 
-HEAVY = {"torch", "torchvision", "timm", "onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "numba", "cv2"}
+HEAVY = {"torch", "torchvision", "timm", "onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "numba", "cv2",
+         "pyarrow", "ray", "psutil"}
 FILES = [path for pattern in ("*/*.py", "common/host/*.py", "common/host/*/__main__.py") for path in ROOT.glob(pattern)
          if path.parent.name != "tests"]
 SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in FILES
