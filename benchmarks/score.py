@@ -12,7 +12,8 @@ import numpy as np
 
 from benchmarks import measure
 from common import metrics
-from common.dataset import CLASSES, Manifest, Row
+from common.dataset import CLASSES, Manifest
+from common.rows import Files, Row, Rows
 
 KINDS = ("bin", "npy", "txt")
 
@@ -37,7 +38,7 @@ def write(folder, files):
         np.save(folder / "npy" / f"{stem}_0.npy", logits[None])
         (folder / "txt" / f"{stem}_0.txt").write_text("%f " * CLASSES % tuple(logits.tolist()) + "\n")
     rows = [Row(f"{stem}.JPEG", stem, 0, int(rng.integers(CLASSES))) for stem in stems]
-    return Manifest(rows, dict.fromkeys(stems, 1), {})
+    return Manifest(Rows.of(rows), Files.of(dict.fromkeys(stems, 1)), {})  # as Manifest.load() has them
 
 
 def main():

@@ -65,9 +65,12 @@ def ranks(logits, labels):
     """
     out = np.empty(len(logits), np.int64)
     for start in range(0, len(logits), 4096):  # keeps the masks of 50,000×1000 from filling the memory
-        x, y = logits[start:start + 4096], np.asarray(labels[start:start + 4096])[:, None]
-        of_label = np.take_along_axis(x, y, 1)
-        out[start:start + 4096] = ((x > of_label) | ((x == of_label) & (np.arange(x.shape[1]) < y))).sum(1)
+        x, y, rank = logits[start:start + 4096], np.asarray(labels[start:start + 4096]), out[start:start + 4096]
+        of_label = np.take_along_axis(x, y[:, None], 1)
+        rank[:] = (x > of_label).sum(1)
+        equal = x == of_label
+        for i in np.flatnonzero(equal.sum(1) > 1):  # the label itself is one
+            rank[i] += equal[i, :y[i]].sum()
     return out
 
 

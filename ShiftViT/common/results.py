@@ -22,12 +22,12 @@ from common.dataset import CLASSES, some
 from common.rows import Files, Rows, pack, pieces, unpack
 
 ONNX = re.compile(rb'"onnx": {\s*"file": "([^"]*)",\s*"sha256": "([0-9a-f]{64})"')
-NAME = re.compile(r"(.+)(_[01]\.(?:bin|npy|txt))", re.DOTALL)
 DEVICE = re.compile(r"device\d+(_\d+)?")
 # What the two tools leave beside the results: timings, and the output of a run on no input.
-NOT_RESULTS = re.compile(r"\..*|.*_summary\.json|pure_infer_data_.*|perf_vision_.*|PureInfer_perf_.*", re.DOTALL)
+NOT_RESULTS = re.compile(r"\.|pure_infer_data_|perf_vision_|PureInfer_perf_")
+NAME = re.compile(rf"(?!{NOT_RESULTS.pattern})(.+)(_[01]\.(?:bin|npy|txt))", re.DOTALL)
 FIRST_INPUT = re.compile(rb'"infiles":\s*\[\s*("(?:[^"\\]|\\.)*")')
-AT_A_TIME = 32  # images; enough that numpy's own cost a call does not count, few enough for a processor's cache
+AT_A_TIME = 64  # images; enough that numpy's own cost a call does not count, few enough for a processor's cache
 WAITING = 64  # times as many that wait for a thread; each is a kilobyte
 THREADS = min(4, os.cpu_count() or 1)
 
@@ -78,27 +78,24 @@ def each(folder, manifest, use, classes=CLASSES):
 
     def work(part):
         """Read and use the results of some images (a range of indices); return {kind: images} and {broken file: reason}."""
-        mine = of[part.start:part.stop].tolist()
-        here = [f for f in dict.fromkeys(mine) if f >= 0]
+        images = part.start + np.flatnonzero(of[part.start:part.stop] >= 0)
+        here, which = np.unique(of[images], return_inverse=True)  # files, and of each image the index of its own among them
         names, counts = paths(here), files.counts[here].tolist()
-        parsed, bad = _together(names, set(counts), classes), {}
-        if parsed is None:
-            parsed = []
-            for name, count in zip(names, counts):
-                try:
-                    parsed.append(_parse(name, count, classes))
-                except OSError:
-                    raise
-                except Exception as e:  # a file of another program: whatever its parser trips over makes it broken
-                    bad[os.path.relpath(name, folder)] = str(e) or type(e).__name__
-                    parsed.append(None)
-        parsed = {f: result for f, result in zip(here, parsed) if result}
-        good = [(i, *parsed[f], row) for i, f, row in zip(part, mine, rows.row[part.start:part.stop].tolist()) if f in parsed]
-        if good:
-            use(np.array([i for i, *_ in good]), np.stack([logits[row] for *_, logits, row in good]))
-        kinds_here = {}
-        for i, kind, *_ in good:
-            kinds_here.setdefault(kind, []).append(i)
+        kind, logits = _together(names, set(counts), classes)
+        if kind:
+            use(images, logits[which, rows.row[images]])
+            return {kind: images}, {}
+        kinds_here, bad = {}, {}
+        for i, (name, count) in enumerate(zip(names, counts)):
+            try:
+                kind, logits = _parse(name, count, classes)
+            except OSError:
+                raise
+            except Exception as e:  # a file of another program: whatever its parser trips over makes it broken
+                bad[os.path.relpath(name, folder)] = str(e) or type(e).__name__
+                continue
+            use(images[which == i], logits[rows.row[images[which == i]]])
+            kinds_here.setdefault(kind, []).extend(images[which == i])
         return kinds_here, bad
 
     # glibc then keeps what numpy frees, where it otherwise has the system map and clear new pages for each of its arrays:
@@ -171,11 +168,7 @@ def made_by(run):
 
 def _is_run(folder):
     with os.scandir(folder) as entries:
-        return any(_is_result(e.name) if e.is_file() else DEVICE.fullmatch(e.name) for e in entries)
-
-
-def _is_result(name):
-    return NAME.fullmatch(name) and not NOT_RESULTS.fullmatch(name)
+        return any((NAME if e.is_file() else DEVICE).fullmatch(e.name) for e in entries)
 
 
 def _folders(folder):
@@ -190,13 +183,12 @@ def _files(folder, files):
     for where in (folder, *(d for d in _folders(folder) if DEVICE.fullmatch(d.name))):
         where = os.path.join(where, "")
         with os.scandir(where) as entries:
-            for names in pieces(e.name for e in entries if e.name.endswith((".bin", ".npy", ".txt"))
-                                and not NOT_RESULTS.fullmatch(e.name) and e.is_file()):
+            for names in pieces(e.name for e in entries if e.name.endswith((".bin", ".npy", ".txt")) and e.is_file()):
                 matches = [NAME.fullmatch(name) for name in names]
                 of = files.find(pack(match[1] if match else "" for match in matches)).tolist()
                 for name, match, at in zip(names, matches, of):
                     if not match or at < 0:
-                        extra.append(os.path.relpath(where + name, folder))
+                        extra += [] if NOT_RESULTS.match(name) else [os.path.relpath(where + name, folder)]
                     elif place[at] < 0:
                         place[at] = places.setdefault((where, match[2]), len(places))
                     else:  # Newer ais_bench runs every file on every device, and the results are then the same.
@@ -209,26 +201,27 @@ def _files(folder, files):
 
 
 def _together(paths, rows, classes):
-    """[(kind, float32 (rows, classes))] of files that are alike and sound, many times faster than one by one; None when they
-    are not, be it by one byte: _parse() then says of which and why. rows: a set, of one number when all hold as many."""
-    endings = {path[-3:] for path in paths}
+    """(kind, float32 (files, rows, classes)) of files that are alike and sound, many times faster than one by one; (None,
+    None) when they are not, be it by one byte: _parse() then says of which and why. rows: a set, of one number when all hold
+    as many."""
+    endings, no = {path[-3:] for path in paths}, (None, None)
     if len(rows) != 1 or len(endings) != 1:
-        return None
+        return no
     (ending,), (rows,) = endings, rows
     contents = [_start(path, 256 + 16 * rows * classes) for path in paths]
     if ending == "txt":
-        values, kind = _printed(contents, rows, classes), "txt"
-        return None if values is None else [(kind, v) for v in values]
+        values = _printed(contents, rows, classes)
+        return no if values is None else ("txt", values)
     try:
         first = PARSERS[ending](contents[0], rows, classes)
     except Exception:
-        return None
+        return no
     head = contents[0][:10 + int.from_bytes(contents[0][8:10], "little")] if ending == "npy" else b""
     size = len(head) + first.nbytes
     if not first.flags.c_contiguous or any(len(c) != size or not c.startswith(head) for c in contents):
-        return None
-    values, kind = _float32(np.frombuffer(b"".join([c[len(head):] for c in contents]), first.dtype)), f"{first.dtype} {ending}"
-    return [(kind, v) for v in values.reshape(-1, rows, classes)] if np.isfinite(values).all() else None
+        return no
+    values = _float32(np.frombuffer(b"".join([c[len(head):] for c in contents]), first.dtype))
+    return (f"{first.dtype} {ending}", values.reshape(-1, rows, classes)) if np.isfinite(values).all() else no
 
 
 def _start(path, size):
