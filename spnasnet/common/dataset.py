@@ -42,12 +42,13 @@ class Image:
 
 
 class Images(Sequence):
-    """Image after Image, a list of them for a slice; they are made when they are asked for, as a Path takes half a kilobyte."""
+    """Image after Image, a list of them for a slice; they are made when they are asked for, as a Path takes half a kilobyte.
 
-    def __init__(self, images):
-        folders = {}
-        self.rows = Rows.of((i.path.name, "", folders.setdefault(i.path.parent, len(folders)), i.label) for i in images)
-        self.folders = list(folders)
+    rows: Rows whose row is an index into folders (Paths), file an image's stem.
+    """
+
+    def __init__(self, rows, folders):
+        self.rows, self.folders = rows, folders
 
     def __len__(self):
         return len(self.rows)
@@ -242,32 +243,40 @@ def find(root, label_file=None):
     if not root.is_dir():
         raise cli.Failure(f"image folder {root} does not exist", "set DATA= to the folder that holds val/ or the images")
     folder = next((root / sub for sub in ("val", "images") if (root / sub).is_dir()), root)
-    files, folders = _scan(folder)
+    names, folders = _scan(folder)
     demo = any((d / "DEMO.txt").exists() for d in (folder, folder.parent))
-    if files and folders:
-        raise cli.Failure(f"{folder} holds images ({files[0].name}, …) and folders ({folders[0].name}, …)",
+    if names and folders:
+        raise cli.Failure(f"{folder} holds images ({names[0]}, …) and folders ({folders[0]}, …)",
                           "give either a flat folder or one with a folder for each class")
-    if files:
+    problems = {}
+    if names:
+        rows = Rows.of(_rows(names, 0, None))
         if label_file is None:
             label_file = next((f for f in (folder / "val_label.txt", folder.parent / "val_label.txt") if f.exists()), None)
-        labels = read_labels(label_file) if label_file else {}
-        images = [Image(f, labels.get(f.stem)) for f in files]
-        missing = [i.path.name for i in images if i.label is None] if label_file else []
-        orphans = sorted(labels.keys() - {f.stem for f in files})
-        _complain(folder, images, {f"images without a label in {label_file}": missing,
-                                   f"labels in {label_file} without an image": orphans})
-        return Dataset(_ordered(images), root, "flat", demo)
-    if not folders:
+        if label_file:
+            labels = _labels(label_file)
+            at, left = Files(labels.file, labels.row).find(rows.file), np.ones(len(labels) + 1, bool)
+            rows.label, left[at] = np.append(labels.label, NONE)[at], False
+            problems = {f"images without a label in {label_file}": unpack(rows.image[at < 0]),
+                        f"labels in {label_file} without an image": sorted(unpack(labels.file[left[:-1]]))}
+        images = Images(rows, [folder])
+    elif folders:
+        nested, classes = [], class_index(folders)
+
+        def inside():
+            for at, (name, index) in enumerate(classes.items()):
+                names, below = _scan(folder / name)
+                nested.extend(f"{name}/{b}" for b in below)
+                yield from _rows(names, at, index)
+        images = Images(Rows.of(inside()), [folder / name for name in classes])
+        problems = {"folders inside a class folder": nested}
+    else:
         raise cli.Failure(f"no images in {folder}", "DATA= takes a flat folder of images, or one with a folder for each class")
-    images, nested = [], []
-    for name, index in class_index([f.name for f in folders]).items():
-        inside, below = _scan(folder / name)
-        images += [Image(f, index) for f in inside]
-        nested += [str(b.relative_to(folder)) for b in below]
-    _complain(folder, images, {"folders inside a class folder": nested})
+    _complain(folder, images, problems)
     if not images:
         raise cli.Failure(f"the class folders in {folder} hold no images", "is the dataset unpacked?")
-    return Dataset(_ordered(images), root, "folders", demo)
+    images.rows = images.rows.take(np.argsort(pack(natural(row.image) for row in images.rows)))
+    return Dataset(images, root, "flat" if names else "folders", demo)
 
 
 def labelled(source, manifest=None):
@@ -282,7 +291,8 @@ def labelled(source, manifest=None):
     if source.is_dir():
         data = find(source)
         demo = data.demo
-        labels = Rows.of((i.path.name, i.stem, 0, i.label) for i in data.images if i.label is not None)
+        labels = data.images.rows.take(data.images.rows.label != NONE)
+        labels.row[:] = 0
     else:
         labels, demo = _labels(source), (source.parent / "DEMO.txt").exists()
     if not labels:
@@ -320,17 +330,22 @@ def class_index(names):
     return {n: i for i, n in enumerate(sorted(names))}
 
 
+def _rows(names, folder, label):
+    return (Row(name, os.path.splitext(name)[0], folder, label) for name in names)
+
+
 def _scan(folder):
-    """Image files and sub-folders of a folder, hidden ones left out."""
+    """Names of the image files and of the sub-folders of a folder, sorted, hidden ones left out."""
     with os.scandir(folder) as entries:
-        entries = [e for e in entries if not e.name.startswith(".")]
-    kinds = {"file": [], "folder": [], "other": []}
-    for entry in entries:
-        kind = _kind(entry)
-        if kind == "folder" or os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-            kinds[kind].append(Path(entry.path))
+        kinds = {"file": [], "folder": [], "other": []}
+        for entry in entries:
+            kind = _kind(entry)
+            if not entry.name.startswith(".") and (
+                    kind == "folder" or os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES):
+                kinds[kind].append(entry.name)
     if kinds["other"]:
-        raise cli.Failure(f"not a file, but a pipe or device: {some(sorted(kinds['other']))}", "move it away")
+        others = [os.path.join(folder, name) for name in sorted(kinds["other"])]
+        raise cli.Failure(f"not a file, but a pipe or device: {some(others)}", "move it away")
     return sorted(kinds["file"]), sorted(kinds["folder"])
 
 
@@ -345,19 +360,18 @@ def _kind(entry):
         return "file"
 
 
-def _ordered(images):
-    return Images(sorted(images, key=lambda i: natural(i.path.name)))
-
-
 def _complain(folder, images, problems):
     """Raise one Failure that names everything that does not add up."""
-    by_stem = {}
-    for image in images:
-        by_stem.setdefault(image.stem, []).append(image.path)
-    problems["names used twice (an image's name without ending must be unique)"] = [
-        " and ".join(str(p.relative_to(folder)) for p in paths) for paths in by_stem.values() if len(paths) > 1]
+    def path(row):
+        return os.path.relpath(images.folders[row.row] / row.image, folder)
+
+    rows, twice = images.rows, {}
+    at = Files.alike(rows.take(~once(rows.file)), 1).find(rows.file)  # -1 for a name that is used once
+    for stem, row in zip(at[at >= 0].tolist(), rows.take(at >= 0)):
+        twice.setdefault(stem, []).append(path(row))
+    problems["names used twice (an image's name without ending must be unique)"] = list(map(" and ".join, twice.values()))
     problems["names with characters other than A-Z a-z 0-9 _ - (ais_bench cannot carry them)"] = [
-        repr(str(paths[0].relative_to(folder))) for stem, paths in by_stem.items() if not SAFE_STEM.fullmatch(stem)]
+        repr(path(row)) for row in rows if not SAFE_STEM.fullmatch(row.file)]
     said = [f"{len(names)} {what}: {some(names)}" for what, names in problems.items() if names]
     if said:
         raise cli.Failure(f"{folder}: " + "; ".join(said), "mend the folder or its label file; nothing was written")

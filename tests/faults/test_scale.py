@@ -59,7 +59,7 @@ def step(folder, *words, **env):
 
 def run(folder, count, outfmt):
     """prep, infer, eval over `count` images; {step: (MB, seconds)}. Every count is checked."""
-    for name in ("images", "bins", "results"):
+    for name in ("images", "classes", "bins", "results"):
         shutil.rmtree(folder / name, ignore_errors=True)
     pictures(folder / "images", count, (48, 48))
     prep = step(folder, "preprocess_spnasnet_100_pytorch.py", "images", "bins")
@@ -74,6 +74,13 @@ def run(folder, count, outfmt):
                  "--manifest", "bins", "--json", "eval.json")
     result = json.loads((folder / "eval.json").read_text())
     assert result["total"] == count and result["missing"] == 0
+    for i, image in enumerate(sorted((folder / "images").glob("*.JPEG"))):
+        place = folder / f"classes/{i * 7 % 1000:03d}"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / image.name).hardlink_to(image)
+    classes = step(folder, "vision_metric_ImageNet.py", "results/run", "classes", ".", "result.json", "--manifest", "bins",
+                   "--json", "eval.json")
+    assert json.loads((folder / "eval.json").read_text())["line"] == result["line"]
     # Twenty contents: the stand-in's own answers for them, counted under every name, are what must come out.
     known = {}
     for i in range(20):
@@ -81,7 +88,8 @@ def run(folder, count, outfmt):
         logits = np.fromfile(path, np.float32) if outfmt == "BIN" else np.array(path.read_text().split(), float)
         known[i] = int(logits.argmax())
     assert result["good"] == sum(known[i % 20] == i * 7 % 1000 for i in range(count))
-    return {"prep": prep[1:], f"infer {outfmt}": infer[1:], f"eval {outfmt}": score[1:]}
+    return {"prep": prep[1:], f"infer {outfmt}": infer[1:], f"eval {outfmt}": score[1:],
+            f"eval {outfmt}, labels from class folders": classes[1:]}
 
 
 @pytest.mark.parametrize("outfmt", ["BIN", "TXT"])
