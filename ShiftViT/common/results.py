@@ -27,8 +27,8 @@ DEVICE = re.compile(r"device\d+(_\d+)?")
 NOT_RESULTS = re.compile(r"\.|pure_infer_data_|perf_vision_|PureInfer_perf_")
 NAME = re.compile(rf"(?!{NOT_RESULTS.pattern})(.+)(_[01]\.(?:bin|npy|txt))", re.DOTALL)
 FIRST_INPUT = re.compile(rb'"infiles":\s*\[\s*("(?:[^"\\]|\\.)*")')
-AT_A_TIME = 64  # images; enough that numpy's own cost a call does not count, few enough for a processor's cache
-WAITING = 64  # times as many that wait for a thread; each is a kilobyte
+AT_A_TIME = 128  # images; enough that numpy's own cost a call does not count, few enough for a processor's cache
+WAITING = 16  # times as many that wait for a thread; each is a kilobyte
 THREADS = min(4, os.cpu_count() or 1)
 
 
