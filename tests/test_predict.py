@@ -101,9 +101,10 @@ def test_called_wrongly(folder, words, message):
     assert message in ask(folder, *words, status=2)
 
 
-def test_the_png_shows_the_crop_that_the_model_gets(folder, tmp_path):
+@pytest.mark.parametrize("variable", ["PNG", "OUT"])
+def test_the_png_shows_the_crop_that_the_model_gets(folder, tmp_path, variable):
     photos = folder.parent / "photos"
-    said = ask(folder, f"IMAGE={photos}", f"PNG={tmp_path}/answer.png", "INPUT=uint8")
+    said = ask(folder, f"IMAGE={photos}", f"{variable}={tmp_path}/answer.png", "INPUT=uint8")
     assert last_line(said).startswith(f"wrote {tmp_path}/answer.png: 3 images")
     with Image.open(tmp_path / "answer.png") as image:
         shown = np.asarray(image.convert("RGB"))

@@ -38,9 +38,9 @@ def speed(folder, batch, fps, *, precision="f32", from_bin=True, **changes):
 
 def accuracy(engine, good, total=50000, demo=False, **changes):
     by = {"engine": engine, "engine_version": "1.0", "precision": "f32", "batch": 8, "device": "CPU", "cpu": "Some CPU"}
-    by.update({"weights": "w.pth", "weights_sha256": "cd" * 32} if engine == "torch" else {"onnx": PERF["onnx"]})
+    by.update({"weights": "shiftvit_tiny_light_demo.pth", "weights_sha256": "cd" * 32} if engine == "torch" else {"onnx": PERF["onnx"]})
     return {"top1": 100 * good / total, "top5": 99.5, "good": good, "total": total, "demo": demo, "partial": False,
-            "subset": False, "dataset": {"recipe": {}}, "produced_by": by, "versions": {"python": "3.11.7"},
+            "subset": False, "dataset": {"recipe": {}}, "produced_by": by, "versions": {"python": "3.11.7", "torch": "2.15.0+cu132"},
             "date": "2026-11-20T10:00:00", **changes}
 
 
@@ -195,6 +195,7 @@ addEventListener("load", () => document.body.dataset.probe = JSON.stringify({
   paper: getComputedStyle(document.body).backgroundColor, ink: getComputedStyle(document.querySelector("svg text")).fill,
   outside: [...document.querySelectorAll("svg text")].filter(t => { const a = t.getBoundingClientRect(),
     b = t.closest("svg").getBoundingClientRect(); return a.left < b.left - 1 || a.right > b.right + 1; }).length,
+  cut: [...document.querySelectorAll(".wide")].filter(box => box.scrollWidth > box.clientWidth).length,
   fetched: performance.getEntriesByType("resource").map(r => r.name).filter(n => !n.startsWith("data:"))}));
 </script></head>"""
 
@@ -215,6 +216,7 @@ def test_in_a_browser(root, monkeypatch, tmp_path, width, dark):
         capture_output=True, text=True, timeout=120)
     assert "CONSOLE" not in done.stderr
     seen = json.loads(html.unescape(re.search(r'data-probe="([^"]*)"', done.stdout)[1]))
+    assert width < 1280 or seen["cut"] == 0, "a table does not fit"
     assert seen["view"] == width and seen["width"] <= width and seen["fetched"] == [] and seen["outside"] == 0
     light, ink = ("rgb(20, 24, 29)", "rgb(230, 234, 238)") if dark else ("rgb(255, 255, 255)", "rgb(27, 31, 36)")
     assert seen["dark"] == dark and seen["paper"] == light and seen["ink"] == ink

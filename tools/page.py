@@ -104,12 +104,17 @@ def accuracy_table(results, published):
                   "≥ 99 % of the reference", "date"], rows)
 
 
+def file_name(name):
+    """A file's name, which may be broken behind its underscores."""
+    return esc(name).replace("_", "_<wbr/>")
+
+
 def origin_table(records, results):
     """What produced the figures: one row for each set of inputs, programs and machine."""
     rows = {}
     for r in records:
         key = ("speed: " + esc(what(r)) + DEMO * bool(r["demo"]), esc(r["engine_version"]), esc(r["hardware"]["name"]),
-               esc(r["threads"]), esc(r["weights"]["file"]), short(r["weights"]["sha256"]), short(r["onnx_sha256"]),
+               esc(r["threads"]), file_name(r["weights"]["file"]), short(r["weights"]["sha256"]), short(r["onnx_sha256"]),
                esc(" ".join(f"{k} {v}" for k, v in r["versions"].items())))
         rows.setdefault(key, []).append(r["date"][:10])
     for kind, r in results:
@@ -119,7 +124,7 @@ def origin_table(records, results):
         versions = {**r["versions"], **{k: metadata[k] for k in ("torch", "onnx") if k in metadata}}
         key = (f"accuracy: {kind}" + DEMO.replace("demo weights", "demo") * bool(r["demo"]), esc(by.get("engine_version")),
                esc(by.get("cpu") or by.get("soc") or by.get("device")), "–",
-               esc(metadata.get("weights") or Path(by.get("weights") or "").name), short(weights_of(r)),
+               file_name(metadata.get("weights") or Path(by.get("weights") or "").name), short(weights_of(r)),
                short(onnx.get("sha256")), esc(" ".join(f"{k} {v}" for k, v in versions.items())))
         rows.setdefault(key, []).append(r["date"][:10])
     shown = [[*key, min(dates) if min(dates) == max(dates) else f"{min(dates)} – {max(dates)}"] for key, dates in rows.items()]

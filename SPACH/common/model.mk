@@ -95,6 +95,11 @@ endef
 $(foreach v,$(SETTABLE),$(if $(findstring $(newline),$(value $v)),$(error $v= has a line break in it, which is not allowed)))
 $(foreach v,$(SETTABLE),$(foreach c,$(unsafe),$(if $(findstring $c,$(value $v)),\
   $(error $v=$(value $v): the character $c is not allowed in a value))))
+# The folder of all that is made is OUT=; predict's picture is PNG=, and OUT=answer.png means that too.
+ifneq ($(and $(filter predict,$(MAKECMDGOALS)),$(filter %.png %.PNG,$(OUT))),)
+override PNG := $(or $(PNG),$(OUT))
+override OUT := build
+endif
 digits = $(subst 9,,$(subst 8,,$(subst 7,,$(subst 6,,$(subst 5,,$(subst 4,,$(subst 3,,$(subst 2,,$(subst 1,,$(subst 0,,$1))))))))))
 same = $(and $(findstring x$1x,x$2x),$(findstring x$2x,x$1x))
 one_of = $(strip $(foreach w,$2,$(if $(call same,$w,$1),$w)))
