@@ -11,6 +11,7 @@ import functools
 import hashlib
 import io
 import multiprocessing
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -99,6 +100,7 @@ def end_to_end(args, temp):
         def fresh(name):
             shutil.rmtree(folders[name], ignore_errors=True)
             folders[name].mkdir()
+            os.sync()  # what the side before has left to write, and what is deleted here, is not this side's work
 
         for name, side in sides.items():
             fresh(name)
