@@ -38,9 +38,11 @@ def speed(folder, batch, fps, *, precision="f32", from_bin=True, **changes):
 
 def accuracy(engine, good, total=50000, demo=False, **changes):
     by = {"engine": engine, "engine_version": "1.0", "precision": "f32", "batch": 8, "device": "CPU", "cpu": "Some CPU"}
-    by.update({"weights": "shiftvit_tiny_light_demo.pth", "weights_sha256": "cd" * 32} if engine == "torch" else {"onnx": PERF["onnx"]})
+    weights = {"weights": "shiftvit_tiny_light_demo.pth", "weights_sha256": "cd" * 32}
+    by.update(weights if engine == "torch" else {"onnx": PERF["onnx"]})
     return {"top1": 100 * good / total, "top5": 99.5, "good": good, "total": total, "demo": demo, "partial": False,
-            "subset": False, "dataset": {"recipe": {}}, "produced_by": by, "versions": {"python": "3.11.7", "torch": "2.15.0+cu132"},
+            "subset": False, "dataset": {"recipe": {}}, "produced_by": by,
+            "versions": {"python": "3.11.7", "torch": "2.15.0+cu132"},
             "date": "2026-11-20T10:00:00", **changes}
 
 
