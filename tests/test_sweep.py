@@ -2,6 +2,7 @@
 import csv
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -110,11 +111,22 @@ def test_the_clock_runs_from_the_end_of_warming_up_to_the_summary(monkeypatch):
 
 
 def test_from_bin_is_the_time_between_first_read_and_last_write(tool, bins, monkeypatch):
+    """Neither the start of the process nor its end counts (0.6 s each here)."""
+    whole, call = [], bench.run
+
+    def timed(*words):
+        start = time.perf_counter()
+        said = call(*words)
+        whole.append(time.perf_counter() - start)
+        return said
+    monkeypatch.setattr(bench, "run", timed)
     Path("times").write_text("0.5 0.3 0.4")
     run(monkeypatch, bench_bins, "--json", "out/from.json", "--bins", bins, "--perf", "perf.json", "--repeats", 3, "--", *tool)
     result = json.loads(Path("out/from.json").read_text())
     assert result["images"] == 12 and result["fps"] == pytest.approx(12 / result["seconds"][1])
-    assert all(want <= got for got, want in zip(result["seconds"], (0.3, 0.4, 0.5), strict=True))
+    # Sleep is never too short, so these hold on a busy host as well; 0.3 s are for when the last line is seen late.
+    assert all(want <= got < all_of_it - 0.9 for got, want, all_of_it in zip(
+        result["seconds"], (0.3, 0.4, 0.5), sorted(whole), strict=True))
     assert [p.name for p in Path("out").iterdir()] == ["from.json"] and len(list(bins.glob("*.bin"))) == 20
 
 
