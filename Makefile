@@ -44,14 +44,10 @@ $(foreach v,KILLS CASES FROM TIMM MODEL MODELS $(PASSED),$(foreach c,$$ $(squote
 ifneq ($(filter-out $(ALL),$(MODELS)),)
 $(error MODELS=$(MODELS): there is no $(filter-out $(ALL),$(MODELS)); choose from $(ALL))
 endif
-# The folder of all that is made is OUT=; predict's picture is PNG=, and OUT=answer.png means that too.
-ifneq ($(and $(filter predict,$(MAKECMDGOALS)),$(filter %.png %.PNG,$(OUT))),)
-override PNG := $(or $(PNG),$(OUT))
-override OUT := build
-endif
-# One picture, and one standard input.
-ifneq ($(and $(word 2,$(MODELS)),$(or $(PNG),$(filter -,$(IMAGE)))),)
-$(error $(if $(PNG),PNG=$(PNG),IMAGE=-) is for one model: say which, as in MODEL=$(firstword $(ALL)))
+# One picture, and one standard input. OUT=answer.png is a picture of predict's (common/model.mk).
+for_one := $(if $(PNG),PNG=$(PNG),$(addprefix OUT=,$(and $(filter predict,$(MAKECMDGOALS)),$(filter %.png %.PNG,$(OUT))))) $(addprefix IMAGE=,$(filter -,$(IMAGE)))
+ifneq ($(and $(word 2,$(MODELS)),$(strip $(for_one))),)
+$(error $(firstword $(for_one)) is for one model: say which, as in MODEL=$(firstword $(ALL)))
 endif
 ifeq ($(strip $(MODELS)),)
 $(error MODELS= is empty; choose from $(ALL))
@@ -59,9 +55,9 @@ endif
 
 # Relative paths mean this folder, not the model's.
 empty :=
-from_here = $(if $(filter command% override,$(origin $1)),$(if $(findstring ://,$($1)),,$(if $(filter-out /% demo,$(firstword $($1))),$1='$(CURDIR)/$($1)')))
+from_here = $(if $(filter command%,$(origin $1)),$(if $(findstring ://,$($1)),,$(if $(filter-out /% demo,$(firstword $($1))),$1='$(CURDIR)/$($1)')))
 python_here := $(if $(PYTHON),$(if $(findstring /,$(PYTHON)),$(if $(filter-out /%,$(firstword $(PYTHON))),PYTHON='$(CURDIR)/$(PYTHON)')))
-sub = $(MAKE) --no-print-directory -C $1 $(call from_here,DATA) $(call from_here,WEIGHTS) $(call from_here,CALIB) $(call from_here,PNG) $(python_here) \
+sub = $(MAKE) --no-print-directory -C $1 $(call from_here,DATA) $(call from_here,WEIGHTS) $(call from_here,CALIB) $(python_here) \
   $(if $(IMAGE),SEEN_FROM='$(CURDIR)')
 VENV := .venv
 # As common/model.mk chooses it.

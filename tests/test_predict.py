@@ -2,6 +2,7 @@
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -162,3 +163,9 @@ def test_an_engine_that_fails_is_shown(tmp_path, monkeypatch, capsys):
     with pytest.raises(cli.Failure, match="m.blob did not run"):
         predict.run([("a.png", tmp_path / "a.png")], transforms.Recipe(), args, tmp_path)
     assert "boom" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given, file", [("answer.png", "/from/here/answer.png"), ("/there/answer.png", "/there/answer.png")])
+def test_the_png_lies_where_the_images_paths_lead_from(given, file):
+    args = predict.get_args(["--model", "x.om", "--from", "/from/here", "--png", given, "photo.jpg", "--", "ais_bench"])
+    assert args.png == Path(file)

@@ -40,6 +40,7 @@ def get_args(argv=None):
         parser.error("the command that runs the offline model is missing, behind --")
     if args.png and not args.png.lower().endswith(".png"):
         parser.error(f"--png {args.png}: give a name that ends in .png (make: PNG=answer.png)")
+    args.png = args.png and args.start / args.png
     return args
 
 
