@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import measure
-from common import demo, transforms
+from common import cli, demo, transforms
 from common.host import engine
 from tools import size_cluster
 
@@ -140,8 +140,7 @@ def costs(data):
 
 def predicted(data, images, workers):
     """Images/s that tools/size_cluster.py gives for `workers` actors and as many transforms at a time on this host."""
-    import psutil
-    cores = len(psutil.Process().cpu_affinity())
+    cores = cli.cores()
     # All cores at work, as they are in the run: two threads of one core are slower than one of them alone.
     with concurrent.futures.ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
         found = list(pool.map(costs, [data] * cores))

@@ -255,10 +255,10 @@ def find(root, label_file=None):
             label_file = next((f for f in (folder / "val_label.txt", folder.parent / "val_label.txt") if f.exists()), None)
         if label_file:
             labels = _labels(label_file)
-            at, left = Files(labels.file, labels.row).find(rows.file), np.ones(len(labels) + 1, bool)
-            rows.label, left[at] = np.append(labels.label, NONE)[at], False
+            at = Files(labels.file, labels.row).find(rows.file)
+            rows.label, left = _join(labels, at)
             problems = {f"images without a label in {label_file}": unpack(rows.image[at < 0]),
-                        f"labels in {label_file} without an image": sorted(unpack(labels.file[left[:-1]]))}
+                        f"labels in {label_file} without an image": sorted(unpack(labels.file[left]))}
         images = Images(rows, [folder])
     elif folders:
         nested, classes = [], class_index(folders)
@@ -277,6 +277,14 @@ def find(root, label_file=None):
         raise cli.Failure(f"the class folders in {folder} hold no images", "is the dataset unpacked?")
     images.rows = images.rows.take(np.argsort(pack(natural(row.image) for row in images.rows)))
     return Dataset(images, root, "flat" if names else "folders", demo)
+
+
+def _join(labels, at):
+    """Labels of images, int32 (len(at),), NONE where `at`, an index into `labels` (Rows), is -1; and a mask of the labels that
+    no image has."""
+    left = np.ones(len(labels) + 1, bool)
+    left[at] = False
+    return np.append(labels.label, NONE)[at], left[:-1]
 
 
 def labelled(source, manifest=None):
@@ -306,7 +314,7 @@ def labelled(source, manifest=None):
     names = pack(os.path.splitext(row.image)[0] for row in known.rows)
     at = stems.find(names)
     at[~once(names)] = -1
-    label, before = np.append(labels.label, NONE)[at], known.rows.label
+    (label, left), before = _join(labels, at), known.rows.label
     differ = [f"{known.rows[i].image} ({label[i]}, not {before[i]})"
               for i in np.flatnonzero((label != NONE) & (before != NONE) & (label != before))]
     if differ:
@@ -314,10 +322,9 @@ def labelled(source, manifest=None):
                           "give the labels of these images, or preprocess them again (make prep)")
     known.rows.label = label
     if not known.info.get("limit"):
-        left = np.ones(len(labels) + 1, bool)
-        left[at] = left[stems.find(pack(Path(name).stem for name in known.info.get("bad") or ()))] = left[-1] = False
+        left &= _join(labels, stems.find(pack(Path(name).stem for name in known.info.get("bad") or ())))[1]
         if left.any():
-            known.rows += labels.take(left[:-1])
+            known.rows += labels.take(left)
     return known
 
 

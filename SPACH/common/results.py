@@ -81,8 +81,9 @@ def each(folder, manifest, use, classes=CLASSES):
         images = part.start + np.flatnonzero(of[part.start:part.stop] >= 0)
         here, which = np.unique(of[images], return_inverse=True)  # files, and of each image the index of its own among them
         names, counts = paths(here), files.counts[here].tolist()
-        kind, logits = _together(names, set(counts), classes)
-        if kind:
+        alike = _together(names, set(counts), classes)
+        if alike:
+            kind, logits = alike
             use(images, logits[which, rows.row[images]])
             return {kind: images}, {}
         kinds_here, bad = {}, {}
@@ -94,8 +95,9 @@ def each(folder, manifest, use, classes=CLASSES):
             except Exception as e:  # a file of another program: whatever its parser trips over makes it broken
                 bad[os.path.relpath(name, folder)] = str(e) or type(e).__name__
                 continue
-            use(images[which == i], logits[rows.row[images[which == i]]])
-            kinds_here.setdefault(kind, []).extend(images[which == i])
+            mine = images[which == i]
+            use(mine, logits[rows.row[mine]])
+            kinds_here.setdefault(kind, []).extend(mine)
         return kinds_here, bad
 
     # glibc then keeps what numpy frees, where it otherwise has the system map and clear new pages for each of its arrays:
@@ -201,27 +203,26 @@ def _files(folder, files):
 
 
 def _together(paths, rows, classes):
-    """(kind, float32 (files, rows, classes)) of files that are alike and sound, many times faster than one by one; (None,
-    None) when they are not, be it by one byte: _parse() then says of which and why. rows: a set, of one number when all hold
-    as many."""
-    endings, no = {path[-3:] for path in paths}, (None, None)
+    """(kind, float32 (files, rows, classes)) of files that are alike and sound, many times faster than one by one; None when
+    they are not, be it by one byte: _parse() then says of which and why. rows: a set, of one number when all hold as many."""
+    endings = {path[-3:] for path in paths}
     if len(rows) != 1 or len(endings) != 1:
-        return no
+        return None
     (ending,), (rows,) = endings, rows
     contents = [_start(path, 256 + 16 * rows * classes) for path in paths]
     if ending == "txt":
         values = _printed(contents, rows, classes)
-        return no if values is None else ("txt", values)
+        return None if values is None else ("txt", values)
     try:
         first = PARSERS[ending](contents[0], rows, classes)
     except Exception:
-        return no
+        return None
     head = contents[0][:10 + int.from_bytes(contents[0][8:10], "little")] if ending == "npy" else b""
     size = len(head) + first.nbytes
     if not first.flags.c_contiguous or any(len(c) != size or not c.startswith(head) for c in contents):
-        return no
+        return None
     values = _float32(np.frombuffer(b"".join([c[len(head):] for c in contents]), first.dtype))
-    return (f"{first.dtype} {ending}", values.reshape(-1, rows, classes)) if np.isfinite(values).all() else no
+    return (f"{first.dtype} {ending}", values.reshape(-1, rows, classes)) if np.isfinite(values).all() else None
 
 
 def _start(path, size):
