@@ -67,10 +67,11 @@ def ranks(logits, labels):
     for start in range(0, len(logits), 4096):  # keeps the masks of 50,000×1000 from filling the memory
         x, y, rank = logits[start:start + 4096], np.asarray(labels[start:start + 4096]), out[start:start + 4096]
         of_label = np.take_along_axis(x, y[:, None], 1)
-        rank[:] = (x > of_label).sum(1)
+        rank[:] = (x > of_label).sum(1, dtype=np.int32)  # a third of the time of int64
         equal = x == of_label
-        for i in np.flatnonzero(equal.sum(1) > 1):  # the label itself is one
-            rank[i] += equal[i, :y[i]].sum()
+        if np.count_nonzero(equal) > len(x):  # the label itself is one
+            for i in np.flatnonzero(equal.sum(1) > 1):
+                rank[i] += equal[i, :y[i]].sum()
     return out
 
 

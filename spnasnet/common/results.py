@@ -182,23 +182,32 @@ def _files(folder, files):
     """(int32 (len(files),), an index into the next or -1 where there is no result; [(folder with its slash, ending)]; [names of
     result files that belong to no bin])."""
     place, places, extra = np.full(len(files), -1, np.int32), {}, []
-    for where in (folder, *(d for d in _folders(folder) if DEVICE.fullmatch(d.name))):
-        where = os.path.join(where, "")
+    devices = []
+
+    def result_files(where):
         with os.scandir(where) as entries:
-            for names in pieces(e.name for e in entries if e.name.endswith((".bin", ".npy", ".txt")) and e.is_file()):
-                matches = [NAME.fullmatch(name) for name in names]
-                of = files.find(pack(match[1] if match else "" for match in matches)).tolist()
-                for name, match, at in zip(names, matches, of):
-                    if not match or at < 0:
-                        extra += [] if NOT_RESULTS.match(name) else [os.path.relpath(where + name, folder)]
-                    elif place[at] < 0:
-                        place[at] = places.setdefault((where, match[2]), len(places))
-                    else:  # Newer ais_bench runs every file on every device, and the results are then the same.
-                        other = match[1].join(list(places)[place[at]])
-                        if not filecmp.cmp(where + name, other, shallow=False):
-                            raise cli.Failure(
-                                f"{other} and {where}{name} are both results of {match[1]}, and differ",
-                                "they are of two runs or two outputs: keep one, or infer again into an empty folder")
+            for e in entries:
+                if e.name.endswith((".bin", ".npy", ".txt")) and e.is_file():
+                    yield e.name
+                elif where == folder and DEVICE.fullmatch(e.name) and e.is_dir():
+                    devices.append(e.path)
+
+    for where in itertools.chain([folder], devices):  # the list is complete when its turn comes
+        there, where = result_files(where), os.path.join(where, "")
+        for names in pieces(there):
+            matches = [NAME.fullmatch(name) for name in names]
+            of = files.find(pack(match[1] if match else "" for match in matches)).tolist()
+            for name, match, at in zip(names, matches, of):
+                if not match or at < 0:
+                    extra += [] if NOT_RESULTS.match(name) else [os.path.relpath(where + name, folder)]
+                elif place[at] < 0:
+                    place[at] = places.setdefault((where, match[2]), len(places))
+                else:  # Newer ais_bench runs every file on every device, and the results are then the same.
+                    other = match[1].join(list(places)[place[at]])
+                    if not filecmp.cmp(where + name, other, shallow=False):
+                        raise cli.Failure(
+                            f"{other} and {where}{name} are both results of {match[1]}, and differ",
+                            "they are of two runs or two outputs: keep one, or infer again into an empty folder")
     return place, list(places), sorted(extra)
 
 
@@ -221,8 +230,10 @@ def _together(paths, rows, classes):
     size = len(head) + first.nbytes
     if not first.flags.c_contiguous or any(len(c) != size or not c.startswith(head) for c in contents):
         return None
-    values = _float32(np.frombuffer(b"".join([c[len(head):] for c in contents]), first.dtype))
-    return (f"{first.dtype} {ending}", values.reshape(-1, rows, classes)) if np.isfinite(values).all() else None
+    a_file = np.dtype({"names": ["values"], "formats": [(first.dtype, (rows, classes))], "offsets": [len(head)],
+                       "itemsize": size})
+    values = _float32(np.frombuffer(b"".join(contents), a_file)["values"])
+    return (f"{first.dtype} {ending}", values) if np.isfinite(values).all() else None
 
 
 def _start(path, size):
