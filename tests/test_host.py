@@ -229,6 +229,47 @@ def test_open_inner_dimension(call):
         engine.compile_onnx("tiny.onnx", 4, "openvino", "x.blob")
 
 
+def test_batch_in_parts(call, monkeypatch):
+    """ONNX Runtime's batch 8 on two cores is four parts of two: the same rows in the same order, whatever computes them."""
+    weights = make_onnx("tiny.onnx")
+    make_onnx("fixed.onnx", batch=8, output_batch=8)
+    monkeypatch.setattr(cli, "cores", lambda: 2)
+    images = np.random.default_rng(2).standard_normal((12, *SHAPE), dtype=np.float32)
+    for file, name, batch, part in (("tiny", "onnxruntime", 8, 2), ("tiny", "onnxruntime", 12, 2),
+                                    ("tiny", "onnxruntime", 4, 4), ("tiny", "onnxruntime", 9, 9),
+                                    ("tiny", "openvino", 8, 8), ("fixed", "onnxruntime", 8, 8)):
+        made = engine.compile_onnx(f"{file}.onnx", batch, name, "x")
+        assert json.loads(Path("x.json").read_text())["part"] == made.meta["part"] == part
+        for model in (made, engine.load("x"), engine.load("x", threads=1), engine.load("x", threads=3)):
+            assert (model.inputs[0].shape, model.outputs[0].shape) == ((batch, *SHAPE), (batch, 5))
+            got, = model.run([images[:batch]])
+            np.testing.assert_allclose(got, logits(images[:batch], weights), rtol=0, atol=1e-5)
+    monkeypatch.setattr(cli, "cores", lambda: 3)
+    assert engine.compile_onnx("tiny.onnx", 8, "onnxruntime", "x").meta["part"] == 8  # six parts at least are wanted
+    meta = json.loads(Path("x.json").read_text())
+    for part in (0, -2, 3, 16, "2", None):
+        cli.write_json("x.json", {**meta, "part": part})
+        with pytest.raises(cli.Failure, match="no sound part.*make om"):
+            engine.load("x")
+    cli.write_json("x.json", {**meta, "part": 2})  # a file for 8 would then be one for 32
+    with pytest.raises(cli.Failure, match="says batch 8"):
+        engine.load("x")
+
+
+def test_baked_batch_is_named_in_parts(call, monkeypatch):
+    """A mean over the batch gives no result an image, and one over each part alone would be another number."""
+    monkeypatch.setattr(cli, "cores", lambda: 1)
+    for keep in (0, 1):
+        g = helper.make_graph(
+            [helper.make_node("ReduceMean", ["input"], ["output"], axes=[0, 1], keepdims=keep)], "mixed",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3])],
+            [helper.make_tensor_value_info("output", TensorProto.FLOAT, None)])
+        onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 12)], ir_version=8), "mixed.onnx")
+        with pytest.raises(cli.Failure, match="baked into the graph"):
+            engine.compile_onnx("mixed.onnx", 8, "onnxruntime", "x")
+    assert not list(Path().glob("x*"))
+
+
 # ---- loading ----
 
 def test_damaged_and_foreign_files(tiny, monkeypatch):

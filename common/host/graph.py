@@ -27,6 +27,11 @@ def inputs(model):
             for v in model.graph.input if v.name not in weights}
 
 
+def is_open(model):
+    """Whether the batch of every input may be any number."""
+    return all(dims[:1] == [None] for dims in inputs(model).values())
+
+
 def metadata(model):
     """Return the metadata_props, {str: str}."""
     return {p.key: p.value for p in model.metadata_props}

@@ -104,7 +104,8 @@ def main():
     except cli.Failure:
         print("ATC run failed.", flush=True)
         raise
-    print(f"This is the CPU stand-in for atc: {model.title}, {model.precision}, for {which.cpu()[0]}; no NPU can run "
+    parts = f", each core {model.meta['part']} images at a time" if model.meta["part"] < batch else ""
+    print(f"This is the CPU stand-in for atc: {model.title}, {model.precision}, for {which.cpu()[0]}{parts}; no NPU can run "
           f"its file. Largest error to the ONNX: {model.meta['error_to_onnx']:.1e} of the output's scale.")
     idle = [f"--{n}" for n in WITHOUT_EFFECT if getattr(args, n) is not None]
     if idle:
