@@ -155,7 +155,7 @@ def load(path, threads=None):
     kinds = {"engine_version": str, "cpu_kind": str, "batch": int, "part": int, "demo": bool, "onnx": dict}
     wrong = [key for key, kind in kinds.items() if not isinstance(meta.get(key), kind)]
     if not wrong and (not 0 < meta["part"] <= meta["batch"] or meta["batch"] % meta["part"]):
-        wrong = ["part"]
+        wrong = ["batch", "part"]
     if wrong:
         raise cli.Failure(f"{sidecar(path)} has no sound {' and '.join(wrong)}", AGAIN)
     # The engines take a blob with flipped weights, or of the same graph with other weights, without a murmur.
