@@ -12,8 +12,8 @@ from common import cli
 from common.host.which import cpu
 
 TITLE = "OpenVINO"
-# Batches are not computed in parts (see onnxruntime_engine): with two streams one in some 300 loads of Twins gave wrong
-# results, for all that was to be gained 1.03-1.05 times as fast.
+# Batches are not computed in parts (see onnxruntime_engine): two streams were 1.03-1.05 times as fast, and while they were
+# tried one of some 300 compiled Twins computed something else (the check refused it); why was not found.
 PART = None
 ACTIVATIONS = {"Relu", "Softmax", "Multiply", "Divide", "Result"}  # or what begins one: a GELU is written out; or the end
 
