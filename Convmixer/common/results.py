@@ -182,19 +182,10 @@ def _files(folder, files):
     """(int32 (len(files),), an index into the next or -1 where there is no result; [(folder with its slash, ending)]; [names of
     result files that belong to no bin])."""
     place, places, extra = np.full(len(files), -1, np.int32), {}, []
-    devices = []
-
-    def result_files(where):
-        with os.scandir(where) as entries:
-            for e in entries:
-                if e.name.endswith((".bin", ".npy", ".txt")) and e.is_file():
-                    yield e.name
-                elif where == folder and DEVICE.fullmatch(e.name) and e.is_dir():
-                    devices.append(e.path)
-
-    for where in itertools.chain([folder], devices):  # the list is complete when its turn comes
-        there, where = result_files(where), os.path.join(where, "")
-        for names in pieces(there):
+    folders = [folder]  # and those of devices, which are found on the way through it
+    for where in folders:
+        devices, where = [], os.path.join(where, "")
+        for names in pieces(_result_files(where, devices)):
             matches = [NAME.fullmatch(name) for name in names]
             of = files.find(pack(match[1] if match else "" for match in matches)).tolist()
             for name, match, at in zip(names, matches, of):
@@ -208,7 +199,19 @@ def _files(folder, files):
                         raise cli.Failure(
                             f"{other} and {where}{name} are both results of {match[1]}, and differ",
                             "they are of two runs or two outputs: keep one, or infer again into an empty folder")
+        if len(folders) == 1:
+            folders += sorted(devices)
     return place, list(places), sorted(extra)
+
+
+def _result_files(folder, devices):
+    """Names of files in a folder that may be results; paths of the devices' folders there are added to the list `devices`."""
+    with os.scandir(folder) as entries:
+        for e in entries:
+            if e.name.endswith((".bin", ".npy", ".txt")) and e.is_file():
+                yield e.name
+            elif DEVICE.fullmatch(e.name) and e.is_dir():
+                devices.append(e.path)
 
 
 def _together(paths, rows, classes):

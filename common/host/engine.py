@@ -72,7 +72,7 @@ def _model(backend, data, precision, meta=None, threads=None, parts=1):
 def _in_parts(run, parts, at_once):
     pool = ThreadPoolExecutor(at_once)
 
-    def whole(arrays):
+    def whole(arrays):  # a result without a batch becomes one of another batch, which verify.py names
         done = pool.map(run, zip(*(np.split(a, parts) for a in arrays)))
         return [np.concatenate([*map(np.atleast_1d, output)]) for output in zip(*done)]
 
