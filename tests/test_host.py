@@ -25,19 +25,24 @@ ENGINES = list(which.ENDINGS.items())
 SHAPE = (3, 4, 4)
 
 
+def save_graph(path, nodes, inputs, outputs, weights=(), **metadata):
+    """Write an ONNX of float32 `inputs` and `outputs`, {name: shape}, and `weights`, {name: array}."""
+    g = helper.make_graph(nodes, Path(path).stem, *(
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in side.items()]
+        for side in (inputs, outputs)), [numpy_helper.from_array(w, name) for name, w in dict(weights).items()])
+    model = helper.make_model(g, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
+    helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+
+
 def make_onnx(path, classes=5, batch="n", shape=SHAPE, seed=0, output_batch="n", scale=1.0, **metadata):
     """Write Flatten → Gemm; return (weight, bias), so that numpy can compute what it should give."""
     rng = np.random.default_rng(seed)
     weight = rng.standard_normal((int(np.prod(shape)), classes), dtype=np.float32) * np.float32(scale)
     bias = rng.standard_normal(classes, dtype=np.float32)
-    g = helper.make_graph(
-        [helper.make_node("Flatten", ["input"], ["flat"]), helper.make_node("Gemm", ["flat", "w", "b"], ["output"])],
-        "tiny", [helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, *shape])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [output_batch, classes])],
-        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(bias, "b")])
-    model = helper.make_model(g, opset_imports=[helper.make_opsetid("", 12)], ir_version=8)
-    helper.set_model_props(model, metadata)
-    onnx.save(model, path)
+    nodes = [helper.make_node("Flatten", ["input"], ["flat"]), helper.make_node("Gemm", ["flat", "w", "b"], ["output"])]
+    save_graph(path, nodes, {"input": [batch, *shape]}, {"output": [output_batch, classes]}, {"w": weight, "b": bias},
+               **metadata)
     return weight, bias
 
 
@@ -209,12 +214,8 @@ def test_wrong_computation_gets_no_file(call, monkeypatch):
 @pytest.mark.parametrize("name, ending", ENGINES)
 def test_baked_batch_is_named(call, name, ending):
     """A Reshape to a fixed batch, as a traced model may carry, cannot be compiled for another one."""
-    g = helper.make_graph(
-        [helper.make_node("Reshape", ["input", "to"], ["output"])], "baked",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.array([1, -1]), "to")])
-    onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 12)], ir_version=8), "baked.onnx")
+    save_graph("baked.onnx", [helper.make_node("Reshape", ["input", "to"], ["output"])], {"input": ["n", 3]}, {"output": None},
+               {"to": np.array([1, -1])})
     with pytest.raises(cli.Failure, match="baked into the graph"):
         engine.compile_onnx("baked.onnx", 4, name, f"x{ending}")
     assert not list(Path().glob("x*"))
@@ -260,11 +261,8 @@ def test_baked_batch_is_named_in_parts(call, monkeypatch):
     """A mean over the batch gives no result an image, and one over each part alone would be another number."""
     monkeypatch.setattr(cli, "cores", lambda: 1)
     for keep in (0, 1):
-        g = helper.make_graph(
-            [helper.make_node("ReduceMean", ["input"], ["output"], axes=[0, 1], keepdims=keep)], "mixed",
-            [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3])],
-            [helper.make_tensor_value_info("output", TensorProto.FLOAT, None)])
-        onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 12)], ir_version=8), "mixed.onnx")
+        save_graph("mixed.onnx", [helper.make_node("ReduceMean", ["input"], ["output"], axes=[0, 1], keepdims=keep)],
+                   {"input": ["n", 3]}, {"output": None})
         with pytest.raises(cli.Failure, match="baked into the graph"):
             engine.compile_onnx("mixed.onnx", 8, "onnxruntime", "x")
     assert not list(Path().glob("x*"))
@@ -477,11 +475,8 @@ def test_inputs_that_are_not_there(call, tiny):
 
 def test_two_inputs(call, tmp_path):
     """A folder an input; both are cut, padded and fed together."""
-    g = helper.make_graph(
-        [helper.make_node("Sub", ["a", "b"], ["c"]), helper.make_node("Neg", ["b"], ["d"])], "two",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 2]) for n in "ab"],
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 2]) for n in "cd"])
-    onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 12)], ir_version=8), "two.onnx")
+    save_graph("two.onnx", [helper.make_node("Sub", ["a", "b"], ["c"]), helper.make_node("Neg", ["b"], ["d"])],
+               dict.fromkeys("ab", ["n", 2]), dict.fromkeys("cd", ["n", 2]))
     engine.compile_onnx("two.onnx", 2, "onnxruntime", "two.ort")
     for folder, base in (("a", 10), ("b", 1)):
         Path(folder).mkdir()
