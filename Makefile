@@ -102,23 +102,23 @@ $(MODELS:%=demo-eval-%): demo-eval-%: | $(venv)
 # Timing one model at a time, after all are built: side by side they would spoil each other's figures.
 demo: | demo-eval ## the whole way for MODELS on generated images and seeded weights, then one table
 	$(call each,demo-bench WEIGHTS=demo DATA=demo)@:
-	@$(py) -m common.table --demo $(OUT)/demo --bs $(BS) --engine $(foreach m,$(MODELS),$(call engine_of,$m)) --folders $(MODELS)
+	@$(py) -m common.speed.table --demo $(OUT)/demo --bs $(BS) --engine $(foreach m,$(MODELS),$(call engine_of,$m)) --folders $(MODELS)
 sweep: | sweep-build ## throughput of MODELS at every batch size; kept in results/, `make report` shows it
 	$(call each,sweep)@:
 sweep-build: | $(venv)
 	$(call each,sweep-build)@:
 report: | $(venv) ## published and measured figures on one page, report/index.html, with charts
-	@$(py) tools/report.py --build $(OUT) $(MODELS)
+	@$(py) -m tools.report.report --build $(OUT) $(MODELS)
 readme: | $(venv) ## write the READMEs' measured tables from results/reference.json; FROM=results/<host>.json renews that first
-	@$(py) tools/readme.py $(if $(FROM),--from '$(FROM)')
+	@$(py) -m tools.report.readme $(if $(FROM),--from '$(FROM)')
 check-readme: | $(venv) ## fail when those tables are not what results/reference.json gives
-	@$(py) tools/readme.py --check
+	@$(py) -m tools.report.readme --check
 doctor: ## versions of everything that matters, what is missing, and the command that mends it
 	@$(if $(or $(PYTHON),$(wildcard $(VENV)/bin/python)),$(py),python3) -m common.doctor
 test: $(if $(PYTHON),,$(VENV)/.ready-dev) ## ruff, the copies of common/, and pytest
 	$(py) -m ruff check .
 	$(py) tools/sync.py --check
-	$(py) tools/readme.py --check
+	$(py) -m tools.report.readme --check
 	$(py) -m pytest -n 2 --dist loadgroup
 faults: $(if $(PYTHON),,$(VENV)/.ready-dev) ## every fault on the real commands, KILLS= of each step and CASES= for each reader: build/faults.md
 	@mkdir -p build
@@ -130,14 +130,14 @@ benchmarks: | $(venv) ## every speed claim, measured against its peers (three qu
 scale: $(if $(PYTHON),,$(VENV)/.ready-scale) ## eval of one MODEL over a Ray cluster: ADDRESS=auto, or local (docs/scale-out.md)
 	+@$(call sub,$(or $(filter $(ALL),$(MODEL)),$(error MODEL=$(MODEL): choose one of $(ALL)))) scale
 test-readme: $(if $(PYTHON),,$(VENV)/.ready-dev) ## every line of make in every README, to its end, on few images (half an hour)
-	$(py) -m pytest -n 2 -m '' tests/test_readme.py
+	$(py) -m pytest -n 2 -m '' tests/chain/test_readme.py
 test-scale: $(VENV)/.ready-dev $(VENV)/.ready-scale ## the tests of `make scale` that need Ray
-	$(py) -m pytest -n0 tests/test_scale_out.py
+	$(py) -m pytest -n0 tests/chain/test_scale_out.py
 $(VENV)/.ready-scale: requirements-scale.txt $(VENV)/.ready
 	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
 new: | $(venv) ## a folder for one more model: MODEL=name TIMM=resnet18 (CONTRIBUTING.md says what is left to do)
-	@$(py) tools/new.py '$(MODEL)' '$(TIMM)'
+	@$(py) tools/new/new.py '$(MODEL)' '$(TIMM)'
 sync: ## write each model folder's copy of common/
 	@python3 tools/sync.py
 check-sync: ## fail when a copy differs from common/

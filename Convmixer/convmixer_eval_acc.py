@@ -12,7 +12,9 @@ ais_bench leaves beside the results, or given with --manifest.
 import argparse
 from pathlib import Path
 
-from common import cli, dataset, metrics, preprocess, results
+from common import cli
+from common.data import dataset, preprocess
+from common.score import metrics, results
 
 
 def get_args(argv=None):

@@ -8,7 +8,8 @@ one image and bears its name. manifest.json beside the bins says which row is wh
 import argparse
 from pathlib import Path
 
-from common import cli, dataset, preprocess, transforms
+from common import cli
+from common.data import dataset, preprocess, transforms
 
 
 def get_args(argv=None):

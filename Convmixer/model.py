@@ -9,7 +9,8 @@ from pathlib import Path
 import timm
 from torch import nn
 
-from common import transforms, upstream
+from common.data import transforms
+from common.model import authors as upstream
 
 NAME = "ConvMixer-1536/20"
 STEM = "convmixer_1536_20_ks9_p7"
@@ -19,7 +20,7 @@ HEAD = "head"
 RECIPE = transforms.published(Path(__file__).parent)
 
 DEPTH = 20
-DEMO_IMAGES = 3  # training images a class for common/demo.py; one image takes this network about a second
+DEMO_IMAGES = 3  # training images a class for common/data/demo.py; one image takes this network about a second
 
 # Places in the authors' Sequential → timm's names. The pool and the flatten before the head have no parameters.
 NAMES = {**{str(i): f"stem.{i}" for i in range(3)}, **{str(i + 3): f"blocks.{i}" for i in range(DEPTH)},

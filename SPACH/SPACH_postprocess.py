@@ -9,7 +9,9 @@ Results may be TXT, NPY or BIN; BIN holds float16 when atc was given --output_ty
 """
 import argparse
 
-from common import cli, dataset, metrics, results
+from common import cli
+from common.data import dataset
+from common.score import metrics, results
 
 
 def get_args(argv=None):

@@ -8,7 +8,8 @@ last one padded. manifest.json beside the bins says which row is which image.
 import argparse
 from pathlib import Path
 
-from common import cli, dataset, preprocess, transforms
+from common import cli
+from common.data import dataset, preprocess, transforms
 
 
 def get_args(argv=None):

@@ -23,7 +23,7 @@ def main():
     args = get_args()
     # After the arguments: torch takes seconds, and --help needs none of it.
     import model
-    from common import export
+    from common.model import export
 
     export.run(model, args.input_path, args.output_path, args.opset_version, args.net)
 

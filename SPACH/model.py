@@ -8,7 +8,8 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import nn
 
-from common import transforms, upstream
+from common.data import transforms
+from common.model import authors as upstream
 
 NAME = "SPACH-Conv-MS-S"
 STEM = "spach_ms_conv_s"

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common import transforms, upstream
+from common.data import transforms
+from common.model import authors as upstream
 
 NAME = "ShiftViT-T/light"
 STEM = "shiftvit_tiny_light"

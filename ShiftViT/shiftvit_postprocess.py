@@ -9,7 +9,9 @@ import argparse
 
 import numpy as np
 
-from common import cli, dataset, metrics
+from common import cli
+from common.data import dataset
+from common.score import metrics
 
 
 def get_args(argv=None):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common import cli, dataset, preprocess, transforms
+from common import cli
+from common.data import dataset, preprocess, transforms
 
 
 def get_args(argv=None):

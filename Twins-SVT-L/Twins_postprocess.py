@@ -10,7 +10,9 @@ found without.
 """
 import argparse
 
-from common import cli, dataset, metrics, results
+from common import cli
+from common.data import dataset
+from common.score import metrics, results
 
 
 def get_args(argv=None):

@@ -22,7 +22,7 @@ def main():
     args = get_args()
     # After the arguments: torch takes seconds, and --help needs none of it.
     import model
-    from common import export
+    from common.model import export
 
     export.run(model, args.resume, args.output, args.opset_version, args.net)
 

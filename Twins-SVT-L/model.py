@@ -7,7 +7,8 @@ from pathlib import Path
 
 import timm
 
-from common import transforms, upstream
+from common.data import transforms
+from common.model import authors as upstream
 
 NAME = "Twins-SVT-L"
 STEM = "alt_gvt_large"

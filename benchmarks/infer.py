@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks import measure
 from common import cli
-from common.host import which
+from common.cpu import which
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ("spnasnet", "ShiftViT", "SPACH", "Twins-SVT-L", "Convmixer")
@@ -42,7 +42,7 @@ def network(folder):
     """The torch module of a model folder with the demo's weights, and its model.py."""
     import torch
 
-    from common import checkpoint
+    from common.model import checkpoint
 
     spec = importlib.util.spec_from_file_location("model", ROOT / folder / "model.py")
     model = importlib.util.module_from_spec(spec)
@@ -87,7 +87,7 @@ def sides(folder, batch, peers, temp):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from common.host import engine
+    from common.cpu import engine
 
     net, model = network(folder)
     x = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)

@@ -54,7 +54,7 @@ def main():
     measure.outside_make()
     import numpy as np
 
-    from common.host import engine
+    from common.cpu import engine
 
     rows, targets = [], []
     x = np.random.default_rng(0).standard_normal((args.batch, 3, 224, 224), dtype=np.float32)

@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from benchmarks import measure
-from common import dataset, fast, preprocess, transforms
+from common.data import dataset, preprocess, transforms
+from common.data import fast_jpeg as fast
 
 RECIPE = transforms.Recipe()
 SIDES = ("torchvision, 1 process", "torchvision, {} processes", "ours, {} threads", "ours without numba, {} threads")

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import measure
-from common import metrics
-from common.dataset import CLASSES, Manifest
-from common.rows import Files, Row, Rows
+from common.data.dataset import CLASSES, Manifest
+from common.data.rows import Files, Row, Rows
+from common.score import metrics
 
 KINDS = ("bin", "npy", "txt")
 

@@ -19,7 +19,7 @@ LIMIT = 0.3  # seconds
 BUILT = ["make", "-C", "ShiftViT", "om", "WEIGHTS=demo"]
 MAKE = {"make": ["make"], "make help": ["make", "help"], "make -C ShiftViT": ["make", "-C", "ShiftViT"],
         "make -C ShiftViT om, up to date": BUILT}
-IMPORTS = ["pass", "import numpy", "from common import preprocess", "from common import metrics"]
+IMPORTS = ["pass", "import numpy", "from common.data import preprocess", "from common.score import metrics"]
 
 
 def get_args(argv=None):
@@ -32,7 +32,7 @@ def get_args(argv=None):
 def helps():
     """{name: (command, folder)}: --help of every script, called as people call it."""
     commands = {}
-    for path in [*ROOT.glob("*/*.py"), *ROOT.glob("common/host/*.py")]:
+    for path in [*ROOT.glob("*/*.py"), *ROOT.glob("common/cpu/*.py")]:
         text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
         if path.parent.name == "tests" or "ArgumentParser(" not in text or 'if __name__ == "__main__"' not in text:
             continue

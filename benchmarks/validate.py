@@ -6,7 +6,7 @@ Nothing of ours is in it but the network of model.py, the list of images and lab
 """
 import argparse
 
-from common import dataset
+from common.data import dataset
 
 
 class Images:

@@ -24,7 +24,7 @@ $(result).done: $(om) $(prep)/manifest.json $(result).cfg get_info.py $(if $(wil
 	rm -rf $(result) $(scratch)
 	mkdir -p $(scratch)
 	$(py) get_info.py bin $(prep) $(scratch)/$(ONNX)_val.info 224 224 --seen-from $(scratch)
-	. common/ascend_env.sh runtime; $(py) -m common.soc --om $(om) $(SOC); cd $(scratch) && $(tool) -model_type=vision -device_id=$(DEVICE) -batch_size=$(BS) \
+	. common/ascend_env.sh runtime; $(py) -m common.ascend.chip --om $(om) $(SOC); cd $(scratch) && $(tool) -model_type=vision -device_id=$(DEVICE) -batch_size=$(BS) \
 	  -om_path=$(if $(filter /%,$(om)),$(om),"$$OLDPWD/$(om)") -input_text_path=$(ONNX)_val.info \
 	  -input_width=224 -input_height=224 -output_binary=False -useDvpp=False
 	@test -d $(dumped) || { echo 'error: $(benchmark) wrote no $(dumped) — see its messages above' >&2; exit 1; }
@@ -32,9 +32,9 @@ $(result).done: $(om) $(prep)/manifest.json $(result).cfg get_info.py $(if $(wil
 	@touch $@
 
 # The page's figure is that of a run over all images. An Ascend 310 card has four chips, and the tool times one.
-$(perf): $(result).done $(perf:.json=.cfg) common/bench.py
+$(perf): $(result).done $(perf:.json=.cfg) common/speed/bench.py
 	$(mark)
-	$(py) -m common.bench --json $@ $(provenance) --runner benchmark --batch $(BS) $(if $(filter 310 Ascend310,$(SOC)),--chips 4) \
+	$(py) -m common.speed.bench --json $@ $(provenance) --runner benchmark --batch $(BS) $(if $(filter 310 Ascend310,$(SOC)),--chips 4) \
 	  --log $(scratch)/result/perf_vision_batchsize_$(BS)_device_$(DEVICE).txt
 
 else
@@ -45,9 +45,9 @@ endif
 ifneq ($(filter bench sweep,$(verbs)),)
 $(if $(shell command -v trtexec),,$(error trtexec is not installed — it comes with TensorRT; put it on the PATH))
 endif
-$(perf): $(onnx) $(perf:.json=.cfg) common/bench.py
+$(perf): $(onnx) $(perf:.json=.cfg) common/speed/bench.py
 	$(mark)
-	$(py) -m common.bench --json $@ --runner trtexec --batch $(BS) -- \
+	$(py) -m common.speed.bench --json $@ --runner trtexec --batch $(BS) -- \
 	  trtexec --onnx=$(onnx) --fp16 --shapes=$(INPUT_NAME):$(BS)x3x224x224 $(if $(call same,$(DEVICE),0),,--device=$(DEVICE))
 
 endif

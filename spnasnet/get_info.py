@@ -12,7 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from common import cli, dataset, preprocess
+from common import cli
+from common.data import dataset, preprocess
 
 
 def get_args(argv=None):

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import timm
 
-from common import cli, transforms
+from common import cli
+from common.data import transforms
 
 NAME = "spnasnet_100"
 STEM = "model_best"
 INPUT, OUTPUT = "actual_input_1", "class"
 OPSET = 11
 HEAD = "classifier"
-DEMO_IMAGES = 12  # training images a class for common/demo.py
+DEMO_IMAGES = 12  # training images a class for common/data/demo.py
 # ModelZoo's published accuracy was measured with images squashed to 256x256; RECIPE_TIMM is timm's own evaluation.
 RECIPE = transforms.published(Path(__file__).parent)
 RECIPE_TIMM = transforms.published(Path(__file__).parent, "preprocessing_timm")

@@ -8,7 +8,8 @@ short side to 256 instead, which is timm's own evaluation of this network. manif
 import argparse
 from pathlib import Path
 
-from common import cli, dataset, preprocess, transforms
+from common import cli
+from common.data import dataset, preprocess, transforms
 
 
 def get_args(argv=None):

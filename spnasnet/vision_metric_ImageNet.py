@@ -10,7 +10,9 @@ Results of ais_bench and of the older benchmark tool are read alike. Whole-batch
 import argparse
 from pathlib import Path
 
-from common import cli, dataset, metrics, results
+from common import cli
+from common.data import dataset
+from common.score import metrics, results
 
 
 def get_args(argv=None):

@@ -15,7 +15,7 @@ _ascend_tried=
 _ascend_has_atc() {
     local path
     path=$(command -v atc) || return 1
-    case $path in */common/host/bin/atc) return 1 ;; esac
+    case $path in */common/cpu/bin/atc) return 1 ;; esac
     [ -n "${ASCEND_HOME_PATH-}${ASCEND_TOOLKIT_HOME-}${ASCEND_OPP_PATH-}" ]
 }
 

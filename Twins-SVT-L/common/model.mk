@@ -136,20 +136,20 @@ ifeq ($(engine),ascend)
 $(if $(filter-out f32,$(PRECISION)),$(error PRECISION=$(PRECISION) is for a CPU; on Ascend say it to atc: \
   ATC_FLAGS=--precision_mode_v2=fp16))
 suffix := om
-atc := . common/ascend_env.sh atc; $(py) -m common.atc
+atc := . common/ascend_env.sh atc; $(py) -m common.ascend.atc
 toolkit := . common/ascend_env.sh infer;
-infer_with := $(py) -m common.infer $(if $(SOC),--soc $(SOC))
+infer_with := $(py) -m common.ascend.infer $(if $(SOC),--soc $(SOC))
 infer := $(toolkit) $(infer_with)
 ais_bench := $${ASCEND_PYTHON:-python3} -m ais_bench
-load = $(toolkit) $(py) -m common.soc --om $(om) $(SOC);
+load = $(toolkit) $(py) -m common.ascend.chip --om $(om) $(SOC);
 else
 $(if $(findstring $(comma),$(DEVICE)),$(error DEVICE=$(DEVICE): several devices need an Ascend host))
 $(if $(filter cpu,$(PROVIDER)),,$(if $(filter onnxruntime,$(engine)),,$(error PROVIDER=$(PROVIDER) needs ENGINE=onnxruntime)))
 $(if $(filter-out f32,$(PRECISION)),$(if $(filter openvino,$(engine)),,$(error PRECISION=$(PRECISION) needs ENGINE=openvino)))
 suffix := $(if $(filter openvino,$(engine)),blob,ort)
 export HOST_PROVIDER := $(PROVIDER)
-atc = HOST_ENGINE=$(engine) HOST_PRECISION=$(PRECISION) HOST_CALIB='$(calib)' $(py) -m common.host.atc
-ais_bench := PYTHONPATH=common/host HOST_ENGINE=$(engine) $(py) -m ais_bench
+atc = HOST_ENGINE=$(engine) HOST_PRECISION=$(PRECISION) HOST_CALIB='$(calib)' $(py) -m common.cpu.atc
+ais_bench := PYTHONPATH=common/cpu HOST_ENGINE=$(engine) $(py) -m ais_bench
 infer_with := $(ais_bench)
 infer := $(infer_with)
 endif
@@ -289,9 +289,9 @@ $(VENV)/.ready: $(dir $(VENV))requirements.txt
 	python3 common/setup_env.py $(VENV) $<
 
 source: | $(venv) ## clone the authors' repository at its pinned commit and patch that copy
-	$(if $(SOURCE),$(py) -m common.source $(SOURCE)$(next),@echo '$(TITLE): the network comes with timm, nothing to clone')
+	$(if $(SOURCE),$(py) -m common.model.source $(SOURCE)$(next),@echo '$(TITLE): the network comes with timm, nothing to clone')
 weights: | $(venv) ## download the official checkpoint
-	$(py) -m common.weights --published published.json --dest weights$(next)
+	$(py) -m common.model.weights --published published.json --dest weights$(next)
 
 prep: $(prep)/manifest.json ## images → .bin
 	@$(call idle,$<)
@@ -307,39 +307,39 @@ eval: $(eval) ## Top-1 and Top-5 of the offline model
 fastest: ## time both CPU engines at batch BS; ENGINE=auto takes the faster from then on
 	+@$(MAKE) --no-print-directory om OM= ENGINE=openvino
 	+@$(MAKE) --no-print-directory om OM= ENGINE=onnxruntime
-	@$(py) -m common.fastest $(OUT)/fastest $(addprefix $(M)/$(OFFLINE)$(bytes),.blob .ort)
+	@PYTHONPATH=.. $(py) -m tools.inspect.fastest $(OUT)/fastest $(addprefix $(M)/$(OFFLINE)$(bytes),.blob .ort)
 online: $(online) ## Top-1 and speed of torch, on the same bins
 	@$(call idle,$<)
 check-net: | $(venv) ## does our network compute what the authors' does? (after make source)
-	$(py) -m common.check_net
+	PYTHONPATH=.. $(py) -m tools.inspect.check_net
 check-ops: $(onnx) ## is every operator of the ONNX in CANN's table?
-	$(py) -m common.check_ops $(onnx)
+	PYTHONPATH=.. $(py) -m tools.inspect.check_ops $(onnx)
 bench: $(perf) ## throughput of the offline model at batch BS
 	@$(call idle,$<)
-	@$(if $(filter $(perf),$(BUILT)),:,$(py) -m common.table $(perf))
+	@$(if $(filter $(perf),$(BUILT)),:,$(py) -m common.speed.table $(perf))
 bench-bins: $(frombin) ## throughput from .bin to result files, reading and writing included
 	@$(call idle,$<)
 predict: $(if $(IMAGE),$(om)) | $(venv) ## Top-5 of the offline model for IMAGE; PNG=answer.png draws what it saw
 	@$(if $(IMAGE),,$(error IMAGE= is needed: a file, several, a folder, or - for standard input; PNG=answer.png draws what the model saw))
-	@$(toolkit) $(py) -m common.predict '$(IMAGE)' --from '$(SEEN_FROM)' --model $(om) --batchsize $(BS) --input $(INPUT) --work $(M) \
+	@$(toolkit) PYTHONPATH=.. $(py) -m tools.inspect.predict '$(IMAGE)' --from '$(SEEN_FROM)' --model $(om) --batchsize $(BS) --input $(INPUT) --work $(M) \
 	  $(if $(PNG),--png '$(PNG)') -- env $(infer_with) $(device)
 compare: $(result).done $(onnx) | $(venv) ## where torch and the offline model disagree: images, logits; LAYERS=1: the layer
-	@$(py) -m common.compare --weights '$(weights)' --net $(NET) --bins $(prep) --result $(result) --model $(om) --onnx $(onnx) \
+	@PYTHONPATH=.. $(py) -m tools.inspect.compare --weights '$(weights)' --net $(NET) --bins $(prep) --result $(result) --model $(om) --onnx $(onnx) \
 	  --json $(R)/compare_$(run).json $(if $(filter 1,$(LAYERS)),--layers)
 
-$(OUT)/demo/data/DEMO.txt: common/demo.py | $(venv)
+$(OUT)/demo/data/DEMO.txt: common/data/demo.py | $(venv)
 	$(mark)
-	$(py) -m common.demo images --out $(OUT)/demo/data
-$(OUT)/demo/%_demo.pth: $(OUT)/demo/data/DEMO.txt common/demo.py model.py | $(venv)
+	$(py) -m common.data.demo images --out $(OUT)/demo/data
+$(OUT)/demo/%_demo.pth: $(OUT)/demo/data/DEMO.txt common/data/demo.py model.py | $(venv)
 	$(mark)
-	$(py) -m common.demo weights --data $(OUT)/demo/data --out $@
+	$(py) -m common.data.demo weights --data $(OUT)/demo/data --out $@
 
 ifeq ($(AS_BUILT),0)
-$(prep)/manifest.json: $(prep).cfg $(demo_data) published.json common/preprocess.py common/transforms.py common/dataset.py | $(venv)
+$(prep)/manifest.json: $(prep).cfg $(demo_data) published.json common/data/preprocess.py common/data/transforms.py common/data/dataset.py | $(venv)
 	$(mark)
 	$(py) $(PREPROCESS) $(prep_options)
 
-$(M)/$(EXPORTED).onnx: $(M)/onnx.cfg $(demo_weights) model.py common/export.py common/checkpoint.py | $(venv)
+$(M)/$(EXPORTED).onnx: $(M)/onnx.cfg $(demo_weights) model.py common/model/export.py common/model/checkpoint.py | $(venv)
 	$(mark)
 	$(py) $(EXPORT) $(if $(OPSET)$(OPSET_DEFAULT),$(OPSET_FLAG) $(or $(OPSET),$(OPSET_DEFAULT))) $(if $(filter upstream,$(NET)),--net upstream)
 
@@ -348,12 +348,12 @@ endif
 ifneq ($(OM),)
 $(if $(wildcard $(OM)),,$(error OM=$(OM) does not exist — give the path of an .om file))
 else
-$(M)/aipp.cfg: published.json common/aipp.py | $(venv)
+$(M)/aipp.cfg: published.json common/ascend/aipp.py | $(venv)
 	$(mark)
-	$(py) -m common.aipp --out $@
+	$(py) -m common.ascend.aipp --out $@
 $(om): $(onnx) $(M)/om_$(suffix)$(lower).cfg $(if $(wildcard $(om).json),,FORCE) $(if $(filter $(OUT)/demo/%,$(calib)),$(OUT)/demo/data/DEMO.txt) $(if $(bytes),$(M)/aipp.cfg) | $(venv)
 	$(mark)
-	$(py) -m common.check_ops $(onnx)
+	PYTHONPATH=.. $(py) -m tools.inspect.check_ops $(onnx)
 	$(atc) --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
 	  --input_shape="$(INPUT_NAME):$(BS),3,224,224" $(if $(filter none,$(ATC_LOG)),,--log=$(or $(ATC_LOG),error)) --soc_version=$(or $(SOC),auto) $(ATC_OWN) $(aipp) $(ATC_FLAGS)
 endif
@@ -365,19 +365,19 @@ f32 := $(subst _$(PRECISION),,$(run))
 $(R)/eval_$(f32).json: FORCE
 	+@$(MAKE) --no-print-directory f32-eval PRECISION=f32
 $(eval): $(R)/eval_$(f32).json
-agree := $(py) -m common.agree --f32 $(R)/result/$(f32) --lower $(result) --precision $(PRECISION)
+agree := $(py) -m common.score.agree --f32 $(R)/result/$(f32) --lower $(result) --precision $(PRECISION)
 endif
 f32-eval: $(eval)
 	@:
-$(eval): $(result).done common/results.py common/metrics.py
+$(eval): $(result).done common/score/results.py common/score/metrics.py
 	$(mark)
 	exec 9>$(result).lock; flock 9 2>/dev/null || true; \
 	$(py) $(POSTPROCESS) $(score_options)
 	$(if $(agree),$(agree) --manifest $(prep) --json $@)
 
-$(online): $(prep)/manifest.json $(online:.json=.cfg) $(M)/onnx.cfg $(demo_weights) model.py common/online.py | $(venv)
+$(online): $(prep)/manifest.json $(online:.json=.cfg) $(M)/onnx.cfg $(demo_weights) model.py common/speed/online.py | $(venv)
 	$(mark)
-	$(py) -m common.online --weights '$(weights)' --bins $(prep) --net $(NET) --json $@
+	$(py) -m common.speed.online --weights '$(weights)' --bins $(prep) --net $(NET) --json $@
 
 ifeq ($(RUNNER),ais_bench)
 # ais_bench reuses a folder and leaves a longer run's files in it, so it gets a fresh one. Of two makes at once the second
@@ -395,14 +395,14 @@ $(result).done: $(om) $(prep)/manifest.json $(result).cfg $(if $(wildcard $(resu
 	  --outfmt $(OUTFMT) --batchsize $(BS) $(device); \
 	touch $@
 
-$(perf): $(om) $(perf:.json=.cfg) common/bench.py
+$(perf): $(om) $(perf:.json=.cfg) common/speed/bench.py
 	$(mark)
-	$(load) $(py) -m common.bench --json $@ $(provenance) $(repeats) -- \
+	$(load) $(py) -m common.speed.bench --json $@ $(provenance) $(repeats) -- \
 	  env $(ais_bench) --model $(om) --loop $(loop) --batchsize $(BS) $(device)
 
-$(frombin): $(perf) $(prep)/manifest.json $(frombin:.json=.cfg) common/bench_bins.py
+$(frombin): $(perf) $(prep)/manifest.json $(frombin:.json=.cfg) tools/inspect/bench_bins.py
 	$(mark)
-	$(load) $(py) -m common.bench_bins --json $@ --bins $(prep) --perf $(perf) $(repeats) -- \
+	$(load) PYTHONPATH=.. $(py) -m tools.inspect.bench_bins --json $@ --bins $(prep) --perf $(perf) $(repeats) -- \
 	  env $(ais_bench) --model $(om) --outfmt $(OUTFMT) --batchsize $(BS) $(device)
 else
 include common/runners.mk
@@ -411,9 +411,9 @@ endif
 # From .bin needs images, ais_bench and one device; a sweep without them has the computation alone.
 with_bins := $(and $(filter ais_bench,$(RUNNER)),$(or $(DATA),$(call is_demo,$w)),$(if $(findstring $(comma),$(DEVICE)),,1))
 results := $(if $(wildcard ../common/model.mk),../results,$(OUT)/results)
-record := $(py) -m common.record --model '$(TITLE)' --results $(results)
+record := PYTHONPATH=.. $(py) -m tools.report.record --model '$(TITLE)' --results $(results)
 sweep: sweep-build ## throughput at every batch size of BATCHES, computation alone and from .bin; kept in results/
-	$(foreach b,$(BATCHES),+@$(MAKE) --no-print-directory -W common/bench.py timed BS=$b REPEATS=$(or $(REPEATS),3)$(newline)$(tab))
+	$(foreach b,$(BATCHES),+@$(MAKE) --no-print-directory -W common/speed/bench.py timed BS=$b REPEATS=$(or $(REPEATS),3)$(newline)$(tab))
 	@$(record) --show
 	$(if $(with_bins),,@echo 'from .bin: not timed, that takes images (DATA=), ais_bench and one device')
 ifneq ($(and $(OM),$(filter sweep sweep-build,$(verbs))),)
@@ -426,13 +426,13 @@ timed: $(perf) $(if $(with_bins),$(frombin))
 
 scale: $(om) $(demo_data) ## eval over a Ray cluster, straight from the images (in the repository: make scale MODEL=…)
 	$(toolkit) PYTHONPATH=.. \
-	  $(if $(wildcard ../tools/scale_out.py),$(py),$(error scale needs the whole repository)) -m tools.scale_out \
+	  $(if $(wildcard ../tools/scale/scale_out.py),$(py),$(error scale needs the whole repository)) -m tools.scale.scale_out \
 	  --model $(om) --data '$(data)' --out $(R)/scale_$(run) --address $(ADDRESS) $(partial)
 
 demo: ## the whole way on generated images and seeded weights, then a table
 	+@$(MAKE) --no-print-directory demo-eval WEIGHTS=demo DATA=demo
 	+@$(MAKE) --no-print-directory demo-bench WEIGHTS=demo DATA=demo
-	@$(py) -m common.table --demo $(OUT)/demo --engine $(engine) --bs $(BS)
+	@$(py) -m common.speed.table --demo $(OUT)/demo --engine $(engine) --bs $(BS)
 demo-eval: eval
 demo-bench: online bench
 

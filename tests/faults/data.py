@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from common import transforms
+from common.data import transforms
 
 NAME = "spnasnet_100"
 STEM = "model_best"

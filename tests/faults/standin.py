@@ -21,7 +21,7 @@ from pathlib import Path
 
 from torch import nn
 
-from common import transforms
+from common.data import transforms
 
 NAME = "stand-in"
 STEM = "model_best"

@@ -21,12 +21,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from common import aipp, atc, atc_errors, bench, checkpoint, cli, dataset, onnx_file, results, soc
-from common.host import atc as host_atc
-from common.host import engine, graph
-from common.host.ais_bench import args as ais_bench_args
-from common.host.ais_bench import inputs, outputs
-from common.rows import natural
+from common import cli
+from common.ascend import aipp, atc
+from common.ascend import chip as soc
+from common.ascend import errors as atc_errors
+from common.cpu import atc as host_atc
+from common.cpu import engine, graph
+from common.cpu.ais_bench import args as ais_bench_args
+from common.cpu.ais_bench import inputs, outputs
+from common.data import dataset
+from common.data.rows import natural
+from common.model import checkpoint
+from common.score import results
+from common.speed import bench
+from tools.inspect import onnx_file
 
 CASES = int(os.environ.get("FAULT_CASES", 100))
 SECONDS = 30
@@ -143,7 +151,7 @@ def test_manifest(play, tmp_path):
     results_of.mkdir()
     for stem in "ab":
         np.zeros(10, np.float32).tofile(results_of / f"{stem}_0.bin")
-    from common import metrics
+    from common.score import metrics
 
     def read(content):
         (tmp_path / "manifest.json").write_bytes(content)
@@ -422,7 +430,7 @@ def test_bench(play, parser):
 
 @pytest.mark.fault("fuzz: AIPP configuration", ANY)
 def test_aipp(play, tmp_path):
-    from common import transforms
+    from common.data import transforms
 
     whole = aipp.text(transforms.Recipe(resize=256, crop=224, interpolation="bicubic"))
 
@@ -479,7 +487,7 @@ def test_checkpoint_content(play, tmp_path):
 
 @pytest.mark.fault("fuzz: metadata of the server beside a .part", "taken, or the download begins anew")
 def test_download_metadata(play, tmp_path):
-    from common import weights
+    from common.model import weights
 
     content = b"PK" + bytes(3000)
     (tmp_path / "source").write_bytes(content)

@@ -132,7 +132,7 @@ def test_download(seen, tmp_path, which):
     server = Server()
     server.slow = True
     (tmp_path / "published.json").write_text(json.dumps({"weights": {"file": "net.pth", "urls": [server.url], "sha256": None}}))
-    words = [sys.executable, "-m", "common.weights", "--published", "published.json", "--dest", "w"]
+    words = [sys.executable, "-m", "common.model.weights", "--published", "published.json", "--dest", "w"]
     env = environment(PYTHONPATH=str(cli.__file__).rsplit("/common/", 1)[0])
     seconds, times = timed(words, tmp_path, env=env), random.Random(which)
     wanted = {p.name: p.read_bytes() for p in (tmp_path / "w").iterdir()}

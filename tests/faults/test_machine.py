@@ -345,7 +345,7 @@ def test_jobs_of_one(seen, fresh):
     folder, wanted = fresh("prep")
     shutil.rmtree(folder / "build")
     said = good(play(["make", "-j8", "eval", "om", "prep", "onnx", "infer", *command("eval")[3:]], folder))
-    assert said.count("pthtar2onnx.py") == said.count("-m ais_bench") == said.count("-m common.host.atc") == 1
+    assert said.count("pthtar2onnx.py") == said.count("-m ais_bench") == said.count("-m common.cpu.atc") == 1
     assert difference(files(folder / "build"), wanted) == []
     seen("each step once")
 
@@ -486,7 +486,7 @@ def test_download_full(seen, tmp_path, unmounted):
         pytest.skip("mounting is not allowed here")
     server = Server()
     (folder / "published.json").write_text(json.dumps({"weights": {"file": "net.pth", "urls": [server.url]}}))
-    words = [sys.executable, "-m", "common.weights", "--published", "published.json", "--dest", "build"]
+    words = [sys.executable, "-m", "common.model.weights", "--published", "published.json", "--dest", "build"]
     env = environment(PYTHONPATH=str(ROOT))
     done = play(words, folder, env)
     refused(done, "No space left on device", "net.pth", status=1)

@@ -15,14 +15,14 @@ SIDECAR = f"{BLOB}.json"
 
 def atc(folder, model, *more, name="actual_input_1"):
     """The stand-in's atc, as `make om` calls it."""
-    return run(folder, "-m", "common.host.atc", "--framework=5", f"--model={model}", "--output=build/other",
+    return run(folder, "-m", "common.cpu.atc", "--framework=5", f"--model={model}", "--output=build/other",
                f"--input_shape={name}:4,3,224,224", *more)
 
 
 def infer(folder, model=BLOB):
     """The stand-in's ais_bench, as `make infer` calls it, into a folder of its own."""
     return run(folder, "-m", "ais_bench", "--model", model, "--input", "build/prep", "--output", "out",
-               "--output_dirname", "run", "--outfmt", "TXT", "--batchsize", "4", env={"PYTHONPATH": "common/host"})
+               "--output_dirname", "run", "--outfmt", "TXT", "--batchsize", "4", env={"PYTHONPATH": "common/cpu"})
 
 
 def sidecar(folder, **change):

@@ -206,7 +206,7 @@ def test_partial(built, tmp_path, seen):
 
 def infer(folder):
     return run(folder, "-m", "ais_bench", "--model", BLOB, "--input", "build/prep", "--output", "out",
-               "--output_dirname", "run", "--outfmt", "TXT", env={"PYTHONPATH": "common/host"})
+               "--output_dirname", "run", "--outfmt", "TXT", env={"PYTHONPATH": "common/cpu"})
 
 
 @pytest.mark.parametrize("harm, said", [
@@ -224,7 +224,7 @@ def test_bins(built, tmp_path, seen, harm, said):
     seen(done)
     failed(done, *said, "delete build/prep/manifest.json and run .*make prep")
     assert not (folder / "out").exists()
-    failed(run(folder, "-m", "common.online", "--weights", "tiny.pth", "--bins", "build/prep", "--json", "o.json"), *said)
+    failed(run(folder, "-m", "common.speed.online", "--weights", "tiny.pth", "--bins", "build/prep", "--json", "o.json"), *said)
     os.remove(folder / "build/prep/manifest.json")
     worked(make(folder, "prep"))
     assert data.content(folder / "build/prep", "manifest") == data.content(built / "build/prep", "manifest")

@@ -41,7 +41,7 @@ def small(tmp_path_factory):
     published["preprocessing"].update(resize=36, crop=32)
     (folder / "published.json").write_text(json.dumps(published))
     good(play(command("onnx"), folder))
-    good(play([sys.executable, "-m", "common.host.atc", "--framework=5", "--model=build/spnasnet_100.onnx",
+    good(play([sys.executable, "-m", "common.cpu.atc", "--framework=5", "--model=build/spnasnet_100.onnx",
                "--output=build/small", "--input_shape=actual_input_1:8,3,32,32"], folder, environment(HOST_ENGINE="openvino")))
     (folder / "measured.py").write_text(MEASURED)
     return folder
@@ -66,7 +66,7 @@ def run(folder, count, outfmt):
     assert f"wrote {count} bins of {count} images" in prep[0]
     with os.scandir(folder / "bins") as entries:
         assert sum(e.name.endswith(".bin") and e.stat().st_size == 3 * 32 * 32 * 4 for e in entries) == count
-    infer = step(folder, "common/host/ais_bench/__main__.py", "--model", "build/small.blob", "--input", "bins",
+    infer = step(folder, "common/cpu/ais_bench/__main__.py", "--model", "build/small.blob", "--input", "bins",
                  "--output", "results", "--output_dirname", "run", "--outfmt", outfmt, "--batchsize", 8, HOST_ENGINE="openvino")
     with os.scandir(folder / "results/run") as entries:
         assert sum(e.name.endswith(f"_0.{outfmt.lower()}") for e in entries) == count

@@ -235,7 +235,7 @@ def fetch(tiny, tmp_path):
             source.write_bytes(content)
         known = {"file": "net.pth", "urls": [source.as_uri()], "page": "https://example.org/page", **entry}
         (folder / "published.json").write_text(json.dumps({"weights": known}))
-        return run(folder, "-m", "common.weights")
+        return run(folder, "-m", "common.model.weights")
     call.folder = folder
     return call
 

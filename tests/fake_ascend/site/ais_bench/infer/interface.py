@@ -1,4 +1,4 @@
-"""A stand-in for ais_bench's Python interface, as far as tools/scale_stages.py uses it: the numbers from ONNX Runtime.
+"""A stand-in for ais_bench's Python interface, as far as tools/scale/scale_stages.py uses it: the numbers from ONNX Runtime.
 
 Opening and each call are noted as record.py does, with what Ray says is this process's NPU.
 """

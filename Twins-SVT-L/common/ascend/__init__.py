@@ -1,0 +1,1 @@
+"""What drives Ascend's own tools: chip, atc, ais_bench, AIPP."""

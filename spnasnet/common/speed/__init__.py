@@ -1,0 +1,1 @@
+"""Throughput of the offline model, and of torch beside it."""

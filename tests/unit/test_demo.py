@@ -1,0 +1,185 @@
+"""The demo's images and weights."""
+import io
+import re
+import sys
+import types
+from collections import Counter
+
+import pytest
+import torch
+from conftest import ROOT, load
+from PIL import Image
+
+from common import cli
+from common.data import dataset, demo, transforms
+from common.model import checkpoint
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "data"
+    demo.make_images(folder)
+    return folder
+
+
+def files(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_synsets_are_imagenets():
+    import timm.data
+
+    assert dataset.SYNSETS.read_text().split() == timm.data.ImageNetInfo().label_names()
+
+
+def test_both_layouts_hold_the_same(data):
+    folders, flat = dataset.find(data), dataset.find(data / "flat")
+    assert (folders.layout, flat.layout) == ("folders", "flat") and folders.demo and flat.demo
+    assert dataset.find(data / "train").demo
+    assert [(i.path.name, i.label) for i in folders.images] == [(i.path.name, i.label) for i in flat.images]
+    assert all(a.path.read_bytes() == b.path.read_bytes() for a, b in zip(folders.images, flat.images, strict=True))
+    assert Counter(i.label for i in flat.images) == {label: 24 for label in demo.CLASSES}
+    assert sum(len(content) for content in files(data).values()) < 15e6
+    # Neighbours in the list, and every n-th image, are of different classes: so are subsets and the slots of a batch.
+    assert all(len({i.label for i in flat.subset(n).images}) >= 8 for n in (24, 40))
+
+
+def test_modes_and_sizes_vary(data):
+    kinds, sizes = Counter(), set()
+    for image in dataset.find(data).images:
+        with Image.open(image.path) as opened:
+            kinds[opened.format, opened.mode, opened.getexif().get(0x0112)] += 1
+            sizes.add(opened.size)
+    assert {("JPEG", "RGB", None), ("JPEG", "L", None), ("JPEG", "CMYK", None), ("JPEG", "RGB", 6), ("PNG", "RGB", None),
+            ("PNG", "P", None)} <= kinds.keys()
+    assert kinds["JPEG", "RGB", None] > 120 and len(sizes) > 100
+    assert {(224, 224), (256, 256)} <= sizes and any(w > h for w, h in sizes) and any(w < h for w, h in sizes)
+
+
+def test_the_same_bytes_every_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "VAL", 40)
+    monkeypatch.setattr(demo, "TRAIN", 10)
+    demo.make_images(tmp_path / "one")
+    first = files(tmp_path / "one")
+    (tmp_path / "one/val/left over.JPEG").write_bytes(b"")
+    demo.make_images(tmp_path / "one")
+    assert files(tmp_path / "one") == first and len(first) == 40 + 40 + 10 + 3
+
+
+def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(demo, "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        demo.make_images(tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_somebodys_images_is_left_alone(tmp_path):
+    (tmp_path / "holiday.jpg").write_bytes(b"x")
+    with pytest.raises(cli.Failure, match="no demo images"):
+        demo.make_images(tmp_path)
+    assert (tmp_path / "holiday.jpg").exists()
+
+
+def test_a_picture_shows_its_partner_outside_the_crop(data):
+    image = next(i for i in dataset.find(data).images if demo.CLASSES[i.label] == "red")
+    pixels = transforms.load(image.path)
+    centre, corner = pixels.getpixel((pixels.width // 2, pixels.height // 2)), pixels.getpixel((3, 3))
+    assert centre[0] > centre[2] and corner[2] > corner[0]
+
+
+def make_weights(model, data, out):
+    """Run demo.make_weights for this model.py; the checkpoint's content."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "model", model)
+        demo.make_weights(data, out)
+    return torch.load(out, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def fitted(data, tmp_path_factory):
+    """ShiftViT's model.py, and its network with demo weights."""
+    model, out = load(ROOT / "ShiftViT/model.py", "model_of_demo"), tmp_path_factory.mktemp("weights") / "a.pth"
+    assert make_weights(model, data, out).keys() == {"model", "demo"}
+    state_dict, is_demo = checkpoint.load(out)
+    assert is_demo
+    return model, checkpoint.load_into(model.build(), state_dict, out)
+
+
+def top1(fitted, data, count, change=lambda image: image, recipe=None):
+    """Share that the fitted network gets right of `count` validation images of each class."""
+    model, net = fitted
+    images = sorted(dataset.find(data).images, key=lambda image: image.label)
+    images = [image for k, image in enumerate(images) if k % 24 < count]
+    inputs = torch.stack([torch.from_numpy((recipe or model.RECIPE)(change(transforms.load(i.path)))) for i in images])
+    with torch.inference_mode():
+        logits = torch.cat([net(batch) for batch in inputs.split(20)])
+    assert all(set(row.topk(5).indices.tolist()) <= demo.CLASSES.keys() for row in logits)
+    return float((logits.argmax(1) == torch.tensor([i.label for i in images])).double().mean())
+
+
+def test_weights_tell_the_classes_apart(fitted, data):
+    assert top1(fitted, data, 6) >= 0.95
+
+
+def test_mistakes_in_the_chain_show(fitted, data):
+    blue_first = top1(fitted, data, 3, lambda image: Image.merge("RGB", image.split()[::-1]))
+    unscaled = top1(fitted, data, 3, recipe=transforms.Recipe(mean=(0, 0, 0), std=(1, 1, 1)))
+    squashed = top1(fitted, data, 3, recipe=transforms.Recipe(keep_aspect=False))
+    assert blue_first < 0.7 and unscaled < 0.5 and squashed < 0.9, (blue_first, unscaled, squashed)
+
+
+def test_fit_leaves_the_other_classes_behind():
+    x = torch.randn(40, 64, dtype=torch.float64)
+    labels = torch.tensor(list(demo.CLASSES) * 4)
+    weight, bias = demo.fit(x, labels)
+    logits = x @ weight.T + bias
+    assert torch.equal(logits.argmax(1), labels) and bias.shape == (1000,)
+    assert all(set(row.topk(10).indices.tolist()) == demo.CLASSES.keys() for row in logits)
+
+
+def tiny():
+    """Convolution, BatchNorm, ReLU, depthwise and pointwise convolution, as in spnasnet."""
+    from torch import nn
+
+    return nn.Sequential(nn.Conv2d(3, 16, 3, stride=2, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+                         nn.Conv2d(16, 16, 3, groups=16, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+                         nn.Conv2d(16, 32, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 1000)).eval()
+
+
+TINY = types.SimpleNamespace(NAME="Tiny", HEAD="11", RECIPE=transforms.Recipe(), build=tiny)
+
+
+def test_weights_are_the_same_bytes_every_time(data, tmp_path, capsys):
+    content = make_weights(TINY, data, tmp_path / "a.pth")
+    make_weights(TINY, data, tmp_path / "b.pth")
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+    assert content.keys() == {"state_dict", "demo"} and content["state_dict"].keys() == tiny().state_dict().keys()
+    assert re.fullmatch(rf"wrote {tmp_path}/a.pth: demo weights for Tiny, Top-1 [0-9.]+% of 60 training images and "
+                        r"[0-9.]+% of 20 validation images", capsys.readouterr().out.splitlines()[0])
+
+
+def test_batchnorm_is_calibrated(data, tmp_path):
+    """What leaves a BatchNorm has mean 1 and deviation 1 over the images that it was calibrated on."""
+    images = [next(i for i in dataset.find(data / "train").images if i.label == label) for label in demo.CLASSES]
+    images = torch.stack([torch.from_numpy(TINY.RECIPE(transforms.load(i.path))) for i in images])
+    net = tiny()
+    with torch.no_grad():
+        demo.keep_signal(net, images)
+        for depth in (2, 5, 8):
+            y = net[:depth](images)
+            assert not net.training
+            torch.testing.assert_close(y.mean((0, 2, 3)), torch.ones(y.shape[1]), atol=1e-3, rtol=0)
+            torch.testing.assert_close(y.std((0, 2, 3)), torch.ones(y.shape[1]), atol=1e-2, rtol=0)
+
+
+def test_weights_want_demo_images(tmp_path):
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "JPEG")
+    (tmp_path / "train/n01514668").mkdir(parents=True)
+    (tmp_path / "train/n01514668/a.JPEG").write_bytes(picture.getvalue())
+    with pytest.raises(cli.Failure, match="holds no demo images"):
+        make_weights(TINY, tmp_path, tmp_path / "x.pth")
+    assert not (tmp_path / "x.pth").exists()

@@ -1,0 +1,115 @@
+"""make new: a sixth model folder from timm, whose whole chain runs."""
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import test_make
+import test_readme
+from conftest import ROOT, counts, last_line, load, make
+from test_transforms import picture
+
+from common import cli
+from common.data import transforms
+
+NAME, TIMM = "little-net", "lcnet_050"
+
+
+@pytest.fixture(scope="module")
+def top(tmp_path_factory):
+    """A copy of the repository, in a path with a space, with one folder more."""
+    top = tmp_path_factory.mktemp("one more") / "a checkout"
+    for name in ("common", "tools", "ShiftViT", "Twins-SVT-L"):
+        shutil.copytree(ROOT / name, top / name, ignore=shutil.ignore_patterns("build", "weights", "__pycache__", ".*"))
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, top)
+    said = make(top, "new", f"MODEL={NAME}", f"TIMM={TIMM}", f"PYTHON={sys.executable}")
+    assert last_line(said).startswith(f"wrote {NAME}/ for timm's {TIMM}") and f"make demo MODEL={NAME}" in last_line(said)
+    return top
+
+
+def test_it_is_a_folder_like_the_others(top, monkeypatch):
+    assert "copies are true" in make(top, "check-sync")
+    monkeypatch.setattr(test_make, "ROOT", top)
+    monkeypatch.setattr(test_readme, "ROOT", top)
+    test_make.test_every_folder_has_the_same_kinds_of_files(NAME)
+    test_readme.test_same_outline_everywhere(top / NAME / "README.md")
+    test_readme.test_flags_in_the_readme_exist(top / NAME / "README.md")
+    test_readme.test_chinese_and_english_tell_the_same(top / NAME / "README.md")
+    english, chinese = ([block for block in test_readme.blocks((top / NAME / name).read_text()) if block[0] == "bash"]
+                        for name in ("README.md", "README.zh-CN.md"))
+    assert english == chinese and len(english) == 8
+    assert test_readme.headings(top / NAME / "README.zh-CN.md") == test_readme.headings(ROOT / "ShiftViT/README.zh-CN.md")
+    assert NAME in make(top, "help")
+    left = [p.name for p in (top / NAME).rglob("*") if p.is_file() and "common" not in p.parts
+            and re.search("@[a-z]+@|Twins|alt_gvt", p.read_text())]
+    assert left == []
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "--config", ROOT / "pyproject.toml",
+                           *(top / NAME).glob("*.py")],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_recipe_is_timms_and_no_figure_is_made_up(top):
+    import timm
+    from timm.data import create_transform, resolve_data_config
+
+    published = json.loads((top / NAME / "published.json").read_text())
+    assert [published[k] for k in ("top1", "top5", "top1_torch", "chip", "fps")] == [None, None, None, None, {}]
+    net = timm.create_model(TIMM)
+    theirs = create_transform(**resolve_data_config({}, model=net), is_training=False)
+    recipe = transforms.published(top / NAME)
+    for size in ((300, 260), (231, 777)):
+        image = picture(*size)
+        np.testing.assert_array_equal(recipe(image), theirs(image).numpy())
+    module = load(top / NAME / "model.py", "model_of_new").build()
+    assert {k: v.shape for k, v in module.state_dict().items()} == {k: v.shape for k, v in net.state_dict().items()}
+
+
+def test_the_whole_chain_runs(top):
+    said = make(top, "demo", f"MODEL={NAME}", f"PYTHON={sys.executable}", "LIMIT=24", "BS=4", "LOOP=2")
+    good, total = counts(last_line(said))
+    assert total == 24 and good >= 12  # of ten classes; guessing gives two or three
+    assert re.search(rf"^{NAME} +24 +\S+% +\S+% +\S+% +yes +\S+ +\S+ +- +-$", said, re.M)
+    # Tables and pages know a model of which nobody has published anything.
+    make(top, "report", f"MODEL={NAME}", f"PYTHON={sys.executable}")
+    page = (top / "report/index.html").read_text()
+    assert NAME in page and "None" not in page
+
+
+@pytest.mark.parametrize("name, message", [
+    ("resnet1", "has no network resnet1 — it has .*resnet"), ("lcnet_050.no_such_tag", "has no network lcnet_050.no_such_tag"),
+    ("efficientnet_b3", "takes 3×288×288"), ("vgg11_bn", None), ("dla34", "is not a linear one")])
+def test_networks_that_the_pipeline_cannot_carry(name, message):
+    tool = load(ROOT / "tools/new/new.py", "tool_new")
+    if message is None:
+        assert tool.describe(name)[1] == "head.fc"
+    else:
+        with pytest.raises(cli.Failure, match=message):
+            tool.describe(name)
+
+
+@pytest.mark.parametrize("words, message", [
+    (("MODEL=ShiftViT", "TIMM=resnet18"), "ShiftViT exists"), (("MODEL=x",), "which network of timm"),
+    (("TIMM=resnet18",), "is no name for a folder"), (("MODEL=../x", "TIMM=resnet18"), "is no name for a folder")])
+def test_what_cannot_be_scaffolded(top, words, message):
+    before = sorted(p.name for p in top.iterdir())
+    assert message in make(top, "new", *words, f"PYTHON={sys.executable}", status=2)
+    assert sorted(p.name for p in top.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md", "docs/how-it-works.md", "docs/attribution.md"])
+def test_the_documents_name_what_exists(name):
+    text = (ROOT / name).read_text()
+    targets = {t for file in ("Makefile", "common/model.mk")
+               for t in re.findall(r"^([a-z][a-z-]*):.*## ", (ROOT / file).read_text(), re.M)}
+    named = set(re.findall(r"(?:`|^|  )make\s([a-z-]+)", text, re.M))
+    assert named <= targets, named - targets
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    missing = [link for link in links if not ((ROOT / name).parent / link).exists()]
+    assert not missing
+    for path in re.findall(r"`((?:common|tests|tools|docs)/[\w./-]*)`", text):
+        assert (ROOT / path).exists(), path

@@ -1,0 +1,1 @@
+"""The repository's own programs; no model folder carries them."""

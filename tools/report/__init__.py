@@ -1,0 +1,1 @@
+"""Records of timings, the report page, and the READMEs' measured tables."""

@@ -1,0 +1,1 @@
+"""The same chain over a Ray cluster."""
