@@ -24,8 +24,11 @@ here = $(foreach v,$(paths),$(if $(findstring /,$($v))$(wildcard $($v)),\
   $(if $(filter-out /%,$($v)),$v=$(CURDIR)/$($v)))) \
   $(if $(filter /%,$(OUT)),OUT=$(OUT)/$1) $(if $(IMAGE),SEEN_FROM=$(CURDIR))
 targets := $(foreach m,$(chosen),$(VERBS:%=$m/%))
-.PHONY: help $(VERBS) $(targets) setup test test-all faults benchmarks report readme \
-  check-readme doctor new sync check-sync
+own := help setup report doctor new test test-all faults benchmarks readme check-readme \
+  sync check-sync
+.PHONY: $(own) $(VERBS) $(targets)
+$(foreach g,$(filter-out $(own) $(VERBS),$(MAKECMDGOALS)),$(if $(findstring /,$g),,\
+  $(error there is no verb $g; there are $(VERBS) $(own))))
 $(targets): | $(ready)
 	+@$(MAKE) --no-print-directory -C $(@D) $(@F) $(call here,$(@D))
 $(foreach v,$(filter-out demo,$(VERBS)),$(eval $v: $(chosen:%=%/$v)))

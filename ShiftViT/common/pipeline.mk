@@ -90,10 +90,10 @@ $(if $(and $(offline),$(filter int8,$(PRECISION))),$(if $(calib),,$(error PRECIS
 # ---- OUT belongs to one model; only a folder that make marked is used, or cleaned ----
 mark := $(OUT)/.made-for
 owner := $(file <$(mark))
-$(if $(goals),$(if $(wildcard $(OUT)/*),$(if $(filter \
-  "$(TITLE)","$(owner)"),,$(error OUT=$(OUT) holds files $(if $(owner),of $(owner),that make \
-  did not make): name a folder of its own, or remove this one))))
+mine := $(if $(wildcard $(OUT)/*),$(filter "$(TITLE)","$(owner)"),new)
 $(if $(filter x x/ x. x./ x..%,x$(OUT)),$(error OUT=$(OUT): name a folder of its own))
+$(if $(goals),$(if $(mine),,$(error OUT=$(OUT) holds files that make did not make for \
+  $(TITLE)$(if $(owner), but for $(owner)): name another folder)))
 
 # ---- the arguments of each step, which its record must show ----
 demo_images_args = images --out $B/data
@@ -153,7 +153,7 @@ $(VENV)/.ready: $(dir $(VENV))requirements.txt
 	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
 
-source: ## clone the authors' network at its pinned commit, and patch that clone
+source: ## clone the authors' network at its pinned commit, and patch it
 ifneq ($(SOURCE_URL),)
 	@test ! -e $(SOURCE_DIR) || { echo 'error: $(SOURCE_DIR) is there — remove it, then make source'; exit 1; }
 	git clone --quiet --no-checkout $(SOURCE_URL) $(SOURCE_DIR).part
@@ -247,14 +247,15 @@ sweep: ## throughput at each of BATCHES, then one table
 
 doctor: ## versions, what is missing, and the command that fixes it
 	@$(if $(wildcard $(py)),$(py),python3) -m common.doctor --engine $(engine)
-clean: ## delete what make made in OUT; never weights/ or the authors' clone
-	@$(if $(wildcard $(OUT)/*),$(if $(filter "$(TITLE)","$(owner)"),rm -rf $(OUT),\
-	  echo 'error: $(OUT) holds files that make did not make for $(TITLE) — remove it by hand' >&2; exit 1))
+clean: ## delete what make made in OUT; not weights/ or the authors' clone
+	$(if $(mine),,$(error OUT=$(OUT) holds files that make did not make: remove them by hand))
+	rm -rf $(OUT)
 	@echo 'clean: $(OUT) is gone'
 -include benchmark.mk ../tools/verbs.mk
 
 # A misspelt verb is an error with the valid ones.
-valid := help setup source weights demo $(CHAIN) sweep doctor clean f32 $(if $(here),$(REPOSITORY))
-$(foreach g,$(filter-out $(valid),$(MAKECMDGOALS)),$(if $(findstring /,$g),,$(error \
-  $(if $(filter $(REPOSITORY),$g),$g needs the whole repository: run it there,\
-  there is no verb $g; there are $(filter-out f32,$(valid))))))
+valid := help setup source weights demo $(CHAIN) sweep doctor clean $(if $(here),$(REPOSITORY))
+wrong := $(firstword $(foreach g,$(filter-out $(valid) f32,$(MAKECMDGOALS)),\
+  $(if $(findstring /,$g),,$g)))
+$(if $(wrong),$(if $(filter $(REPOSITORY),$(wrong)),$(error $(wrong) needs the whole \
+  repository: run it there),$(error there is no verb $(wrong); there are $(valid))))
