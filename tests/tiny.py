@@ -193,7 +193,7 @@ def repository(top, *folders):
     for name in ("common", "tools"):
         shutil.copytree(ROOT / name, top / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Makefile", "requirements.txt"):
-        shutil.copy(ROOT / name, top / name)
+        shutil.copy2(ROOT / name, top / name)
     (top / ".venv").symlink_to(sys.prefix)
     for folder in folders:
         made = make_folder(top / "new")
