@@ -1,0 +1,24 @@
+"""What is known of an ONNX, {name: value}: in its metadata, and in the records of what is made of it."""
+import json
+
+# Metadata holds text only; these are JSON there.
+NOT_TEXT = {"opset", "preprocessing", "classes", "demo"}
+
+
+def write(model, facts):
+    """Put `facts` into the metadata of an onnx.ModelProto."""
+    import onnx
+
+    onnx.helper.set_model_props(model, {
+        key: json.dumps(value) if key in NOT_TEXT else value for key, value in facts.items()})
+
+
+def read(model):
+    """The facts in the metadata of an onnx.ModelProto; {} when it is of another program."""
+    facts = {p.key: p.value for p in model.metadata_props}
+    for key in NOT_TEXT & set(facts):
+        try:
+            facts[key] = json.loads(facts[key])
+        except ValueError:
+            del facts[key]
+    return facts
