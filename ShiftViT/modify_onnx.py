@@ -9,7 +9,6 @@ checked against torch before the file gets its name. A graph without the pattern
 that has the Pow already is written unchanged.
 """
 import argparse
-import os
 
 import numpy as np
 
@@ -104,7 +103,7 @@ def main():
     about = facts.read(graph)
     changed = modify(graph)
     onnx.checker.check_model(graph)
-    inputs = [args.input_onnx_path, os.path.relpath(__file__)]
+    inputs = [args.input_onnx_path, facts.code_path(__file__)]
     with cli.whole_file(args.output_onnx_path) as part:
         onnx.save(graph, part)
         if args.checkpoint_path:

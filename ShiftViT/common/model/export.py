@@ -1,7 +1,6 @@
 """Checkpoint → ONNX: strict weights, dynamic batch, simplified, checked against torch before the
 file gets its name. The model folders' *2onnx.py call run()."""
 import gc
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -66,7 +65,7 @@ def code(model, module):
         file = getattr(sys.modules.get(name), "__file__", None)
         if file and name.split(".")[0] != "torch":
             files.add(file)
-    return sorted({os.path.relpath(file) for file in files})
+    return sorted({facts.code_path(file) for file in files})
 
 
 def reference(module, side):

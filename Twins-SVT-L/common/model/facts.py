@@ -1,5 +1,6 @@
-"""What is known of an ONNX, {name: value}: in its metadata, and in the records of what is made of it."""
+"""What is known of an ONNX, {name: value}: in its metadata, and in records of what is made of it."""
 import json
+from pathlib import Path
 
 # Metadata holds text only; these are JSON there.
 NOT_TEXT = {"opset", "preprocessing", "classes", "demo"}
@@ -22,3 +23,10 @@ def read(model):
         except ValueError:
             del facts[key]
     return facts
+
+
+def code_path(file):
+    """A file of code as a record names it: from the model folder where it is in there, else in
+    full, so that a folder that is moved still finds it."""
+    file, here = Path(file).resolve(), Path.cwd().resolve()
+    return str(file.relative_to(here) if here in file.parents else file)

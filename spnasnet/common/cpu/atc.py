@@ -18,7 +18,7 @@ from pathlib import Path
 # The model folder has to be on sys.path before common is imported.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from common import cli, toolchain  # noqa: E402
-from common.cpu import engine, which  # noqa: E402
+from common.cpu import which  # noqa: E402
 
 # They choose an NPU, how its operators are built, or what atc logs.
 WITHOUT_EFFECT = (
@@ -105,12 +105,12 @@ def check_shape(name, dims, inputs, path, todo):
 
 def compile_as(args):
     """Compile as the command line says → (engine.Model, path of its file)."""
-    from common.cpu import graph  # onnx takes long to import, --help does without it
+    from common.cpu import compiler, graph  # they import onnx; --help does without it
 
     name = which.from_environment() or "openvino"
     batch = find_batch(args.input_shape, graph.inputs(graph.read(args.model)), args.model)
     output = Path(args.output + which.ENDINGS[name])
-    model = engine.compile_onnx(
+    model = compiler.compile_onnx(
         args.model, batch, name, output, args.output_type, args.insert_op_conf,
         which.precision(), os.environ.get("HOST_CALIB"))
     return model, output
