@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from common import cli, provenance, published
+from common import cli, provenance
 
 ATTEMPTS, PAUSE, TIMEOUT = 4, 1.0, 30  # of an address; seconds, doubling; seconds without a byte
 LATER = {408, 425, 429, 500, 502, 503, 504}  # what a server says that may be asked again
@@ -44,16 +44,17 @@ def require_https(url):
 def get_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--published", default="published.json", help="(default: %(default)s)")
     parser.add_argument("--dest", default="weights", help="folder (default: %(default)s)")
     return parser.parse_args(argv)
 
 
 def main():
     args = get_args()
-    entry = published.load().get("weights") or {}
+    entry = cli.read_json(args.published, "run this in a model folder").get("weights") or {}
     name = entry.get("file") or ""
     if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
-        raise cli.Failure(f"published.json: weights.file is {name!r}, not a plain file name",
+        raise cli.Failure(f"{args.published}: weights.file is {name!r}, not a plain file name",
                           "restore that file")
     target = Path(args.dest) / name
     if target.exists():
@@ -132,10 +133,13 @@ def download(url, target):
             save(answer, part, "wb", size)
     if 0 < have < size:
         with ask(url, {"Range": f"bytes={have}-", "If-Range": version}) as answer:
-            rest = answer.headers.get("Content-Range") == f"bytes {have}-{size - 1}/{size}"
-            save(answer, part, "ab" if answer.status == 206 and rest else "wb", size)
+            rest = f"bytes {have}-{size - 1}/{size}"
+            if answer.status == 206 and answer.headers.get("Content-Range") != rest:
+                part.unlink()
+                raise http.client.HTTPException("it sent another range than was asked for")
+            save(answer, part, "ab" if answer.status == 206 else "wb", size)
     if size and part.stat().st_size != size:
-        raise http.client.IncompleteRead(b"", size - part.stat().st_size)
+        raise http.client.HTTPException(f"it ended after {part.stat().st_size} of {size} bytes")
     return part
 
 
