@@ -143,7 +143,7 @@ help: ## this list
 	@echo 'A verb runs those before it where something changed.'; echo
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 	@awk -f common/help.awk $(settings_in)
-	@echo; echo '  make eval BS=16 DATA=/data/imagenet       with weights/$(WEIGHTS_FILE)'
+	@printf '\n  make eval BS=16 DATA=/data/imagenet\n      takes weights/$(WEIGHTS_FILE)\n'
 
 # ---- before the first step ----
 setup: $(ready) ## make .venv with the pinned packages (done when it is needed)
