@@ -28,7 +28,7 @@ endif
 scratch := $(result)_run
 dumped := $(scratch)/result/dumpOutput_device$(DEVICE)
 define run_model
-$(py) -m common.ascend.chip --om $(om) $(SOC)
+$(py) -m common.ascend.chip --om $(om)
 rm -rf $(scratch) && mkdir -p $(scratch)
 $(py) get_info.py bin $(prep) $(scratch)/$(ONNX)_val.info 224 224 --seen-from $(scratch)
 here=$$PWD; cd $(scratch) && $(if $(filter ./%,$(found)),"$$here/$(tool)",$(tool)) \
