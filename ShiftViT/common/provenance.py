@@ -114,17 +114,27 @@ def check(artefact, todo):
 
 
 def sweep(links):
-    """Delete each artefact of `links` [(artefact, arguments)] that does not fit, and all that come after it; say why."""
-    broken = False
+    """Delete each artefact of `links` [(artefact, arguments)] that does not fit or was made from one that is gone; say why.
+
+    An artefact that is not there counts as gone: make is about to make it.
+    """
+    gone = set()
     for artefact, arguments in links:
         path = Path(artefact)
         there = path.exists() or record_path(artefact).exists()
-        wrong = "comes after it" if broken else misfit(artefact, arguments)
-        if there and wrong:
+        wrong = misfit(artefact, arguments) or _made_from_one_of(artefact, gone)
+        if not wrong:
+            continue
+        gone.add(artefact)
+        if there:
             print(f"again: {artefact} {wrong}", file=sys.stderr)
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             record_path(artefact).unlink(missing_ok=True)
-        broken = broken or bool(wrong)
+
+
+def _made_from_one_of(artefact, gone):
+    lost = [path for path in read(artefact)["made"]["from"] if path in gone]
+    return f"was made from {lost[0]}, which is made again" if lost else None
 
 
 def main():

@@ -153,7 +153,9 @@ def labelled(source, manifest=None, classes=IMAGENET):
     known.rows = [row._replace(label=found.get(row.image)) for row in known.rows]
     if not known.info.get("limit"):
         bad = known.info.get("bad", ())
-        known.rows += _rows({name: left[name] for name in sorted(left) if name not in bad})
+        more = _rows({name: left[name] for name in sorted(left) if name not in bad})
+        known.rows += more
+        known.files.update((row.file, 1) for row in more)
     return known
 
 

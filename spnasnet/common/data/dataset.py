@@ -178,7 +178,7 @@ def _by_files(names, strays, label_files, classes):
                               "keep the right one")
     synsets = class_folders.official() if classes == IMAGENET else {}
     differ = []
-    for name in names:
+    for name in (name for name in names if "/" in name):
         folders = [part for part in name.split("/")[:-1] if part in synsets]
         if folders and synsets[folders[-1]] != found[0][name]:
             differ.append(f"{name} ({found[0][name]}, its folder means {synsets[folders[-1]]})")

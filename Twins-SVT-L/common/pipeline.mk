@@ -1,0 +1,268 @@
+# images → .bin; checkpoint → ONNX → offline model → results → Top-1 and Top-5; throughput.
+# Read from top to bottom. A model folder's Makefile names its scripts and files, then
+# includes this. Make only makes what is missing; what was made from something else than
+# what is at hand is deleted first (common/provenance.py). One make at a time in a folder.
+VENV := $(if $(wildcard ../common/pipeline.mk),../.venv,.venv)
+include common/settings.mk
+# What a model's Makefile may leave out is not taken from the environment.
+optional := ATC_OWN SOURCE_URL SOURCE_DIR SOURCE_COMMIT SOURCE_LAST PATCHES DEMO_LIMIT \
+  OPSET_DEFAULT MORE_LINKS SIZE RUNNER
+$(foreach v,$(optional),$(if $(filter environment,$(origin $v)),$(eval $v :=)))
+export DEBUG
+.NOTPARALLEL: # timings would spoil each other
+
+# ---- which tools: CANN's, or the stand-ins for them on a CPU ----
+py := $(or $(PYTHON),$(VENV)/bin/python)
+ready := $(if $(PYTHON),,$(VENV)/.ready)
+CHAIN := prep onnx om infer eval online bench
+REPOSITORY := predict compare check-net check-ops bench-bins scale push pull
+here := $(if $(wildcard ../tools/verbs.mk),$(filter-out push pull,$(REPOSITORY)))
+goals := $(filter $(CHAIN) $(here),$(MAKECMDGOALS))
+loaded := $(ASCEND_HOME_PATH)$(ASCEND_TOOLKIT_HOME)
+# Where CANN may be on the disk, as common/ascend/toolkit.py has it.
+prefixes := $(HOME)/.local $(patsubst %/bin,%,$(filter %/bin,$(subst :, ,$(PATH))))
+installed := $(firstword $(wildcard $(addsuffix /Ascend/*/set_env.sh,/usr/local $(HOME) $(CONDA_PREFIX)) \
+  $(addsuffix /lib/python3*/*-packages/ascend/cann-*/set_env.sh,$(prefixes))))
+engine := $(ENGINE)
+ifeq ($(ENGINE),auto)
+engine := $(if $(loaded),ascend,$(ENGINE_CPU))
+$(if $(and $(installed),$(goals)),$(if $(loaded),,\
+  $(error CANN is installed but not loaded: source $(installed) first, or say ENGINE=$(ENGINE_CPU))))
+endif
+ifeq ($(engine),ascend)
+$(if $(filter-out f32,$(PRECISION)),$(error PRECISION=$(PRECISION) is for a CPU; \
+  on Ascend say it to atc: ATC_FLAGS=--precision_mode_v2=fp16))
+atc := $(py) -m common.ascend.atc
+infer := $(py) -m common.ascend.infer
+bench := $(or $(ASCEND_PYTHON),python3) -m ais_bench
+ending := om
+else
+$(if $(filter-out f32,$(PRECISION)),$(if $(filter openvino,$(engine)),,\
+  $(error PRECISION=$(PRECISION) needs ENGINE=openvino)))
+$(if $(filter-out cpu,$(PROVIDER)),$(if $(filter onnxruntime,$(engine)),,\
+  $(error PROVIDER=$(PROVIDER) needs ENGINE=onnxruntime)))
+$(if $(findstring $(comma),$(DEVICE)),$(error DEVICE=$(DEVICE): several need an Ascend host))
+export HOST_ENGINE := $(engine)
+export HOST_PRECISION := $(PRECISION)
+export HOST_PROVIDER := $(PROVIDER)
+export HOST_CALIB = $(calib)
+atc := $(py) -m common.cpu.atc
+infer := env PYTHONPATH=common/cpu $(py) -m ais_bench
+bench := $(infer)
+ending := $(if $(filter openvino,$(engine)),blob,ort)
+endif
+
+# ---- which files: demo weights and all that comes of them are in build/demo ----
+official := $(wildcard weights/$(WEIGHTS_FILE))
+demo := $(filter demo,$(or $(WEIGHTS),$(official),demo))
+B := $(OUT)$(if $(demo),/demo)
+weights := $(if $(demo),$B/$(firstword $(subst ., ,$(WEIGHTS_FILE)))_demo.pth,$(or $(WEIGHTS),$(official)))
+demo_images := $(if $(demo),$(if $(filter-out demo,$(DATA)),,$B/data/DEMO.txt))
+data := $(if $(demo_images),$B/data,$(DATA))
+limit := $(or $(LIMIT),$(if $(demo_images),$(DEMO_LIMIT)))
+calib := $(if $(filter int8,$(PRECISION)),$(or $(CALIB),$(if $(demo),$B/data/train)))
+kind := $(patsubst %,_%,$(filter-out float32,$(INPUT)))
+lower := $(patsubst %,_%,$(filter-out f32,$(PRECISION)))
+gpu := $(patsubst %,_%,$(filter-out cpu,$(PROVIDER)))
+prep := $B/prep$(kind)
+onnx := $B/$(ONNX).onnx
+om := $(or $(OM),$B/$(OFFLINE)$(kind)$(lower)$(gpu).$(ending))
+run_of = bs$1_$(engine)$(lower)$(gpu)$(kind)$(patsubst %,_%,$(filter-out ais_bench,$(RUNNER)))
+run := $(call run_of,$(BS))
+result := $B/result/$(run)
+score := $B/eval_$(run).json
+perf_of = $B/perf_$(call run_of,$1).json
+perf := $(call perf_of,$(BS))
+online := $B/online.json
+
+# ---- what is given on the command line must be there ----
+offline := $(filter-out prep onnx online,$(goals))
+images := $(filter prep infer eval online,$(goals))
+$(if $(and $(WEIGHTS),$(if $(demo),,x)),$(if $(wildcard $(WEIGHTS)),,\
+  $(error WEIGHTS=$(WEIGHTS) does not exist)))
+$(if $(OM),$(if $(wildcard $(OM)),,$(error OM=$(OM) does not exist: give the path of an .om)))
+$(if $(filter-out demo,$(DATA)),$(if $(wildcard $(DATA) $(prep)/manifest.json),,\
+  $(error DATA=$(DATA) does not exist)))
+$(if $(images),$(if $(data),$(if $(and $(DATA),$(demo)),$(if $(or $(WEIGHTS),$(OM)),,\
+  $(error DATA= is given but there are no weights: make weights, or say WEIGHTS=/path or \
+  WEIGHTS=demo))),$(error the weights are real ($(weights)): say DATA=/path/to/imagenet)))
+$(if $(and $(offline),$(filter int8,$(PRECISION))),$(if $(calib),,$(error PRECISION=int8 \
+  with real weights needs training images: CALIB=/path/to/some/hundred)))
+
+# ---- OUT belongs to one model; only a folder that make marked is used, or cleaned ----
+mark := $(OUT)/.made-for
+owner := $(file <$(mark))
+mine := $(if $(wildcard $(OUT)/*),$(filter "$(TITLE)","$(owner)"),new)
+$(if $(filter x x/ x. x./ x..%,x$(OUT)),$(error OUT=$(OUT): name a folder of its own))
+$(if $(goals),$(if $(mine),,$(error OUT=$(OUT) holds files that make did not make for \
+  $(TITLE)$(if $(owner), but for $(owner)): name another folder)))
+
+# ---- the arguments of each step, which its record must show ----
+demo_images_args = images --out $B/data
+demo_weights_args = weights --data $B/data --out $(weights)
+EXPORT_ARGS = $(wordlist 2,99,$(EXPORT)) $(OPSET_ARGS) $(patsubst %,--net %,$(filter-out bundled,$(NET)))
+OPSET_ARGS = $(addprefix $(OPSET_FLAG) ,$(or $(OPSET),$(OPSET_DEFAULT)))
+atc_args = --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
+  --input_shape="$(INPUT_NAME):$(BS),3,$(or $(SIZE),224),$(or $(SIZE),224)" --soc_version=$(SOC) $(ATC_OWN) $(ATC_FLAGS) \
+  $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1)
+check_args = --result $(result) --model $(om) --bins $(prep) $(if $(OM),,--onnx $(onnx))
+partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
+beside_om := $(if $(OM),$(wildcard $(OM).json),$(om).json)
+score_args = $(wordlist 2,99,$(POSTPROCESS)) --manifest $(prep) --json $(score) $(partial) \
+  $(addprefix --provenance ,$(beside_om)) \
+  $(if $(lower),--against $(subst $(lower),,$(result)))
+online_args = --weights $(weights) --bins $(prep) --json $(online) --net $(NET)
+device := $(if $(filter 0,$(DEVICE)),,--device $(DEVICE))
+loop := $(or $(LOOP),$(if $(filter ascend,$(engine)),$(LOOPS),$(if $(filter 1 4 8,$(BS)),10,3)))
+bench_args = --json $(perf) --model $(om) --repeats $(if $(filter ascend,$(engine)),1,3) -- \
+  $(bench) --model $(om) --loop $(loop) --batchsize $(BS) $(device)
+# How the offline model is run, and timed; spnasnet's page has other tools too.
+run_model = $(infer) --model $(om) --input $(prep) --output $B/result --output_dirname $(run) \
+  --outfmt $(OUTFMT) --batchsize $(BS) $(device)
+bench_with := -m common.speed.bench
+timed = $(om)
+-include benchmark.mk
+
+# What does not fit is deleted here. Where the weights are not at hand, nothing could make an
+# ONNX: then what was made of it elsewhere is taken as it is.
+can_export := $(or $(demo),$(wildcard $(weights)))
+link = $1 '$(strip $2)'
+links = $(if $(demo_images),$(call link,$(demo_images),$(demo_images_args))) \
+  $(if $(demo),$(call link,$(weights),$(demo_weights_args))) \
+  $(if $(OM),,$(if $(can_export),$(call link,$B/$(EXPORTED).onnx,$(EXPORT_ARGS)) $(MORE_LINKS)) \
+  $(call link,$(om),$(atc_args))) \
+  $(call link,$(result).json,$(check_args)) $(call link,$(score),$(score_args)) \
+  $(call link,$(online),$(online_args)) $(call link,$(perf),$(bench_args))
+ifneq ($(and $(goals),$(wildcard $B/.),$(shell command -v $(py))),)
+nothing := $(shell $(py) -m common.provenance $(links))
+endif
+
+.PHONY: help setup source weights demo $(CHAIN) f32 sweep doctor clean FORCE
+FORCE:
+# A verb ends with a line that names its product, and what a person does next.
+made = $(eval MADE += $@)
+in := $(if $(filter $(PWD)/%,$(CURDIR)),-C $(patsubst $(PWD)/%,%,$(CURDIR)) )
+same := $(foreach v,$(filter-out $(lists),$(given)), $v=$($v))
+next = $(if $(filter 0,$(MAKELEVEL)),echo 'next: make $(in)$1$(same)',:)
+end = @$(if $(filter $1,$(MADE)),:,echo '$@: $1 is up to date'); $(call next,$2)
+
+help: ## this list
+	@echo '$(TITLE): make <verb> [NAME=value …]'
+	@echo 'A verb runs those before it where something changed.'; echo
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+	@awk -f common/help.awk $(settings_in)
+	@printf '\n  make eval BS=16 DATA=/data/imagenet\n      takes weights/$(WEIGHTS_FILE)\n'
+
+# ---- before the first step ----
+setup: $(ready) ## make .venv with the pinned packages (done when it is needed)
+	@echo 'setup: $(py) is ready'
+$(VENV)/.ready: $(dir $(VENV))requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+	@touch $@
+
+source: ## clone the authors' network at its pinned commit, and patch it
+ifneq ($(SOURCE_URL),)
+	@test ! -e $(SOURCE_DIR) || { echo 'error: $(SOURCE_DIR) is there — remove it, then make source'; exit 1; }
+	git clone --quiet --no-checkout $(SOURCE_URL) $(SOURCE_DIR).part
+	git -C $(SOURCE_DIR).part checkout --quiet $(SOURCE_COMMIT)
+	$(if $(PATCHES),git -C $(SOURCE_DIR).part apply $(abspath $(PATCHES)))
+	mv $(SOURCE_DIR).part $(SOURCE_DIR)
+	$(SOURCE_LAST)
+	@echo 'source: $(SOURCE_DIR) is at $(SOURCE_COMMIT)'; $(call next,eval NET=upstream)
+else
+	@echo 'source: the network comes with timm, there is nothing to clone'
+endif
+
+weights: | $(ready) ## download the official checkpoint
+	$(py) -m common.model.weights --published published.json --dest weights
+	@$(call next,eval DATA=/path/to/imagenet)
+
+# ---- demo inputs: generated images, seeded weights ----
+demo: ## the whole way on generated images and seeded weights
+	+@$(MAKE) --no-print-directory eval online bench WEIGHTS=demo DATA=
+	@$(py) -m common.speed.table --demo $(OUT)/demo --engine $(engine) --bs $(BS)
+$(OUT)/demo/data/DEMO.txt: | $(ready) $(mark)
+	$(made)
+	$(py) -m common.data.demo $(demo_images_args)
+$(OUT)/demo/%_demo.pth: | $(OUT)/demo/data/DEMO.txt
+	$(made)
+	$(py) -m common.data.demo $(demo_weights_args)
+$(mark):
+	@mkdir -p $(@D); echo '$(TITLE)' > $@
+
+# ---- images → .bin: every time, since it looks for images that changed ----
+prep: $(prep)/manifest.json ## images → .bin
+	@$(call next,onnx)
+$(prep)/manifest.json: FORCE | $(ready) $(mark) $(demo_images)
+	$(py) $(PREPROCESS) $(if $(kind),--input $(INPUT)) $(limit:%=--limit %) $(partial)
+
+# ---- checkpoint → ONNX → offline model ----
+onnx: $(onnx) ## checkpoint → ONNX, checked against torch
+	$(call end,$(onnx),om)
+$B/$(EXPORTED).onnx: | $(ready) $(mark) $(if $(demo),$(weights))
+	$(made)
+	$(py) $(firstword $(EXPORT)) $(EXPORT_ARGS)
+
+om: $(om) ## ONNX → offline model for batch BS
+	$(call end,$(om),infer)
+ifeq ($(OM),)
+$B/aipp.cfg: published.json | $(ready) $(mark)
+	$(py) -m common.toolchain --out $@
+$(om): | $(onnx) $(if $(kind),$B/aipp.cfg) $(if $(filter $B/data/train,$(calib)),$B/data/DEMO.txt)
+	$(made)
+	$(atc) $(atc_args)
+endif
+
+# ---- offline model over the bins; the record is written when all are there and agree ----
+infer: $(result).json ## offline model over the bins
+	$(call end,$(result).json,eval)
+$(result).json: $(prep)/manifest.json | $(om)
+	$(made)
+	@rm -rf $(result) $(result)_summary.json
+	$(run_model)
+	$(py) -m common.score.against_onnx $(check_args)
+
+# ---- results → Top-1 and Top-5 ----
+eval: $(score) ## Top-1 and Top-5 of the offline model
+	@$(if $(filter $(score),$(MADE)),:,$(py) -m common.score.show $(score))
+$(score): $(result).json | $(if $(lower),f32)
+	$(made)
+	$(py) $(firstword $(POSTPROCESS)) $(score_args)
+f32:
+	+@$(MAKE) --no-print-directory infer PRECISION=f32 PROVIDER=cpu
+
+online: $(online) ## Top-1 and speed of torch, on the same bins
+	@$(if $(filter $(online),$(MADE)),:,$(py) -m common.score.show $(online))
+$(online): $(prep)/manifest.json | $(if $(demo),$(weights))
+	$(made)
+	$(py) -m common.speed.online $(online_args)
+
+# ---- throughput ----
+bench: $(perf) ## throughput of the offline model at batch BS
+	@$(if $(filter $(perf),$(MADE)),:,$(py) -m common.speed.table $(perf))
+$(perf): | $(timed)
+	$(made)
+	$(py) $(bench_with) $(bench_args)
+
+sweep: ## throughput at each of BATCHES, then one table
+	+@for bs in $(BATCHES); do $(MAKE) --no-print-directory om BS=$$bs; done
+	@rm -f $(foreach b,$(BATCHES),$(call perf_of,$b))
+	+@for bs in $(BATCHES); do $(MAKE) --no-print-directory bench $(SWEEP_MORE) BS=$$bs; done
+	@$(py) -m common.speed.table $(foreach b,$(BATCHES),$(call perf_of,$b))
+	$(SWEEP_KEEP)
+
+doctor: ## versions, what is missing, and the command that fixes it
+	@$(if $(wildcard $(py)),$(py),python3) -m common.doctor --engine $(engine)
+clean: ## delete what make made in OUT; not weights/ or the authors' clone
+	$(if $(mine),,$(error OUT=$(OUT) holds files that make did not make: remove them by hand))
+	rm -rf $(OUT)
+	@echo 'clean: $(OUT) is gone'
+-include ../tools/verbs.mk
+
+# A misspelt verb is an error with the valid ones.
+valid := help setup source weights demo $(CHAIN) sweep doctor clean $(if $(here),$(REPOSITORY))
+wrong := $(firstword $(foreach g,$(filter-out $(valid) f32,$(MAKECMDGOALS)),\
+  $(if $(findstring /,$g),,$g)))
+$(if $(wrong),$(if $(filter $(REPOSITORY),$(wrong)),$(error $(wrong) needs the whole \
+  repository: run it there),$(error there is no verb $(wrong); there are $(valid))))

@@ -1,0 +1,101 @@
+# What a user may set, on make's command line only. `make` alone prints these comments.
+# NAME_is lists the values there are, where they can be listed.
+ifneq ($(filter 3.% 4.0% 4.1%,$(MAKE_VERSION)),)
+$(error GNU Make 4.2 or newer is needed, this is $(MAKE_VERSION) (macOS: \
+  install `make` and call `gmake`))
+endif
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+
+settings_in := common/settings.mk $(wildcard benchmark.mk ../tools/verbs.mk)
+SETTINGS := $(shell awk '/^## /{n=1;next} /^[A-Z_]+ :=/&&n{print $$1} {n=0}' $(settings_in))
+# ':=' below keeps the environment out; whoever counts on it should know.
+ifeq ($(MAKELEVEL),0)
+$(foreach v,$(SETTINGS),$(if $(filter environment%,$(origin $v)),\
+  $(info note: $v of the environment is ignored; say it to make: make $v=…)))
+endif
+
+## images in a run of the offline model
+BS := 8
+BS_is := 1 4 8 16 32 64
+## folder with val/: flat with val_label.txt or a folder per class;
+## with demo weights it may be left out
+DATA :=
+## checkpoint, or demo; when left out: that in weights/, else demo
+WEIGHTS :=
+## auto: ascend where CANN is loaded, else the model's CPU engine
+ENGINE := auto
+ENGINE_is := auto ascend openvino onnxruntime
+## on a CPU: bf16 and int8 are faster; eval holds them against f32
+PRECISION := f32
+PRECISION_is := f32 bf16 int8
+## for int8: folder of a few hundred training images
+CALIB :=
+## what a .bin holds; uint8 (a quarter) is normalised in the model
+INPUT := float32
+INPUT_is := float32 uint8
+## only so many images, spread evenly
+LIMIT :=
+## 1: go on without images that cannot be read or have no result
+ALLOW_PARTIAL := 0
+ALLOW_PARTIAL_is := 0 1
+## batch sizes of a sweep
+BATCHES := 1 4 8 16 32 64
+## timed runs of bench; when left out: ModelZoo's, or 3 to 10 here
+LOOP :=
+## an .om that was compiled elsewhere
+OM :=
+## for atc: the chip that npu-smi info shows, such as Ascend310P3
+SOC := auto
+## more flags for atc
+ATC_FLAGS :=
+## NPU, or several as in 0,1,2,3
+DEVICE := 0
+## for ENGINE=onnxruntime: an NVIDIA GPU instead of the CPU
+PROVIDER := cpu
+PROVIDER_is := cpu cuda tensorrt
+## ONNX operator set, 11 to 17; when left out: the model's own
+OPSET :=
+## network code: ours, or the authors' (after make source)
+NET := bundled
+NET_is := bundled upstream
+## folder for everything that is made
+OUT := build
+## your own interpreter; when left out: .venv, made when needed
+PYTHON :=
+## 1: show tracebacks
+DEBUG := 0
+DEBUG_is := 0 1
+
+# A misspelt variable or value is never ignored in silence. $(value) reads what a
+# value is without running what it may hold.
+define newline
+
+
+endef
+space := $(subst ,, )
+comma := ,
+given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
+lists := ATC_FLAGS BATCHES IMAGE MODELS MAKEFLAGS MAKEOVERRIDES
+number = case '$($1)' in ($2) echo no;; esac
+
+$(foreach v,$(filter-out $(SETTINGS) MODELS MODEL TIMM MAKEFLAGS MAKEOVERRIDES,$(given)),\
+  $(error unknown variable $v; there are $(SETTINGS)))
+$(foreach v,$(filter-out MAKE%,$(given)),$(foreach c,$$ ' " ` \ ; & | < >,\
+  $(if $(findstring $c,$(value $v)),$(error $v=$(value $v): $c cannot be used in a value))))
+$(foreach v,$(given),$(if $(findstring $(newline),$(value $v)),\
+  $(error $v= has a line break in it)))
+$(foreach v,$(filter-out $(lists),$(given)),$(if $(findstring $(space),$(value $v)),\
+  $(error $v=$(value $v) has a space in it: link it to a name without)))
+$(foreach v,$(SETTINGS),$(if $($v_is),$(if $(filter $($v_is),$($v)),,\
+  $(error $v=$($v): choose one of $($v_is)))))
+$(foreach b,$(or $(BATCHES),none),$(if $(filter $(BS_is),$b),,\
+  $(error BATCHES=$(BATCHES): choose from $(BS_is))))
+$(foreach v,$(filter LIMIT LOOP,$(given)),$(if $(shell $(call number,$v,''|*[!0-9]*|0*)),\
+  $(error $v=$($v): give a whole number above 0)))
+$(foreach v,$(filter DEVICE,$(given)),$(if $(shell $(call number,$v,''|*[!0-9$(comma)]*|$(comma)*|*$(comma))),\
+  $(error DEVICE=$(DEVICE): give a number, or several as in 0$(comma)1$(comma)2)))
