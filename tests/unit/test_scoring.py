@@ -150,11 +150,13 @@ def test_model_and_bins_made_for_different_recipes(chain, score, monkeypatch):
 
 
 def test_labels_where_the_images_are_not_at_hand(chain, score):
-    """The folder that the manifest names may be gone; a misspelt path is no such folder."""
-    assert "/gone/imagenet is not at hand" in score(labels="/gone/imagenet")
-    assert score(labels="prep").endswith(LINE + "\n")
+    """As on another host: the labels are the manifest's, and that is said; a file must be there."""
+    assert score(labels="/gone/imagenet").endswith(LINE + "\n")
+    assert result()["notes"] == [
+        "/gone/imagenet is not here: the labels are those that the preprocessing found"]
+    assert score(labels="prep").endswith(LINE + "\n") and result()["notes"] == []
     with pytest.raises(cli.Failure, match="does not exist"):
-        score(labels="/gone/imagenets")
+        score(labels="/gone/val_label.txt")
 
 
 # ---- the check that ends the inference ----

@@ -49,19 +49,17 @@ def labels(found, source, folder):
     """The Manifest of the images with the labels that `source` has; `folder` is the model's.
 
     source: a label file, the images' folder, the folder of the bins, or None: the labels that
-    the preprocessing found. So it is too where its own folder of images is not at hand any more.
+    the preprocessing found. So it is too, with a note, where the images are on another host.
     """
     if source is None and found.bins is None:
         raise cli.Usage("no labels are given, and no manifest.json is known",
                         "give the label file, or --manifest FOLDER_OF_BINS")
     if source is None or (Path(source) / "manifest.json").is_file():
         return manifest.Manifest.load(found.bins)
-    if found.bins and not Path(source).exists():
-        known = manifest.Manifest.load(found.bins)
-        if known.info.get("dataset") == str(Path(source).resolve()):
-            found.notes.append(f"{source} is not at hand: the labels are those that the "
-                               "preprocessing found there")
-            return known
+    if found.bins and not Path(source).exists() and not Path(source).suffix:
+        found.notes.append(f"{source} is not here: the labels are those that the preprocessing "
+                           "found")
+        return manifest.Manifest.load(found.bins)
     return manifest.labelled(source, found.bins, published.load(folder).classes)
 
 
