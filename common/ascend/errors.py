@@ -174,7 +174,8 @@ def explain(text, status, program="ais_bench"):
     elif status == 0 and program == "atc":
         why = "it says success, but there is no file" if SUCCESS in text else (
             "it does not say that it succeeded")
-    return f"{why} (status {status}; it said: {quote(text)})", LOG
+    todo = LOG if program == "atc" else "see its messages above"
+    return f"{why} (status {status}; it said: {quote(text)})", todo
 
 
 def plog(since):

@@ -92,7 +92,7 @@ LIB = "atc.bin: error while loading shared libraries: {}: cannot open shared obj
     ("E16002: No ONNX parser is registered for optype Gelu.", "does not know an operator", "opset 11"),
     ("[ERROR] path :prep/a.bin is a soft link, not supported", "refuses links", "themselves"),
     ("[ERROR] arg0 tensorsize: 3072 filesize: 5 not match", "not what the .om takes", "make prep"),
-    ("ValueError: no idea", "it failed .*no idea", "log"),
+    ("ValueError: no idea", "it failed .*no idea", "see its messages above"),
 ])
 def test_what_went_wrong(text, why, todo):
     said, remedy = errors.explain(text, 255)
@@ -113,11 +113,11 @@ def test_numbers_that_are_no_codes(name):
     ("...", 137, "atc", "killed .status 137.*memory", "TE_PARALLEL_COMPILER=1"),
     (MEMORY, -9, "ais_bench", "killed .status -9.*memory", "smaller BS="),
     ("...", 139, "atc", "signal 11 ended it", "log"),
-    ("...", -11, "ais_bench", "signal 11 ended it", "log"),
+    ("...", -11, "ais_bench", "signal 11 ended it", "messages above"),
     ("ATC run failed", 255, "atc", "^it failed .status 255", "log"),
     ("ATC start working now", 0, "atc", "does not say that it succeeded", "log"),
     ("ATC run success, welcome", 0, "atc", "says success, but there is no file", "log"),
-    ("", 1, "ais_bench", "it said: nothing", "log")])
+    ("", 1, "ais_bench", "it said: nothing", "messages above")])
 def test_how_it_ended(text, status, program, why, todo):
     said, remedy = errors.explain(text, status, program)
     assert re.search(why, said), said
