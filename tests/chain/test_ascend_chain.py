@@ -1,4 +1,4 @@
-"""om, infer, eval and bench on a host with an NPU, as the stand-ins of tests/fake_ascend play it."""
+"""om, infer, eval and bench on a host with an NPU, as the stand-ins in tests/fake_ascend are."""
 import json
 import os
 import re
@@ -137,8 +137,8 @@ def test_formats(host, outfmt, kind):
     ("bench", {"FAKE_ASCEND_SOC": "Ascend310"}, "another chip or a newer CANN"),
     ("infer", {"FAKE_DEVICES": "0"}, "the driver does not open the device")])
 def test_what_fails_says_what_to_do_and_leaves_nothing(host, verb, switches, said):
-    gone = {"om": host.build / "spnasnet_100_bs4.om", "infer": host.build / "result/bs4_ascend.json",
-            "bench": host.build / "perf_bs4_ascend.json"}[verb]
+    gone = host.build / {"om": "spnasnet_100_bs4.om", "infer": "result/bs4_ascend.json",
+                         "bench": "perf_bs4_ascend.json"}[verb]
     gone.unlink(missing_ok=True)
     failed = host.make(verb, status=2, **switches)
     line, = [line for line in failed.splitlines() if line.startswith("error: ")]
