@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 from common import cli, provenance
+from common.ascend import errors
 
 NUMBER = r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)"
 # Older releases print batchsize(8), newer ones batchsize.mean(8); the stand-in names the CPU.
@@ -155,7 +156,8 @@ def run(command, name):
     """Run `command`; show and return what it prints. Failure when it fails."""
     status, log = cli.tee(command)
     if status:
-        raise cli.Failure(f"{name} ended with status {status}", "see its messages above")
+        why, todo = errors.explain(log, status, name)
+        raise cli.Failure(f"{name}: {why}", todo)
     return log
 
 
