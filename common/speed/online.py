@@ -1,51 +1,62 @@
-"""Top-1/Top-5 and speed of torch on the very bins that the offline model gets: what its results are held against.
+"""Top-1, Top-5 and speed of torch on the very bins that the offline model gets: what its
+results are compared with. Run from a model's folder:
 
-    python3 -m common.speed.online --weights shiftvit_tiny_light.pth --bins build/prep --json build/online.json
+    python3 -m common.speed.online --weights build/demo/m_demo.pth --bins build/demo/prep \
+        --json build/demo/online.json
 """
 import argparse
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
-from common import cli
-from common.data import dataset, transforms
+from common import cli, provenance, published
+from common.data import manifest as manifests
+from common.data import transforms
 from common.score import metrics
+from common.speed import bench
 
 BATCH = 8
+CODE = ("model.py", "published.json", "common/model/checkpoint.py")  # what shapes the result
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", required=True, help="checkpoint")
     parser.add_argument("--bins", required=True, help="folder that the preprocessing step wrote")
-    parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled", help="whose network code")
+    parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
+                        help="whose network code (default: %(default)s)")
     parser.add_argument("--json", required=True, help="file for the result")
     return parser.parse_args(argv)
 
 
-def batches(manifest, folder):
-    """Yield (rows of the manifest, float32 (N, 3, H, W)) with at most BATCH images; padding rows are left out."""
-    shape, raw = manifest.info["shape"], manifest.info["dtype"] == "uint8"
+def images(manifest, folder):
+    """Yield (index of the row in the manifest, float32 (3, H, W)) of each image in `folder`."""
+    raw = manifest.info["dtype"] == "uint8"
     recipe = transforms.Recipe(**manifest.info["recipe"])
-    by_file = {}
+    members = {}
     for index, row in enumerate(manifest.rows):
-        by_file.setdefault(row.file, []).append((index, row.row))
-    queue = []
-    for name, members in by_file.items():
-        images = np.fromfile(f"{folder}/{name}.bin", manifest.info["dtype"]).reshape(manifest.files[name], *shape)
-        for index, row in members:
-            image = transforms.normalize(images[row], recipe.mean, recipe.std) if raw else images[row]
-            queue.append((index, image))
-            if len(queue) == BATCH:
-                yield [i for i, _ in queue], np.stack([x for _, x in queue])
-                queue = []
-    if queue:
-        yield [i for i, _ in queue], np.stack([x for _, x in queue])
+        members.setdefault(row.file, []).append((index, row.row))
+    for file, rows in members.items():
+        content = np.fromfile(f"{folder}/{file}.bin", manifest.info["dtype"])
+        content = content.reshape(-1, *manifest.info["shape"])
+        for index, place in rows:
+            image = content[place]
+            yield index, transforms.normalize(image, recipe.mean, recipe.std) if raw else image
+
+
+def batches(manifest, folder):
+    """images() in batches of at most BATCH: lists of indices, float32 (N, 3, H, W)."""
+    found = images(manifest, folder)
+    while batch := [pair for _, pair in zip(range(BATCH), found)]:
+        yield [index for index, _ in batch], np.stack([image for _, image in batch])
 
 
 def network(weights, net):
-    """The network of the folder this is run from with the checkpoint `weights` → (torch.nn.Module, whether it is a demo's)."""
+    """The network of the folder this is run from, with the checkpoint `weights` →
+    (torch.nn.Module, whether the checkpoint is a demo's)."""
     sys.path.insert(0, "")  # its model.py
     import model
     from common.model import checkpoint
@@ -53,40 +64,65 @@ def network(weights, net):
     return checkpoint.network(model, weights, net)
 
 
-def answers(module, manifest, folder):
-    """What torch makes of the bins in `folder`: logits float32 (len(manifest.rows), 1000), seconds an image for each batch."""
+def answers(module, manifest, folder, classes):
+    """What torch makes of the bins in `folder`: logits float32 (len(manifest.rows), classes),
+    and for each batch its seconds per image."""
     import torch
 
-    logits, seconds = np.full((len(manifest.rows), dataset.CLASSES), np.nan, np.float32), []
+    logits, seconds = np.full((len(manifest.rows), classes), np.nan, np.float32), []
+    steps = -(-len(manifest.rows) // BATCH)
     with torch.inference_mode():
-        steps = -(-len(manifest.rows) // BATCH)
-        for index, images in cli.progress(batches(manifest, folder), "torch", steps, "batch"):
+        for index, batch in cli.progress(batches(manifest, folder), "torch", steps, "batch"):
             start = time.perf_counter()
-            logits[index] = module(torch.from_numpy(images)).numpy()
+            logits[index] = module(torch.from_numpy(batch)).numpy()
             seconds.append((time.perf_counter() - start) / len(index))
     return logits, seconds
 
 
-def main():
-    args = get_args()
-    # After the arguments: torch takes seconds, and --help needs none of it.
-    import torch
+def timed(module, manifest, args):
+    """answers() while no other timing runs → (logits, {"fps": images/s, "others": share of the
+    CPUs that other programs took}); fps is that of the median batch, its forward alone."""
+    with bench.alone():
+        others = bench.Others()
+        logits, seconds = answers(module, manifest, args.bins, published.load().classes)
+        return logits, {"fps": 1 / float(np.median(seconds)), "others": others.share()}
 
-    manifest = dataset.Manifest.load(args.bins)
-    manifest.check_bins(args.bins)
-    module, demo = network(args.weights, args.net)
-    logits, seconds = answers(module, manifest, args.bins)
+
+def labels_of(manifest, bins):
+    """The labels of the manifest's rows, int (N,); Failure where there is none."""
     unlabelled = [row.image for row in manifest.rows if row.label is None]
     if unlabelled:
-        raise cli.Failure(f"{args.bins}: no label for {dataset.some(unlabelled)}", "put val_label.txt beside the images and "
-                          "run the preprocessing step again")
-    counts = metrics.topk(logits, np.array([row.label for row in manifest.rows]))
-    score = metrics.Score(counts, len(logits), sorted(manifest.info["bad"]), dataset=manifest.info, demo=demo)
-    metrics.write_result(args.json, score, {
-        "engine": "torch", "engine_version": torch.__version__, "precision": "f32", "batch": BATCH, "device": "CPU",
-        "demo": demo, "weights": args.weights, "weights_sha256": cli.sha256(args.weights),
-        "fps": 1 / float(np.median(seconds))})
-    print(f"torch {torch.__version__}, f32, batch {BATCH}, CPU: {1 / np.median(seconds):.1f} fps (median, forward only)")
+        raise cli.Failure(f"{bins}: no label for {cli.some(unlabelled)}",
+                          "put val_label.txt beside the images, then make prep")
+    return np.array([row.label for row in manifest.rows])
+
+
+def main():
+    args = get_args()
+    import torch  # after the arguments: it takes seconds, and --help needs none of it
+
+    manifest = manifests.Manifest.load(args.bins)
+    manifest.check_bins(args.bins)
+    labels = labels_of(manifest, args.bins)
+    inputs = [args.weights, f"{args.bins}/manifest.json", *CODE]
+    links = {}
+    if provenance.record_path(args.weights).exists():  # a demo's; official ones have none
+        links = provenance.check(args.weights, "make demo")
+    module, demo = network(args.weights, args.net)
+    logits, speed = timed(module, manifest, args)
+    score = metrics.Score(metrics.topk(logits, labels), len(logits),
+                          sorted(manifest.info["bad"]), dataset=manifest.info, demo=demo)
+    by = {"engine": "torch", "engine_version": torch.__version__, "precision": "f32",
+          "batch": BATCH, "device": "CPU", "demo": demo, "weights": args.weights,
+          "weights_sha256": cli.sha256(args.weights), **speed, **bench.conditions()}
+    names = [row.image for row in manifest.rows]
+    metrics.write_result(
+        args.json, score, by, answers=dict(zip(names, logits.argmax(1).tolist())), chain=links,
+        made=provenance.made(args.json, [path for path in inputs if Path(path).exists()]))
+    print(f"torch {torch.__version__}, f32, batch {BATCH}, CPU: {speed['fps']:.1f} fps "
+          "(median, forward only)")
+    if bench.noise(speed):
+        print(f"warning: {bench.noise(speed)}: this fps means little")
     for note in score.notes:
         print(f"note: {note}")
     print(score.line())

@@ -1,34 +1,44 @@
-"""Throughput from .bin to result files: the wall time of reading, running and writing, as ais_bench does them.
+"""Throughput from .bin to result files: the time of reading, running and writing, as ais_bench
+does them.
 
-    python3 -m tools.inspect.bench_bins --json frombin_bs8.json --bins build/prep --perf perf_bs8.json -- \
-        python3 -m ais_bench --model m_bs8.om --outfmt BIN --batchsize 8
+    python3 -m tools.inspect.bench_bins --json frombin_bs8.json --bins build/prep \
+        --model m_bs8.om --perf perf_bs8.json \
+        -- python3 -m ais_bench --model m_bs8.om --outfmt BIN --batchsize 8
 
-The clock runs between two lines that every release of ais_bench prints at once, its `warm up … done` before the first image is
-read and its `Performance Summary` after the last result is written; so it holds neither the start of the process nor the
-loading of the model. The bins are read once before, so they come from the system's cache. `--input` and `--output` are added.
+The clock runs between two lines that every release of ais_bench prints at once: `warm up … done`
+before the first image is read, and `Performance Summary` after the last result is written. So
+it holds neither the start of the process nor the loading of the model. The bins are read once
+before, so they come from the system's cache. --input and --output are added to the command.
 """
 import argparse
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from common import cli
-from common.ascend import infer
-from common.data import dataset
+from common import cli, provenance
+from common.data import manifest as manifests
 from common.speed import bench
 
 BEGIN, END = "warm up", "Performance Summary"
+KEPT = ("engine", "engine_version", "device", "precision", "batch", "demo")
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", required=True, help="file for the result")
-    parser.add_argument("--bins", required=True, type=Path, help="folder that the preprocessing step wrote")
-    parser.add_argument("--perf", required=True, help="JSON that common.speed.bench wrote: batch, and how many images make --seconds")
-    parser.add_argument("--seconds", type=float, default=5, help="length of a run, roughly (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=1, help="runs; the median one counts (default: 1)")
+    parser.add_argument("--bins", required=True, type=Path,
+                        help="folder that the preprocessing step wrote")
+    parser.add_argument("--model", required=True, help="offline model that the command runs")
+    parser.add_argument("--perf", required=True, help="JSON that common.speed.bench wrote: its "
+                        "fps says how many images make --seconds")
+    parser.add_argument("--seconds", type=float, default=5,
+                        help="length of a run, roughly (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3,
+                        help="runs; the median one counts (default: %(default)s)")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
     args = parser.parse_args(argv)
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
@@ -38,78 +48,89 @@ def get_args(argv=None):
 
 
 def choose(files, batch, images):
-    """Return stems of `files` ({stem: rows}) with about `images` rows: three batches or more, and no short last batch where
-    there are enough for a whole one."""
+    """Stems of `files` ({stem: rows}) with about `images` rows: three batches or more, and no
+    short last batch where there are enough for a whole one."""
     rows = next(iter(files.values()))
     enough = min(len(files), max(3 * batch, round(images)) // rows)
     share = max(1, batch // rows)  # files of a batch
     return list(files)[:max(enough // share * share, min(share, len(files)))]
 
 
-def link(source, target):
-    """Give a file a second name: ais_bench refuses soft links. A file system without hard links gets a copy."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy(source, target)
+def lay_out(source, manifest, stems, folder):
+    """Fill `folder` with the bins `stems` and their manifest. A bin gets a second name: ais_bench
+    refuses soft links, and files that others may write."""
+    folder.mkdir(mode=0o750)
+    for stem in stems:
+        target = folder / f"{stem}.bin"
+        try:
+            os.link(source / target.name, target)
+        except OSError:  # a file system without hard links
+            shutil.copy(source / target.name, target)
+        target.read_bytes()
+    rows = [row for row in manifest.rows if row.file in set(stems)]
+    files = {stem: manifest.files[stem] for stem in stems}
+    manifests.Manifest(rows, files, manifest.info).save(folder)
+    return len(rows)
 
 
-class Clock:
-    """Sees the lines of ais_bench as they come; `seconds` between the two that matter, None without both."""
+def seconds(lines, clock=time.perf_counter):
+    """Seconds between the two lines that matter, of `lines` as they come; None without both."""
+    begin = taken = None
+    for line in lines:
+        print(line, end="", flush=True)
+        if begin is None and BEGIN in line and "done" in line:
+            begin = clock()
+        elif begin is not None and taken is None and END in line:
+            taken = clock() - begin
+    return taken
 
-    def __init__(self):
-        self.begin = self.seconds = None
 
-    def __call__(self, line):
-        if self.begin is None and BEGIN in line and "done" in line:
-            self.begin = time.perf_counter()
-        elif self.begin is not None and self.seconds is None and END in line:
-            self.seconds = time.perf_counter() - self.begin
+def run(command, bins, out, wanted):
+    """One timed run over the folder `bins`; Failure unless it writes `wanted` results."""
+    out.mkdir(mode=0o750)
+    with subprocess.Popen([*command, "--input", str(bins), "--output", str(out)],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+                          errors="replace") as process:
+        taken = seconds(process.stdout)
+    if process.returncode:
+        raise cli.Failure(f"ais_bench ended with status {process.returncode}", "see its messages above")
+    if taken is None:
+        raise cli.Failure("ais_bench printed no `warm up … done` and `Performance Summary`, which "
+                          "the clock needs", "make bench gives the computation's figure")
+    written = sum(1 for path in out.rglob("*_0.*") if path.is_file())
+    if written != wanted:
+        raise cli.Failure(f"ais_bench wrote {written} results for {wanted} bins",
+                          "see its messages above")
+    return taken
 
 
 def main():
     args = get_args()
-    perf = cli.read_json(args.perf, "run the pure inference first (make bench)")
-    manifest = dataset.Manifest.load(args.bins)
+    perf = cli.read_json(args.perf, "make bench")
+    bench.chain(args.model)
+    manifest = manifests.Manifest.load(args.bins)
+    manifest.check_bins(args.bins)
     stems = choose(manifest.files, perf["batch"], args.seconds * perf["fps"])
-    wanted = set(stems)
-    rows = [row for row in manifest.rows if row.file in wanted]
-    images = len(rows)
-    seconds = []
-    Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-    with bench.alone(), tempfile.TemporaryDirectory(dir=str(Path(args.json).parent), prefix="frombin_") as scratch:
-        chosen = Path(scratch) / "bins"
-        chosen.mkdir()
-        for name in [f"{stem}.bin" for stem in stems]:
-            link(args.bins / name, chosen / name)
-            (chosen / name).read_bytes()
-        dataset.Manifest(rows, {stem: manifest.files[stem] for stem in stems}, manifest.info).save(chosen)
-        if perf["device"] == "NPU":
-            os.umask(0o027)
-            infer.tidy(chosen)
+    folder = Path(args.json).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with bench.alone(), tempfile.TemporaryDirectory(dir=folder, prefix="frombin_") as scratch:
+        scratch = Path(scratch)
+        images = lay_out(args.bins, manifest, stems, scratch / "bins")
         others = bench.Others()
-        for turn in range(args.repeats):
-            clock, out = Clock(), Path(scratch) / f"out{turn}"
-            out.mkdir()
-            bench.run([*args.command, "--input", str(chosen), "--output", str(out)], "ais_bench", clock)
-            if clock.seconds is None:
-                raise cli.Failure("ais_bench printed no `warm up … done` and `Performance Summary`, which the clock needs",
-                                  "this release's figure from .bin cannot be taken; make bench gives the computation's")
-            written = sum(1 for p in out.rglob("*_0.*") if p.is_file())
-            if written != len(stems):
-                raise cli.Failure(f"ais_bench wrote {written} results for {len(stems)} bins", "see its messages above")
-            seconds.append(clock.seconds)
+        taken = sorted(run(args.command, scratch / "bins", scratch / f"out{turn}", len(stems))
+                       for turn in range(args.repeats))
         busy = others.share() if perf["device"] == "CPU" else None
-    seconds.sort()
-    figures = [images / s for s in seconds]
-    result = {"fps": figures[len(figures) // 2], "images": images, "seconds": seconds, "repeats": figures,
-              "spread": bench.spread(figures), "others": busy}
-    kept = {k: perf[k] for k in ("engine", "engine_version", "device", "precision", "batch", "demo") if k in perf}
-    cli.write_json(args.json, {**kept, **result, **bench.conditions(), "command": args.command})
-    bench.warn(result)
-    what = ", ".join(str(kept.get(k, "?")) for k in ("engine", "precision"))
-    print(f"{result['fps']:.1f} fps at batch {perf['batch']} ({what}, from .bin to result files, {images} images in "
-          f"{seconds[len(seconds) // 2]:.2f} s)")
+    result = bench.median([{"fps": images / t} for t in taken], busy)
+    kept = {k: perf[k] for k in KEPT if k in perf}
+    inputs = [args.model, args.bins / "manifest.json"]
+    cli.write_json(args.json, {
+        **kept, **result, "images": images, "seconds": taken, **bench.conditions(),
+        "made": provenance.made(args.json, inputs)})
+    if bench.noise(result):
+        print(f"warning: {bench.noise(result)}: this means little, measure again on an idle host")
+    print(f"{result['fps']:.1f} fps at batch {perf['batch']} ({kept.get('engine', '?')}, "
+          f"{kept.get('precision', '?')}, from .bin to result files, {images} images in "
+          f"{images / result['fps']:.2f} s)")
 
 
 if __name__ == "__main__":

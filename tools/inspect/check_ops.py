@@ -1,28 +1,34 @@
-"""Compare every operator of an ONNX with what CANN's ONNX parser takes, so that atc does not fail after minutes.
+"""Compare every operator of an ONNX with what CANN's ONNX parser takes, so that atc does not
+fail after minutes.
 
-    python3 -m tools.inspect.check_ops build/x.onnx
+    python3 -m tools.inspect.check_ops build/x.onnx        (make check-ops)
 
-Exit status 1 when an operator, the opset or a bound does not fit; what to do is the last line.
+Exit status 1 when an operator, the opset or a bound does not fit; the last line says what to do.
 """
 import argparse
+import ast
 import collections
 
 from common import cli
-from tools.inspect import onnx_file
 
-# ONNX operators that CANN's parser has a plugin for, by the model's opset: the keys ai.onnx::<opset>::<operator> in
-# the *_onnx_plugin.cpp of hicann/ops-nn (e5c3fa9), ops-math (c419332) and ops-cv (6ae8765), 2026-08. A release of one's
-# own may have fewer. Constant is in none of them: the parser takes it at any opset (hicann/ge, onnx_parser.cc).
+# ONNX operators that CANN's parser has a plugin for, by the model's opset: the keys
+# ai.onnx::<opset>::<operator> in the *_onnx_plugin.cpp of hicann/ops-nn (e5c3fa9), ops-math
+# (c419332) and ops-cv (6ae8765), 2026-08. A release may have fewer. Constant is in none of
+# them: the parser takes it at any opset (hicann/ge, onnx_parser.cc).
 TABLE = {
-    (8, 18): "Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu Clip "
-             "Concat ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace Det Div Dropout Einsum Elu Equal Erf "
-             "Exp Expand EyeLike Flatten Floor GRU Gather GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool "
-             "GlobalMaxPool Greater HardSigmoid Hardmax Identity If InstanceNormalization LRN LSTM LeakyRelu Less "
-             "LessOrEqual Log LogSoftmax LpNormalization LpPool MatMul Max MaxPool MaxRoiPool Mean Min Mul Multinomial Neg "
-             "Not Or PRelu Pad Pow RandomNormal RandomNormalLike RandomUniform RandomUniformLike Range Reciprocal "
-             "ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape "
-             "RoiAlign Round ScatterND Selu Shape Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth "
-             "Split Sqrt Squeeze Sub Sum Tan Tanh Tile TopK Transpose Unsqueeze Where Xor",
+    (8, 18): """
+        Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool
+        BatchNormalization Cast Ceil Celu Clip Concat ConstantOfShape Conv ConvTranspose Cos
+        Cosh CumSum DepthToSpace Det Div Dropout Einsum Elu Equal Erf Exp Expand EyeLike
+        Flatten Floor GRU Gather GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool
+        GlobalMaxPool Greater HardSigmoid Hardmax Identity If InstanceNormalization LRN LSTM
+        LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization LpPool MatMul Max MaxPool
+        MaxRoiPool Mean Min Mul Multinomial Neg Not Or PRelu Pad Pow RandomNormal
+        RandomNormalLike RandomUniform RandomUniformLike Range Reciprocal ReduceLogSum
+        ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
+        Relu Reshape RoiAlign Round ScatterND Selu Shape Sigmoid Sign Sin Sinh Size Slice
+        Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh Tile TopK
+        Transpose Unsqueeze Where Xor""",
     (8, 17): "ReduceL1 ReduceL2",
     (8, 16): "AffineGrid",
     (8, 9): "Upsample",
@@ -31,8 +37,9 @@ TABLE = {
     (9, 11): "Scatter",
     (9, 9): "MaxUnpool",
     (10, 18): "IsInf Mod NonMaxSuppression Resize ReverseSequence ThresholdedRelu",
-    (11, 18): "BitShift ConcatFromSequence MaxUnpool ScatterElements SequenceAt SequenceConstruct SequenceEmpty "
-              "SequenceErase SequenceInsert SequenceLength SplitToSequence Unique",
+    (11, 18): """
+        BitShift ConcatFromSequence MaxUnpool ScatterElements SequenceAt SequenceConstruct
+        SequenceEmpty SequenceErase SequenceInsert SequenceLength SplitToSequence Unique""",
     (11, 16): "Upsample",
     (11, 11): "GridSample",
     (12, 18): "GreaterOrEqual SoftmaxCrossEntropyLoss",
@@ -42,95 +49,157 @@ TABLE = {
     (17, 18): "LayerNormalization",
     (18, 18): "BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Col2Im Mish",
 }
-OPSETS = {op: [r for r, ops in TABLE.items() if op in ops.split()] for names in TABLE.values() for op in names.split()}
-# What CANN's own documents state (atc's manual of each release, parameter --framework and the ONNX operator list).
-STATED = {"5.0.4": (9, 13), "5 and 6 (--framework)": (11, 11), "6.0.1": (9, 13), "7.0": (9, 18), "8.0 alpha": (11, 15),
-          "9": (11, 18)}
+OPSETS = collections.defaultdict(list)  # operator → [(lowest opset, highest opset)]
+for opsets, operators in TABLE.items():
+    for operator in operators.split():
+        OPSETS[operator].append(opsets)
 LOWEST, HIGHEST = 8, 18
+# What CANN's own documents state: atc's manual of each release, parameter --framework and the
+# ONNX operator list.
+STATED = {"5.0.4": (9, 13), "5 and 6 (--framework)": (11, 11), "6.0.1": (9, 13),
+          "7.0": (9, 18), "8.0 alpha": (11, 15), "9": (11, 18)}
 # Bounds of convolutions and poolings in CANN 5's ONNX operator list.
 MAX_KERNEL, MAX_STRIDE = 255, 63
-# Their result has as many dimensions as the largest of their inputs.
-SAME_RANK = set("Add Sub Mul Div Pow Sqrt Erf Relu Sigmoid Clip Softmax Cast Identity Where Slice Pad Concat Split".split())
-EXPORT = "export it again at opset 11 (make onnx OPSET=11), where torch writes it with operators that are"
+EXPORT = "export it at opset 11 (make onnx OPSET=11), where torch writes it with operators that are"
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="the .onnx")
     return parser.parse_args(argv)
 
 
+def read(path):
+    """The onnx.ModelProto in `path`; Failure when it is absent or none."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except FileNotFoundError:
+        raise cli.Failure(f"{path} does not exist", "make onnx") from None
+    except (DecodeError, ValueError) as e:
+        raise cli.Failure(f"{path} is not an ONNX model ({e})", "delete it, then make onnx") from None
+    if not model.graph.node:
+        raise cli.Failure(f"{path} is not an ONNX model: it holds no operators",
+                          "delete it, then make onnx")
+    return model
+
+
+def nodes_of(graph):
+    """All nodes of a GraphProto, those of branches and loop bodies too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                yield from nodes_of(inner)
+
+
+def layer(node):
+    """The torch module of a node: the older exporter has it in the name (/act/Gelu), the newer
+    one in the metadata; "" where neither tells."""
+    props = {p.key: p.value for p in getattr(node, "metadata_props", ())}
+    try:
+        scopes = ast.literal_eval(props.get("pkg.torch.onnx.name_scopes", "[]"))
+        return scopes[-2] if len(scopes) > 1 else node.name.rpartition("/")[0].strip("/")
+    except (SyntaxError, ValueError, TypeError, MemoryError):
+        return ""
+
+
 def where(node):
-    """Return the node as people know it: its name, or else what it writes, and the layer it is from."""
-    name = repr(node.name) if node.name else f"that writes {node.outputs[0]!r}" if node.outputs else "without a name"
-    return name + (f", layer {node.layer}" if node.layer else "")
+    """The node as people know it: its name, or else what it writes, and the layer it is from."""
+    written = f"that writes {node.output[0]!r}" if node.output else "without a name"
+    name = repr(node.name) if node.name else written
+    return name + (f", layer {layer(node)}" if layer(node) else "")
 
 
-def ranks(model):
-    """Return {tensor: number of dimensions} as far as it follows without computing shapes."""
-    weights = {**model.weights, **{n.outputs[0]: n.attributes.get("value", ()) for n in model.nodes if n.op == "Constant"}}
-    known = {**model.ranks, **{name: len(dims) for name, dims in weights.items()},
-             **{name: len(tensor.dims) for name, tensor in model.inputs.items() if tensor.dims}}
-    for node in model.nodes:
-        rank = max((known.get(name, 0) for name in node.inputs), default=0) if node.op in SAME_RANK else 0
-        if node.op == "Reshape":
-            rank = sum(weights.get(node.inputs[1], ()))  # the length of the list that it is given as its shape
-        elif node.op == "Transpose":
-            rank = len(node.attributes.get("perm", []))
-        known.update((name, rank) for name in node.outputs if rank and name not in known)
-    return known
+def ints(node, name):
+    """An attribute of integers, [] when the node has none of this name."""
+    return next((list(a.ints) for a in node.attribute if a.name == name), [])
+
+
+def domains(model, nodes):
+    """(problems, opset): whether CANN has the operators' domains, each with one opset. The
+    opset is None where the file does not say one."""
+    versions, used = collections.defaultdict(list), collections.defaultdict(list)
+    for opset in model.opset_import:
+        versions[opset.domain or "ai.onnx"].append(opset.version)
+    for node in nodes:
+        used[node.domain or "ai.onnx"].append(node)
+    problems = []
+    for domain in sorted(set(used) - {"ai.onnx"}):
+        problems.append((f"{len(used[domain])} operators are of the domain {domain}, such as "
+                         f"{used[domain][0].op_type} {where(used[domain][0])}; CANN has ONNX's "
+                         "own only", "export it with standard operators"))
+    for domain in sorted(set(used) | {"ai.onnx"}):
+        if len(versions[domain]) != 1:
+            problems.append((f"it states {len(versions[domain])} opsets of the domain {domain} "
+                             "(E16005)", "export it again, with one opset_import per domain"))
+    return problems, versions["ai.onnx"][0] if len(versions["ai.onnx"]) == 1 else None
+
+
+def unknown(nodes, opset):
+    """Problems of operators that CANN has not at this opset, one per kind of operator."""
+    missing = collections.defaultdict(list)
+    for node in nodes:
+        ranges = OPSETS.get(node.op_type, [])
+        known = node.op_type == "Constant" or any(low <= opset <= high for low, high in ranges)
+        if not node.domain and not known:
+            missing[node.op_type].append(node)
+    for op, found in sorted(missing.items()):
+        at = " and ".join(f"{low} to {high}" for low, high in OPSETS.get(op, []))
+        yield (f"{op}, {len(found)} nodes, the first {where(found[0])}, is not in CANN's table "
+               f"at opset {opset} ({f'only at {at}' if at else 'at no opset'})", EXPORT)
+
+
+def bounds(nodes):
+    """Problems of kernels and strides that are too large."""
+    for node in nodes:
+        kernel, strides = ints(node, "kernel_shape"), ints(node, "strides")
+        if max(kernel, default=1) > MAX_KERNEL or max(strides, default=1) > MAX_STRIDE:
+            yield (f"{node.op_type} {where(node)} has kernel {kernel} and strides {strides}",
+                   f"CANN 5 takes kernels up to {MAX_KERNEL} and strides up to {MAX_STRIDE}")
+
+
+def long_slices(model):
+    """Note on Slice of tensors with more than 4 dimensions, as far as shapes are known."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    ranks = {info.name: len(info.type.tensor_type.shape.dim)
+             for info in [*graph.input, *graph.value_info]}
+    slices = [node for node in graph.node
+              if node.op_type == "Slice" and ranks.get(node.input[0], 0) > 4]
+    if slices:
+        yield (f"{len(slices)} Slice of tensors with more than 4 dimensions, the first "
+               f"{where(slices[0])}: CANN 5 has refused such (E20001 StridedSliceD)")
 
 
 def check(model):
-    """Return (problems, notes, opset) of an onnx_file.Model; a problem is (what, what to do), a note is a line."""
-    problems, notes = [], []
-    versions = collections.defaultdict(list)
-    for domain, version in model.opsets:
-        versions[domain or "ai.onnx"].append(version)
-    domains = {node.domain or "ai.onnx" for node in model.nodes if node.op != "Constant"}
-    for domain in sorted(domains - {"ai.onnx"}):
-        ops = [node for node in model.nodes if node.domain == domain]
-        problems.append((f"{len(ops)} operators are of the domain {domain}, such as {ops[0].op} {where(ops[0])}; "
-                         "CANN has ONNX's own only", "export it with standard operators"))
-    for domain in sorted(domains & {"ai.onnx"} | set(versions)):
-        if len(versions[domain]) != 1 and domain in domains:
-            problems.append((f"it states {len(versions[domain])} opsets of the domain {domain} (E19999, E16005)",
-                             "export it again, with one opset_import a domain"))
-    if len(versions["ai.onnx"]) != 1:
-        return problems, notes, None
-    opset = versions["ai.onnx"][0]
+    """(problems, notes, opset) of an onnx.ModelProto: a problem is (what, what to do), a note
+    is a line."""
+    nodes = list(nodes_of(model.graph))
+    problems, opset = domains(model, nodes)
+    if opset is None:
+        return problems, [], None
     if not LOWEST <= opset <= HIGHEST:
-        problems.append((f"opset {opset} is none of {LOWEST} to {HIGHEST}, which CANN's parser takes",
-                         "export it at opset 11 (make onnx OPSET=11)"))
+        problems.append((f"opset {opset} is none of {LOWEST} to {HIGHEST}, which CANN's parser "
+                         "takes", "export it at opset 11 (make onnx OPSET=11)"))
+    # Of a wrong opset, name what else is wrong.
+    problems += unknown(nodes, min(max(opset, LOWEST), HIGHEST))
+    problems += bounds(nodes)
+    notes = list(long_slices(model))
     against = [cann for cann, (low, high) in STATED.items() if not low <= opset <= high]
     if against:
-        notes.append(f"opset {opset} is outside what CANN {', '.join(against)} states; opset 11 is inside all of it")
-
-    missing = collections.defaultdict(list)
-    judged = min(max(opset, LOWEST), HIGHEST)  # of a wrong opset, name what is wrong beyond it
-    for node in model.nodes:
-        ranges = OPSETS.get(node.op, [])
-        if not node.domain and node.op != "Constant" and not any(low <= judged <= high for low, high in ranges):
-            missing[node.op].append(node)
-        kernel, strides = node.attributes.get("kernel_shape", []), node.attributes.get("strides", [])
-        if max(kernel, default=1) > MAX_KERNEL or max(strides, default=1) > MAX_STRIDE:
-            problems.append((f"{node.op} {where(node)} has kernel {kernel} and strides {strides}",
-                             f"CANN 5 takes kernels up to {MAX_KERNEL} and strides up to {MAX_STRIDE}"))
-    for op, nodes in sorted(missing.items()):
-        at = " and ".join(f"{low} to {high}" for low, high in OPSETS.get(op, []))
-        problems.append((f"{op}, {len(nodes)} nodes, the first {where(nodes[0])}, is not in CANN's table at opset {opset} "
-                         f"({f'only at {at}' if at else 'at no opset'})", EXPORT))
-    known = ranks(model)
-    slices = [node for node in model.nodes if node.op == "Slice" and known.get(node.inputs[0], 0) > 4]
-    if slices:
-        notes.append(f"{len(slices)} Slice of tensors with more than 4 dimensions, the first {where(slices[0])}: CANN 5 has "
-                     "refused such (E20001 StridedSliceD)")
+        notes.append(f"opset {opset} is outside what CANN {', '.join(against)} states; opset 11 "
+                     "is inside all of it")
     return problems, notes, opset
 
 
 def main():
     args = get_args()
-    model = onnx_file.read(args.model)
+    model = read(args.model)
     problems, notes, opset = check(model)
     for note in notes:
         print(f"note: {args.model}: {note}")
@@ -138,8 +207,9 @@ def main():
         print(f"{args.model}: {what} — {todo}")
     if problems:
         raise cli.Failure(f"{args.model}: {problems[-1][0]}", problems[-1][1])
-    print(f"check-ops: {len({node.op for node in model.nodes})} operators, {len(model.nodes)} nodes, opset {opset}: "
-          "all in CANN's table")
+    nodes = list(nodes_of(model.graph))
+    print(f"check-ops: {len({node.op_type for node in nodes})} operators, {len(nodes)} nodes, "
+          f"opset {opset}: all in CANN's table")
 
 
 if __name__ == "__main__":

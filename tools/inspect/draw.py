@@ -1,14 +1,15 @@
-"""Pictures of what a model saw and answered, with Pillow alone. Used by predict and compare."""
+"""A picture of what a model saw and answered, with Pillow alone. Used by predict."""
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from common import cli
-from common.data import transforms
+from tools.inspect import photo
 
 MOST = 20  # images in one picture; more would make it too tall to look at
-SIDE, EDGE, WIDTH, THUMB = 448, 28, 1080, 112
-WHITE, INK, GREY, PALE, BLUE, AMBER = "#ffffff", "#1d232b", "#66707c", "#e9edf2", "#2f6fb5", "#f3b23c"
+SIDE, EDGE, WIDTH, THUMB, HEAD = 448, 28, 1080, 112, 104  # pixels
+WHITE, INK, GREY, PALE = "#ffffff", "#1d232b", "#66707c", "#e9edf2"
+BLUE, LIGHT_BLUE, AMBER = "#2f6fb5", "#9dbbdd", "#f3b23c"
 
 
 def font(size):
@@ -28,66 +29,86 @@ def fit(canvas, text, kind, width):
     return text.rstrip(" ,") + "…"
 
 
-def seen(picture, recipe):
-    """(left, top, right, bottom) of what the crop keeps, in pixels of the whole picture."""
-    scale = [min(picture.size) / recipe.resize] * 2 if recipe.keep_aspect else [side / recipe.resize for side in picture.size]
-    half = [recipe.crop * s / 2 for s in scale]
-    middle = [side / 2 for side in picture.size]
-    return (*(max(0, m - h) for m, h in zip(middle, half)), *(min(s, m + h) for s, m, h in zip(picture.size, middle, half)))
+def seen(size, recipe):
+    """(left, top, right, bottom) of what the crop keeps, in pixels of the whole picture, whose
+    (width, height) `size` is."""
+    short = min(size)
+    box = []
+    for side in size:
+        scale = (short if recipe.keep_aspect else side) / recipe.resize
+        half = recipe.crop * scale / 2
+        box.append((max(0, side / 2 - half), min(side, side / 2 + half)))
+    (left, right), (top, bottom) = box
+    return left, top, right, bottom
 
 
-def answer(canvas, paper, top, name, path, best, recipe, names):
-    """One image from the line `top` on: its crop at twice its size, the whole with a frame round the crop, its classes."""
-    picture = transforms.load(path)
-    crop = Image.fromarray(recipe.pixels(picture)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
-    paper.paste(crop, (EDGE, top))
-    left, right = EDGE + SIDE + 32, WIDTH - EDGE
+def thumbnail(paper, picture, recipe, right, top):
+    """Paste the whole picture with its right upper corner at (right, top), a frame around what
+    the crop keeps; returns its width."""
     thumb = picture.copy()
     thumb.thumbnail((THUMB * 2, THUMB))
-    scale = thumb.width / picture.width
-    paper.paste(thumb, (right - thumb.width, top))
-    x0, y0, x1, y1 = (scale * v for v in seen(picture, recipe))
-    canvas.rectangle((right - thumb.width + x0, top + y0, right - thumb.width + x1 - 1, top + y1 - 1), outline=AMBER, width=2)
-    width = right - left - thumb.width - 16
-    canvas.text((left, top), fit(canvas, Path(name).name, font(22), width), INK, font(22))
-    canvas.text((left, top + 36), f"{picture.width} x {picture.height} pixels", GREY, font(16))
-    how = f"the frame, {'cut out' if recipe.keep_aspect else 'squashed'} to {recipe.crop} x {recipe.crop},"
-    canvas.text((left, top + 58), fit(canvas, how, font(16), width), GREY, font(16))
-    canvas.text((left, top + 80), "is what the model sees (left)", GREY, font(16))
-    line = top + THUMB + 28
+    left, scale = right - thumb.width, thumb.width / picture.width
+    paper.paste(thumb, (left, top))
+    x0, y0, x1, y1 = (scale * v for v in seen(picture.size, recipe))
+    frame = (left + x0, top + y0, left + x1 - 1, top + y1 - 1)
+    ImageDraw.Draw(paper).rectangle(frame, outline=AMBER, width=2)
+    return thumb.width
+
+
+def bars(canvas, best, names, left, right, top):
+    """The classes of `best` [(index, probability)], one below the other, each with a bar."""
+    kind = font(18)
+    space = right - left - canvas.textlength("100.00 %", kind) - 16
     step = (SIDE - THUMB - 28) // len(best)
     for rank, (index, share) in enumerate(best):
-        y = line + rank * step
-        percent = f"{100 * share:.2f} %"
-        space = right - left - canvas.textlength("100.00 %", font(18)) - 16
-        canvas.text((left, y), fit(canvas, names[index], font(18), space), INK, font(18))
-        canvas.text((right - canvas.textlength(percent, font(18)), y), percent, INK, font(18))
+        y, percent = top + rank * step, f"{100 * share:.2f} %"
+        canvas.text((left, y), fit(canvas, names[index], kind, space), INK, kind)
+        canvas.text((right - canvas.textlength(percent, kind), y), percent, INK, kind)
         canvas.rounded_rectangle((left, y + 27, right, y + 41), 4, PALE)
-        if share * (right - left) >= 1:
-            canvas.rounded_rectangle((left, y + 27, left + max(8, share * (right - left)), y + 41), 4,
-                                     BLUE if rank == 0 else "#9dbbdd")
+        length = share * (right - left)
+        if length >= 1:
+            color = LIGHT_BLUE if rank else BLUE
+            canvas.rounded_rectangle((left, y + 27, left + max(8, length), y + 41), 4, color)
+
+
+def answer(paper, top, name, path, best, recipe, names):
+    """One image from the line `top` on: its crop at twice its size, the whole with a frame
+    around the crop, its classes."""
+    canvas, picture = ImageDraw.Draw(paper), photo.load(path)
+    crop = Image.fromarray(recipe.pixels(picture))
+    paper.paste(crop.resize((SIDE, SIDE), Image.Resampling.NEAREST), (EDGE, top))
+    left, right = EDGE + SIDE + 32, WIDTH - EDGE
+    width = right - left - thumbnail(paper, picture, recipe, right, top) - 16
+    how = "cut out" if recipe.keep_aspect else "squashed"
+    canvas.text((left, top), fit(canvas, Path(name).name, font(22), width), INK, font(22))
+    for line, text in enumerate((f"{picture.width} x {picture.height} pixels",
+                                 f"the frame, {how} to {recipe.crop} x {recipe.crop},",
+                                 "is what the model sees (left)")):
+        canvas.text((left, top + 36 + 22 * line), fit(canvas, text, font(16), width), GREY, font(16))
+    bars(canvas, best, names, left, right, top + THUMB + 28)
 
 
 def answers(file, model, title, is_demo, recipe, items, names):
-    """Write the PNG `file`: for each (name, path, [(class index, probability)]) of `items` what `model` saw and answered.
+    """Write the PNG `file`: what `model` saw and answered for each (name, path, [(class index,
+    probability)]) of `items`.
 
-    title: engine and precision; recipe: the transforms.Recipe of the model; names: what the 1000 classes are called.
+    title: engine and precision; recipe: the model's transforms.Recipe; names: of the classes.
     """
-    shown = items[:MOST]
-    head = 104
-    more = 34 if len(items) > len(shown) else 0
-    paper = Image.new("RGB", (WIDTH, head + len(shown) * (SIDE + EDGE) + more), WHITE)
+    shown, left_out = items[:MOST], len(items) - MOST
+    more = 34 if left_out > 0 else 0
+    paper = Image.new("RGB", (WIDTH, HEAD + len(shown) * (SIDE + EDGE) + more), WHITE)
     canvas = ImageDraw.Draw(paper)
     canvas.text((EDGE, 20), model, INK, font(28))
     canvas.text((EDGE, 58), title, GREY, font(17))
     if is_demo:
         text = "demo weights: not the model's answers"
-        width = canvas.textlength(text, font(18))
-        canvas.rounded_rectangle((WIDTH - EDGE - width - 24, 24, WIDTH - EDGE, 60), 8, AMBER)
-        canvas.text((WIDTH - EDGE - width - 12, 31), text, INK, font(18))
+        start = WIDTH - EDGE - 24 - canvas.textlength(text, font(18))
+        canvas.rounded_rectangle((start, 24, WIDTH - EDGE, 60), 8, AMBER)
+        canvas.text((start + 12, 31), text, INK, font(18))
     for number, (name, path, best) in enumerate(shown):
-        answer(canvas, paper, head + number * (SIDE + EDGE), name, path, best, recipe, names)
+        answer(paper, HEAD + number * (SIDE + EDGE), name, path, best, recipe, names)
     if more:
-        canvas.text((EDGE, paper.height - more), f"and {len(items) - len(shown)} more, not drawn", GREY, font(18))
+        text = f"and {left_out} more, not drawn"
+        canvas.text((EDGE, paper.height - more), text, GREY, font(18))
     with cli.whole_file(file) as part:
         paper.save(part)

@@ -1,21 +1,34 @@
 """Tables of what was measured, beside what ModelZoo publishes.
 
-    python3 -m common.speed.table build/perf_bs1_openvino.json build/perf_bs8_openvino.json     throughput per batch
-    python3 -m common.speed.table --demo build/demo --bs 8 --folders ShiftViT SPACH             the demo of several models
+    python3 -m common.speed.table build/perf_bs1_openvino.json build/perf_bs8_openvino.json
+    python3 -m common.speed.table --demo build/demo --bs 8 --folders ShiftViT SPACH
+
+The first is throughput per batch size; the second the demo of several models, where the
+answers of torch and of the offline model are compared image by image.
 """
 import argparse
+import os
 from pathlib import Path
 
-from common import cli
+import numpy as np
+
+from common import cli, published
+from common.data import manifest as manifests
+from common.score import results
+from common.speed import bench
+
+DIFFER = 0.01  # of the images; float16 on an NPU may turn an answer that two classes share
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demo", metavar="DIR", help="the demo's folder inside each model folder")
-    parser.add_argument("--engine", default=["openvino"], nargs="+", help="engine of the offline models, one for all or one "
-                                                                          "for each folder (default: openvino)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--demo", metavar="DIR", help="the demo's folder in each model folder")
+    parser.add_argument("--engine", nargs="+", default=["openvino"],
+                        help="engine of the offline models: one for all, or one per folder")
     parser.add_argument("--bs", type=int, default=8, help="batch size (default: %(default)s)")
-    parser.add_argument("--folders", nargs="+", default=["."], help="model folders of the demo (default: this one)")
+    parser.add_argument("--folders", nargs="+", default=["."],
+                        help="model folders of the demo (default: this one)")
     parser.add_argument("paths", nargs="*", help="perf_*.json")
     args = parser.parse_args(argv)
     if bool(args.demo) == bool(args.paths):
@@ -27,52 +40,87 @@ def get_args(argv=None):
 
 def table(head, rows):
     """Print rows of strings under `head`, columns aligned, numbers to the right."""
-    width = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
+    width = [max(map(len, column)) for column in zip(head, *rows)]
     for row in [head, ["-" * w for w in width], *rows]:
-        print("  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, width))))
+        first, *others = (cell.rjust(w) for cell, w in zip(row, width))
+        print("  ".join([row[0].ljust(len(first)), *others]))
+
+
+def read(path, todo):
+    """A result, after comparing what it was made from with what is at hand."""
+    content = cli.read_json(path, todo)
+    bench.chain(path, todo)
+    return content
+
+
+def alike(online, folder, bins):
+    """(images with the same Top-1 in online.json's answers and in the results in `folder`,
+    images of the bins)."""
+    manifest = manifests.Manifest.load(bins)
+    logits = results.read(folder, manifest).logits
+    ours = np.where(np.isnan(logits[:, 0]), -1, np.nan_to_num(logits).argmax(1))
+    theirs = [online["answers"].get(row.image) for row in manifest.rows]
+    return sum(a == b for a, b in zip(ours.tolist(), theirs)), len(theirs)
+
+
+def demo_row(build, run, bs, todo):
+    """What the demo in the folder `build` gave, run from its model folder: (cells of its row,
+    last line of eval, whether the answers agree, [notes])."""
+    about = published.load()
+    online = read(f"{build}/online.json", todo)
+    offline = read(f"{build}/eval_{run}.json", todo)
+    perf = read(f"{build}/perf_{run}.json", todo)
+    same, images = alike(online, f"{build}/result/{run}", f"{build}/prep")
+    fps = about.get("fps", {}).get(str(bs))
+    top1 = about.get("top1")
+    cells = [about.model, str(offline["total"]), f"{online['top1']:.2f}%",
+             f"{offline['top1']:.2f}%", f"{offline['top5']:.2f}%", f"{same}/{images}",
+             f"{online['produced_by']['fps']:.1f}", f"{perf['fps']:.1f}",
+             f"{top1:g}%" if top1 else "-", f"{fps:g} ({about.get('chip')})" if fps else "-"]
+    noise = {"fps torch": bench.noise(online["produced_by"]), "fps offline": bench.noise(perf)}
+    notes = [f"{about.model}, {which}: {why}" for which, why in noise.items() if why]
+    return cells, offline["line"], images - same <= DIFFER * images, notes
 
 
 def demo(folders, args):
-    """One row a model: torch and offline model on the demo images, and the published figures."""
-    rows, lines, disagree = [], [], []
-    engines = args.engine * len(folders) if len(args.engine) == 1 else args.engine
-    for folder, engine in zip(map(Path, folders), engines):
-        run = f"bs{args.bs}_{engine}"
-        published = cli.read_json(folder / "published.json", "restore the file")
-        online, offline, perf = (cli.read_json(folder / args.demo / f, f"make -C {folder} demo") for f in (
-            "online.json", f"eval_{run}.json", f"perf_{run}.json"))
-        same = online["good"] == offline["good"] and online["total"] == offline["total"]
-        fps = published["fps"].get(str(args.bs))
-        rows.append([published["model"], str(offline["total"]), f"{online['top1']:.2f}%", f"{offline['top1']:.2f}%",
-                     f"{offline['top5']:.2f}%", "yes" if same else "NO", f"{online['produced_by']['fps']:.1f}",
-                     f"{perf['fps']:.1f}", f"{published['top1']:g}%" if published["top1"] else "-",
-                     f"{fps:g} ({published['chip']})" if fps else "-"])
-        name = published["model"] if len(folders) > 1 else ""
-        lines.append(f"{offline['line']} {name}".rstrip())
-        disagree += [] if same else [published["model"]]
-    where = "this NPU" if "ascend" in engines else f"{' and '.join(sorted(set(engines)))} on this CPU, f32"
+    """Print a row per model: torch and offline model on the demo images, and ModelZoo's
+    figures. Failure when the two disagree."""
+    engines = args.engine * (len(folders) if len(args.engine) == 1 else 1)
+    top, rows = os.getcwd(), []
+    for folder, engine in zip(folders, engines):
+        os.chdir(folder)  # the paths in its records start there
+        rows.append(demo_row(args.demo, f"bs{args.bs}_{engine}", args.bs, f"make -C {folder} demo"))
+        os.chdir(top)
+    where = "this NPU" if "ascend" in engines else f"{' and '.join(sorted(set(engines)))}, f32"
     print(f"\nDemo: generated images of ten classes, seeded weights, {where}, batch {args.bs}. "
           "Only the two columns at the right are ModelZoo's, on ImageNet.")
-    table(["model", "images", "Top-1 torch", "Top-1 offline", "Top-5", "agree", "fps torch", "fps offline", "published Top-1",
-           "published fps"], rows)
-    if disagree:
-        raise cli.Failure(f"torch and the offline model disagree for {', '.join(disagree)}", "see the lines above")
-    print("\n".join(lines))
+    table(["model", "images", "Top-1 torch", "Top-1 offline", "Top-5", "agree",
+           "fps torch", "fps offline", "published Top-1", "published fps"], [r[0] for r in rows])
+    for note in [note for row in rows for note in row[3]]:
+        print(f"note: {note}: measure again on an idle host")
+    wrong = [cells[0] for cells, _, agree, _ in rows if not agree]
+    if wrong:
+        raise cli.Failure(f"torch and the offline model answer otherwise for {', '.join(wrong)}",
+                          "make compare names the images")
+    for cells, line, _, _ in rows:
+        print(f"{line} {cells[0]}" if len(rows) > 1 else line)
 
 
 def throughput(files):
-    """One row a batch size; the best is marked."""
-    perfs = [cli.read_json(f, "make bench") for f in files]
+    """Print a row per batch size; the best is marked."""
+    perfs = [read(f, "make bench") for f in files]
     best = max(p["fps"] for p in perfs)
-    times = [[f"{p['ms']['median']:.2f}", f"{p['ms']['p99']:.2f}", f"{p['ms']['min']:.2f}…{p['ms']['max']:.2f}"]
-             if "ms" in p else ["-"] * 3 for p in perfs]
-    rows = [[str(p["batch"]), f"{p['fps']:.1f}", *ms, "best" if p["fps"] == best else ""]
-            for p, ms in zip(perfs, times)]
+    rows = []
+    for perf in perfs:
+        ms = perf.get("ms")
+        times = [f"{ms[k]:.2f}" for k in ("median", "p99", "min", "max")] if ms else ["-"] * 4
+        word = "noisy" if bench.noise(perf) else "best" if perf["fps"] == best else ""
+        rows.append([str(perf["batch"]), f"{perf['fps']:.1f}", *times, word])
     first = perfs[0]
-    mark = ", demo weights" if first.get("demo") else ""
-    print(f"{first.get('engine', 'ascend')} {first.get('engine_version', '')}, {first.get('precision', '')}, "
-          f"{first.get('cpu') or first['device']}{mark}, compute only")
-    table(["batch", "fps", "median ms", "p99 ms", "min…max ms", ""], rows)
+    print(f"{first.get('engine', 'ascend')} {first.get('engine_version', '')}, "
+          f"{first.get('precision', '')}, {first.get('cpu') or first['device']}"
+          f"{', demo weights' if first.get('demo') else ''}, compute only")
+    table(["batch", "fps", "median ms", "p99 ms", "min ms", "max ms", ""], rows)
 
 
 def main():

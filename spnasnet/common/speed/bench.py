@@ -1,198 +1,204 @@
-"""Run ais_bench's pure inference and keep its throughput with what produced it; or that of another runner.
+"""Run ais_bench's pure inference, and keep its throughput with what produced it.
 
-    python3 -m common.speed.bench --json perf_bs8.json --provenance m_bs8.blob.json -- python3 -m ais_bench --model m_bs8.om --loop 20
-    python3 -m common.speed.bench --json perf_bs8.json --runner trtexec --batch 8 -- trtexec --onnx=m.onnx --fp16 --shapes=…
-    python3 -m common.speed.bench --json perf_bs8.json --runner benchmark --batch 8 --chips 4 --log perf_vision_…_device_0.txt
+    python3 -m common.speed.bench --json build/perf_bs8.json --model build/m_bs8.blob \
+        -- python3 -m ais_bench --model build/m_bs8.blob --loop 20 --batchsize 8
 
-Runs of several models wait for each other: two at a time would spoil each other's figures.
+What --model was made from is checked before (common/provenance.py). Timings on one host
+wait for each other: two at a time would spoil each other's figures.
 """
+from __future__ import annotations
+
 import argparse
+import contextlib
 import datetime
 import os
 import platform
 import re
-import resource
+import stat
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-from common import cli, doctor
+from common import cli, provenance
 
+NUMBER = r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)"
 # Older releases print batchsize(8), newer ones batchsize.mean(8); the stand-in names the CPU.
-THROUGHPUT = re.compile(r"throughput 1000\*batchsize(?:\.mean)?\((\d+)[^)]*\)/(NPU|CPU)_compute_time\.mean\([^)]*\): "
-                        r"([0-9.eE+]+)")
-TIMES = re.compile(r"(?:NPU|CPU)_compute_time \(ms\): min = ([0-9.eE+-]+), max = ([0-9.eE+-]+), mean = ([0-9.eE+-]+), "
-                   r"median = ([0-9.eE+-]+), percentile\(99%\) = ([0-9.eE+-]+)")
-SUMMARY = re.compile(r"summary throughput:\s*([0-9.eE+]+)")
-# The older benchmark tool's perf_vision_….txt: images/s of the computation on one chip.
-INTERFACE = re.compile(r"Interface throughputRate: *([0-9.eE+]+)")
-# trtexec; in lower case before TensorRT 8.
-QPS = re.compile(r"\] throughput: ([0-9.eE+]+) qps", re.IGNORECASE)
-GPU_TIMES = re.compile(r"GPU Compute Time: min = ([0-9.e+-]+) ms, max = ([0-9.e+-]+) ms, mean = ([0-9.e+-]+) ms, median = "
-                       r"([0-9.e+-]+) ms,.*percentile\(99%\) = ([0-9.e+-]+) ms")
-TENSORRT = re.compile(r"\[TensorRT v([0-9]+)\]")
-# Most that the repeats' throughputs may differ, and that other programs may take of the CPUs; idle hosts have a few percent.
-NOISY = 0.1
+THROUGHPUT = re.compile(r"throughput 1000\*batchsize(?:\.mean)?\((\d+)[^)]*\)"
+                        rf"/(NPU|CPU)_compute_time\.mean\([^)]*\): {NUMBER}")
+TIMES = re.compile(rf"(?:NPU|CPU)_compute_time \(ms\): min = {NUMBER}, max = {NUMBER}, "
+                   rf"mean = {NUMBER}, median = {NUMBER}, percentile\(99%\) = {NUMBER}")
+SUMMARY = re.compile(rf"summary throughput:\s*{NUMBER}")
 MS = ("min", "max", "mean", "median", "p99")
+# The most that repeats may differ, and that other programs may take of the CPUs. An idle
+# host has a few percent.
+NOISY = 0.1
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", required=True, help="file for the result")
-    parser.add_argument("--provenance", help="what is known of the offline model (JSON)")
-    parser.add_argument("--runner", choices=("ais_bench", "benchmark", "trtexec"), default="ais_bench",
-                        help="whose log it is (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=1, help="runs of the command; the median one counts (default: 1)")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="read this instead of running a command")
-    parser.add_argument("--batch", type=int, default=1, help="images a run, which the others' logs do not say (default: 1)")
-    parser.add_argument("--chips", type=int, help="chips of the card, for benchmark: it times one (default: 4 for an offline "
-                                                  "model that --provenance has for Ascend310, else 1)")
+    parser.add_argument("--model", required=True, help="offline model that the command runs")
+    parser.add_argument("--repeats", type=int, default=1,
+                        help="runs of the command; the median one counts (default: 1)")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
     args = parser.parse_args(argv)
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    if args.repeats < 1:
-        parser.error("--repeats: give 1 or more")
-    if bool(args.command) == bool(args.log):
-        parser.error("give either a command after --, or --log")
+    if not args.command or args.repeats < 1:
+        parser.error("give the command after --, and --repeats of 1 or more")
     return args
 
 
-def number(text):
-    """float() of what a pattern took for a number; Failure when it is none, as in a line that another was printed into."""
-    try:
-        return float(text)
-    except ValueError:
-        raise cli.Failure(f"the log has {text!r} where a number should be", "look at its messages above") from None
-
-
 def parse(log):
-    """Return throughput (images/s), batch, device and compute times (ms) from ais_bench's log; Failure without them."""
+    """ais_bench's log → {"fps": images/s, "batch", "device": NPU or CPU, "ms": {…}}.
+
+    Several devices have one fps together, "devices", and no "ms". Failure without a figure.
+    """
     log = log.replace("\r", "\n")
-    found, times = THROUGHPUT.search(log), TIMES.search(log)
+    found, times, together = (p.search(log) for p in (THROUGHPUT, TIMES, SUMMARY))
     if not found:
         raise cli.Failure("ais_bench's log has no throughput line", "look at its messages above")
-    result = {"fps": number(found[3]), "batch": int(number(found[1])), "device": found[2]}
-    together = SUMMARY.search(log)
-    if together:  # several devices, whose own lines come before
-        result.update(fps=number(together[1]), devices=len(THROUGHPUT.findall(log)))
+    result = {"fps": float(found[3]), "batch": int(found[1]), "device": found[2]}
+    if together:
+        result.update(fps=float(together[1]), devices=len(THROUGHPUT.findall(log)))
     elif times:
-        result["ms"] = dict(zip(MS, map(number, times.groups())))
+        result["ms"] = dict(zip(MS, map(float, times.groups())))
     return result
 
 
-def parse_benchmark(text, batch, chips):
-    """As parse(), from a perf_vision_….txt; the throughput is that of all `chips` of the card."""
-    found = INTERFACE.search(text)
-    if not found:
-        raise cli.Failure("the benchmark tool's file has no `Interface throughputRate`", "look at the tool's messages")
-    return {"fps": number(found[1]) * chips, "batch": batch, "device": "NPU", "chips": chips}
-
-
-def parse_trtexec(log, batch):
-    """As parse(), from trtexec's log, whose queries are batches."""
-    found, times, version = QPS.search(log), GPU_TIMES.search(log), TENSORRT.search(log)
-    if not found:
-        raise cli.Failure("trtexec's log has no throughput line", "look at its messages above")
-    result = {"fps": number(found[1]) * batch, "qps": number(found[1]), "batch": batch, "device": "GPU", "engine": "tensorrt",
-              "engine_version": version[1] if version else "", "precision": "fp16"}
-    if times:
-        result["ms"] = dict(zip(MS, map(number, times.groups())))
-    return result
+def cpu_name():
+    """The processor's name as the system gives it."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        if found:
+            return found[1]
+    return platform.processor() or platform.machine()
 
 
 def conditions():
-    """What a figure was taken on and when: {"host": {cpu, cores, system, python}, "date"}; cores are those of this process."""
-    return {"host": {"cpu": doctor.cpu_name(), "cores": cli.cores(), "system": f"{platform.system()} {platform.machine()}",
-                     "python": platform.python_version()},
-            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
+    """{"host": {cpu, cores of this process, system, python}, "date"} of a figure taken now."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    host = {"cpu": cpu_name(), "cores": cli.cores(), "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}"}
+    return {"host": host, "date": now.isoformat(timespec="seconds")}
 
 
+@contextlib.contextmanager
 def alone():
-    """A context in which no other timing of this user runs on this host."""
-    return cli.lock(Path(tempfile.gettempdir()) / f"ascend-bench-{os.getuid()}.lock")
+    """A block in which no other timing of this user runs on this host."""
+    import fcntl
 
-
-def run(command, name, seen=None):
-    """Run `command`, showing and returning what it prints; Failure when it fails."""
-    status, log = cli.tee(command, seen)
-    if status:
-        raise cli.Failure(f"{name} ended with status {status}", "see its messages above")
-    return log
-
-
-def spread(figures):
-    """(max - min) / median of several throughputs, or None for one: how far they can be relied on."""
-    middle = sorted(figures)[(len(figures) - 1) // 2]
-    return (max(figures) - min(figures)) / middle if len(figures) > 1 else None
+    # Anybody may write among the temporary files: so a folder of our own, and no link in it.
+    folder = Path(tempfile.gettempdir()) / f"ascend-timing-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise cli.Failure(f"{folder} is not a private folder of yours",
+                          "remove it, or set TMPDIR to a folder of your own")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    with open(os.open(folder / "lock", flags, 0o600), "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another timing on this host", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def cpu_seconds():
-    """CPU seconds used so far by all programs of this host and by this one's finished children; None without /proc/stat."""
+    """CPU seconds used so far by all programs of this host, and by this one with its finished
+    children; None without /proc/stat."""
     try:
-        user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+        fields = Path("/proc/stat").read_text().split()
+        user, nice, system, _, _, irq, softirq, steal = map(int, fields[1:9])
     except (OSError, ValueError):
         return None
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"), children.ru_utime + children.ru_stime
+    ticks = user + nice + system + irq + softirq + steal
+    return ticks / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4])
 
 
 class Others:
-    """Share of this host's CPUs that other programs take from now on (0…1); None where it cannot be told."""
+    """Share of this host's CPUs that other programs take from now on."""
 
     def __init__(self):
         self.begin, self.start = cpu_seconds(), time.perf_counter()
 
     def share(self):
+        """0…1; None where it cannot be known."""
         end, seconds = cpu_seconds(), time.perf_counter() - self.start
         if not self.begin or not end:
             return None
-        return max(0.0, (end[0] - self.begin[0] - end[1] + self.begin[1]) / seconds / os.cpu_count())
+        used = (end[0] - self.begin[0]) - (end[1] - self.begin[1])
+        return max(0.0, used / seconds / os.cpu_count())
 
 
-def warn(result):
-    """Say so when the conditions were such that the figure means little."""
-    texts = {"spread": "the repeats differ by {:.0%}", "others": "other programs took {:.0%} of the CPUs"}
-    said = [text.format(result[key]) for key, text in texts.items() if (result.get(key) or 0) > NOISY]
-    if said:
-        print(f"warning: {' and '.join(said)}, so this figure means little — measure again on an idle host")
+def noise(result):
+    """Why a figure means little, as text; "" when it is sound."""
+    texts = {"spread": "the repeats differ by {:.0%}",
+             "others": "other programs took {:.0%} of the CPUs"}
+    return " and ".join(text.format(result[key]) for key, text in texts.items()
+                        if (result.get(key) or 0) > NOISY)
+
+
+def chain(artefact, todo="make om"):
+    """{path: SHA-256} of what `artefact` was made from, compared with what is at hand: Failure
+    with `todo` at the first misfit; a note where there is no record of it."""
+    if provenance.record_path(artefact).exists():
+        return provenance.check(artefact, todo)
+    print(f"note: {artefact} has no record, so what it was made from is not checked")
+    return {}
+
+
+def run(command, name):
+    """Run `command`; show and return what it prints. Failure when it fails."""
+    status, log = cli.tee(command)
+    if status:
+        raise cli.Failure(f"{name} ended with status {status}", "see its messages above")
+    return log
+
+
+def median(runs, busy=None):
+    """The run of median throughput, with "repeats" and "spread" of all, and "others" as given."""
+    runs = sorted(runs, key=lambda run: run["fps"])
+    fps = [run["fps"] for run in runs]
+    middle = runs[(len(runs) - 1) // 2]
+    spread = (fps[-1] - fps[0]) / middle["fps"] if len(runs) > 1 else None
+    return {**middle, "repeats": fps, "spread": spread, "others": busy}
+
+
+def keep(args, result, runner, links, inputs):
+    """Write args.json: `result`, what the record of args.model says, and what both come from
+    (`links` of chain(), files `inputs`). Print the figure."""
+    facts = {**(provenance.read(args.model) or {}), **result, **conditions(), "runner": runner,
+             "chain": links, "made": provenance.made(args.json, inputs)}
+    cli.write_json(args.json, facts)
+    if noise(result):
+        print(f"warning: {noise(result)}: this means little, measure again on an idle host")
+    what = [facts.get("engine", "ascend"), facts.get("precision", "?"), facts["device"]]
+    ms = result.get("ms")
+    times = f", {ms['min']:.1f}…{ms['max']:.1f} ms" if ms else ""
+    print(f"{result['fps']:.1f} fps at batch {result['batch']} ({', '.join(what)}, compute only"
+          f"{times})")
 
 
 def main():
     args = get_args()
-    provenance = cli.read_json(args.provenance, "build the offline model again (make om)") if args.provenance else {}
-    if args.log and not args.log.is_file():
-        raise cli.Failure(f"{args.log} does not exist", "run the inference again (make infer)")
-    chips = args.chips or (4 if provenance.get("soc") == "Ascend310" else 1)
-    parser = {"ais_bench": parse, "benchmark": lambda log: parse_benchmark(log, args.batch, chips),
-              "trtexec": lambda log: parse_trtexec(log, args.batch)}[args.runner]
-    if args.log:
-        runs = [parser(args.log.read_text(encoding="utf-8", errors="replace"))]
-        busy = None
-    else:
-        with alone():
-            others = Others()
-            runs = [parser(run(args.command, args.runner)) for _ in range(args.repeats)]
-            busy = others.share() if runs[0]["device"] == "CPU" else None
-    if args.runner == "ais_bench" and provenance.get("batch", runs[0]["batch"]) != runs[0]["batch"]:
+    links = chain(args.model)
+    facts = provenance.read(args.model) or {}
+    with alone():
+        others = Others()
+        runs = [parse(run(args.command, "ais_bench")) for _ in range(args.repeats)]
+        busy = others.share()
+    result = median(runs, busy if runs[0]["device"] == "CPU" else None)
+    if facts.get("batch", result["batch"]) != result["batch"]:
         # ais_bench takes --batchsize at its word and only scales the throughput with it.
-        raise cli.Failure(f"the offline model is for batch {provenance['batch']} ({args.provenance}), and was timed as one for "
-                          f"{runs[0]['batch']}", "build the one for this batch again (delete it and run make om)")
-    provider = os.environ.get("HOST_PROVIDER") or "cpu"
-    if args.runner == "ais_bench" and runs[0]["device"] == "CPU" and provider != "cpu":
-        # The stand-in's log names the CPU wherever ONNX Runtime computes.
-        runs = [{**r, "device": "GPU", "provider": provider} for r in runs]
-    if runs[0]["device"] == "GPU":
-        runs = [{**r, "gpu": doctor.version_of("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")} for r in runs]
-    runs.sort(key=lambda r: r["fps"])
-    figures = [r["fps"] for r in runs]
-    result = {**runs[(len(runs) - 1) // 2], "repeats": figures, "spread": spread(figures), "others": busy,
-              **conditions()}
-    known = {**provenance, **result, "runner": args.runner}
-    cli.write_json(args.json, {**known, "command": args.command, "log": str(args.log) if args.log else None})
-    times = f", spread {result['ms']['min']:.1f}…{result['ms']['max']:.1f} ms" if "ms" in result else ""
-    what = ", ".join(str(v) for v in (known.get("engine", "ascend"), known.get("precision", "?"), known["device"]))
-    warn(result)
-    print(f"{result['fps']:.1f} fps at batch {result['batch']} ({what}, compute only{times})")
+        raise cli.Failure(f"{args.model} is for batch {facts['batch']}, and was timed as one "
+                          f"for {result['batch']}", f"BS={facts['batch']}")
+    if result["device"] == "CPU":  # the stand-in's log says so of a GPU too
+        result["device"] = facts.get("device", "CPU")
+    keep(args, result, "ais_bench", links, [args.model])
 
 
 if __name__ == "__main__":

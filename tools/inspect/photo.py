@@ -1,0 +1,29 @@
+"""Photographs as a person sees them, for predict and its picture; eval reads images as
+torchvision does (common/data/transforms.py)."""
+import numpy as np
+from PIL import Image, ImageOps
+
+from common import cli
+from common.data import transforms
+from common.data.names import is_image, natural
+
+
+def load(path):
+    """Decode an image file to an RGB PIL image, turned as its EXIF orientation says, 16-bit
+    grey scaled to 8 bits (Pillow would clip it to white). Raises as transforms.load()."""
+    with transforms.opened(path) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16-bit grey of a PNG or TIFF
+            grey = np.asarray(image).clip(0, 65535) / 257
+            image = Image.fromarray(grey.round().astype(np.uint8))
+        return image.convert("RGB")
+
+
+def in_folder(folder):
+    """Paths of the images directly in `folder`, in natural order; Failure without any."""
+    found = [path for path in folder.iterdir()
+             if is_image(path.name) and not path.name.startswith(".")]
+    if not found:
+        raise cli.Failure(f"no images in {folder}",
+                          "folders in it are not looked into: give one that holds images")
+    return sorted(found, key=lambda path: natural(path.name))

@@ -1,0 +1,78 @@
+# Verbs that explain, compare and transport: the repository's, for one model folder. Its
+# pipeline (common/pipeline.mk) includes this where the repository is around it.
+
+## for predict: photographs, a folder of them, or - for standard input
+IMAGE :=
+## for predict: picture of what the model saw, such as answer.png
+PNG :=
+## for predict: folder that these two are seen from
+SEEN_FROM := .
+## for compare: 1 goes through the ONNX layer by layer
+LAYERS := 0
+LAYERS_is := 0 1
+## for scale: local, or a Ray cluster: auto, or host:port
+ADDRESS := local
+## for push and pull: the other host, such as user@npu
+HOST :=
+## for push and pull: folder there; when left out: this one's name
+REMOTE_DIR :=
+
+# A tool runs in the model's folder, where model.py and published.json are.
+tool = PYTHONPATH=.. $(py) -m tools
+need_host = $(if $(HOST),,$(error HOST= is needed, such as HOST=user@npu))
+.PHONY: $(REPOSITORY)
+
+# Nobody waits for a batch to be filled up: BS=1, unless a batch is given.
+one := $(if $(filter command%,$(origin BS))$(OM),,one)
+predict = $(tool).inspect.predict $(IMAGE) --from $(SEEN_FROM) --model $(om) --batchsize $(BS) \
+  --input $(INPUT) --work $B $(PNG:%=--png %) -- $(infer) $(device)
+predict: $(if $(one),,$(if $(IMAGE),$(om))) ## Top-5 for photographs: IMAGE=photo.jpg
+	$(if $(IMAGE),,$(error IMAGE= is needed: a photograph, several, a folder, or -))
+	$(if $(one),+@$(MAKE) --no-print-directory predict BS=1,@$(predict))
+
+compare: $(result).json | $(onnx) ## where torch and the offline model differ
+	@$(tool).inspect.compare --weights $(weights) --net $(NET) --bins $(prep) --result $(result) \
+	  --model $(om) --onnx $(onnx) --json $B/compare_$(run).json $(if $(filter 1,$(LAYERS)),--layers)
+
+check-net: | $(ready) ## our network beside the authors' (after make source)
+	@$(tool).inspect.check_net
+
+check-ops: $(onnx) ## the ONNX beside the operators that CANN has
+	@$(tool).inspect.check_ops $(onnx)
+
+bench-bins: $(perf) $(prep)/manifest.json ## throughput from .bin to result files
+	$(tool).inspect.bench_bins --bins $(prep) --perf $(perf) --model $(om) \
+	  --json $(perf:$B/perf_%=$B/frombin_%) -- \
+	  $(bench) --model $(om) --outfmt $(OUTFMT) --batchsize $(BS) $(device)
+
+# A sweep is kept in results/, from .bin too where there are images and one device.
+alone := $(if $(filter-out ais_bench,$(RUNNER))$(findstring $(comma),$(DEVICE)),,$(data))
+SWEEP_MORE = $(if $(alone),bench-bins)
+SWEEP_KEEP = @$(tool).report.record --model $(TITLE) --results ../results --input $(INPUT) \
+  $(foreach b,$(BATCHES),$(call perf_of,$b))
+
+scale: | $(om) $(demo_images) ## eval over a Ray cluster, straight from the images
+	$(tool).scale.scale_out --model $(om) --data $(data) --out $B/scale_$(run) \
+	  --address $(ADDRESS) $(partial)
+
+# rsync -L: a link here is a file there; no link comes back. ais_bench refuses files that
+# others may write. Status 2 or 12: the other side spoke, but not as rsync does.
+there = $(HOST):$(or $(REMOTE_DIR),$(notdir $(CURDIR)))
+rsync = rsync -rptz --chmod=go-w $1 || { status=$$?; case $$status in 2|12) echo 'error: rsync \
+  is not installed on $(HOST), or its shell prints a banner: "ssh $(HOST) true" must print \
+  nothing, look at ~/.bashrc there' >&2;; esac; exit $$status; }
+push: ## send this folder, with all that it has built, to HOST
+	$(need_host)
+	@$(call rsync,-L --exclude=.venv --exclude=.git --exclude=__pycache__ \
+	  --exclude='.*.part.*' ./ $(there)/)
+	@echo 'push: $(there) has what is here; next: load CANN there, then make'
+pull: ## bring the offline models and results of HOST here
+	$(need_host)
+	@mkdir -p $(OUT)
+	@$(call rsync,-m --no-links --exclude='prep*/' --exclude='data/' --include='*/' \
+	  --include='/.made-for' --include='*.om' --include='*.json' --include='result/**' \
+	  --exclude='*' $(there)/$(OUT)/ $(OUT)/)
+	@echo 'pull: $(OUT) has the offline models and results of $(there)'
+
+$(if $(filter compare bench-bins scale,$(goals)),$(if $(data),,\
+  $(error the weights are real ($(weights)): say DATA=/path/to/imagenet)))
