@@ -256,7 +256,8 @@ def targets_of(folder, batch, export, ratios, noise):
     if export == SLICES:
         for name, wanted in (("ov static", 1.35), ("ov", 1.7)):
             if name in peers:
-                yield f"{label}: {name} (the authors' slices), its time over ours", peers[name], wanted
+                claim = f"{label}: time of {name} on the authors' slices over ours"
+                yield claim, peers[name], wanted
 
 
 def one(folder, batch, export, args, temp, program):

@@ -166,8 +166,9 @@ def main():
     size = sum(map(len, files)) / len(files) / 1000
     n = args.workers
     head = ["side", "images/s", "beside torchvision in 1 process", f"in {n} processes"]
+    claim = f"JPEG to .bin, end to end, {n} threads beside torchvision in {n} processes"
     measure.finish(args, "Preprocessing", head, rows, [
-        (f"JPEG to .bin, end to end, {n} threads beside torchvision in {n} processes", same[0], 1.5),
+        (claim, same[0], 1.5),
         ("in memory, one core beside one core of torchvision", inside[0], 2.5)],
         [f"{args.images} JPEGs of {size:.0f} KB on average, .bin files of 602 KB; every side "
          "writes the same bytes."])
