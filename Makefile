@@ -2,7 +2,7 @@
 ALL := $(patsubst %/model.py,%,$(wildcard */model.py))
 ## of these five models; one at a time
 MODELS := $(ALL)
-## for new: a folder to make, and the network of timm that goes into it
+## for new: the folder to make, and the network of timm for it
 MODEL :=
 TIMM :=
 include common/settings.mk

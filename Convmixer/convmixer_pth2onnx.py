@@ -1,6 +1,9 @@
-"""ConvMixer-1536/20 checkpoint → ONNX, opset 11, input `image` → output `class`, dynamic batch, checked against torch.
+"""ConvMixer-1536/20 checkpoint → ONNX, opset 11, `image` → `class`, dynamic batch.
 
-    python3 convmixer_pth2onnx.py --source convmixer_1536_20_ks9_p7.pth.tar --target convmixer_1536_20.onnx
+    python3 convmixer_pth2onnx.py --source convmixer_1536_20_ks9_p7.pth.tar \\
+        --target convmixer_1536_20.onnx
+
+The graph is checked against torch before the file gets its name.
 """
 import argparse
 
@@ -8,22 +11,25 @@ from common import cli
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default="convmixer_1536_20_ks9_p7.pth.tar",
                         help="PyTorch weights (default: %(default)s)")
-    parser.add_argument("--target", default="convmixer_1536_20.onnx", help="ONNX file to write (default: %(default)s)")
+    parser.add_argument("--target", default="convmixer_1536_20.onnx",
+                        help="ONNX file to write (default: %(default)s)")
     parser.add_argument("--source-train-device", choices=("gpu", "npu"), default="gpu",
-                        help="taken for ModelZoo's command lines: the layout of either kind's checkpoint is recognised")
+                        help="as ModelZoo has it; either kind of checkpoint is recognised")
     parser.add_argument("--opset-version", type=int, choices=range(11, 18), metavar="11…17",
                         help="ONNX operator set (default: OPSET of model.py)")
     parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
-                        help="timm's network, or the authors' that `make source` gets (default: %(default)s)")
+                        help="our network code, or the authors' that `make source` clones "
+                             "(default: %(default)s)")
     return parser.parse_args(argv)
 
 
 def main():
     args = get_args()
-    # After the arguments: torch takes seconds, and --help needs none of it.
+    # Imported after the arguments: torch takes seconds, and --help needs none of it.
     import model
     from common.model import export
 

@@ -1,6 +1,8 @@
-"""SPACH-Conv-MS-S checkpoint → ONNX, opset 11, input `input` → output `output`, dynamic batch, checked against torch.
+"""SPACH-Conv-MS-S checkpoint → ONNX, opset 11, `input` → `output`, dynamic batch.
 
     python3 SPACH_pth2onnx.py --input-path spach_ms_conv_s.pth --output-path spach_ms_conv_s.onnx
+
+The graph is checked against torch before the file gets its name.
 """
 import argparse
 
@@ -8,20 +10,24 @@ from common import cli
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     # ModelZoo's page explains --pth_file and --onnx_file, its script has the others.
-    parser.add_argument("--input-path", "--pth_file", required=True, help="PyTorch weights")
-    parser.add_argument("--output-path", "--onnx_file", required=True, help="ONNX file to write")
+    parser.add_argument("--input-path", "--pth_file", default="spach_ms_conv_s.pth",
+                        help="PyTorch weights (default: %(default)s)")
+    parser.add_argument("--output-path", "--onnx_file", default="spach_ms_conv_s.onnx",
+                        help="ONNX file to write (default: %(default)s)")
     parser.add_argument("--opset-version", type=int, choices=range(11, 18), metavar="11…17",
                         help="ONNX operator set (default: OPSET of model.py)")
     parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
-                        help="our module, or the authors' from the clone that `make source` makes (default: %(default)s)")
+                        help="our network code, or the authors' that `make source` clones "
+                             "(default: %(default)s)")
     return parser.parse_args(argv)
 
 
 def main():
     args = get_args()
-    # After the arguments: torch takes seconds, and --help needs none of it.
+    # Imported after the arguments: torch takes seconds, and --help needs none of it.
     import model
     from common.model import export
 

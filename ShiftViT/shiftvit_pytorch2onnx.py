@@ -1,6 +1,8 @@
-"""ShiftViT-T/light checkpoint → ONNX, opset 12, input `input` → output `output`, dynamic batch, checked against torch.
+"""ShiftViT-T/light checkpoint → ONNX, opset 12, `input` → `output`, dynamic batch.
 
     python3 shiftvit_pytorch2onnx.py -c shiftvit/shiftvit_tiny_light.pth -o shiftvit/shiftvit1.onnx
+
+The graph is checked against torch before the file gets its name.
 """
 import argparse
 
@@ -8,20 +10,23 @@ from common import cli
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     # ModelZoo's page says --checkpoint-path, its script --ckpt-path.
-    parser.add_argument("-c", "--checkpoint-path", "--ckpt-path", required=True, help="PyTorch weights")
+    parser.add_argument("-c", "--checkpoint-path", "--ckpt-path", required=True,
+                        help="PyTorch weights")
     parser.add_argument("-o", "--onnx-path", required=True, help="ONNX file to write")
-    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18), metavar="11…17",
-                        help="ONNX operator set (default: OPSET of model.py)")
+    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18),
+                        metavar="11…17", help="ONNX operator set (default: OPSET of model.py)")
     parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
-                        help="our module, or the authors' from the clone that `make source` makes (default: %(default)s)")
+                        help="our network code, or the authors' that `make source` clones "
+                             "(default: %(default)s)")
     return parser.parse_args(argv)
 
 
 def main():
     args = get_args()
-    # After the arguments: torch takes seconds, and --help needs none of it.
+    # Imported after the arguments: torch takes seconds, and --help needs none of it.
     import model
     from common.model import export
 

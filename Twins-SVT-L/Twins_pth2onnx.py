@@ -1,6 +1,8 @@
-"""Twins-SVT-L checkpoint → ONNX, opset 11, input `input` → output `output`, dynamic batch, checked against torch.
+"""Twins-SVT-L checkpoint → ONNX, opset 11, `input` → `output`, dynamic batch.
 
     python3 Twins_pth2onnx.py --resume alt_gvt_large.pth --output alt_gvt_large.onnx
+
+The graph is checked against torch before the file gets its name.
 """
 import argparse
 
@@ -8,19 +10,28 @@ from common import cli
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resume", required=True, help="PyTorch weights")
-    parser.add_argument("--output", required=True, help="ONNX file to write")
-    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18), metavar="11…17",
-                        help="ONNX operator set (default: OPSET of model.py)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resume", default="alt_gvt_large.pth",
+                        help="PyTorch weights (default: %(default)s)")
+    parser.add_argument("--output", default="alt_gvt_large.onnx",
+                        help="ONNX file to write (default: %(default)s)")
+    # ModelZoo's; dropout is off in a network that infers.
+    parser.add_argument("--drop", type=float, default=0.0, metavar="PCT",
+                        help="dropout rate, without effect here (default: %(default)s)")
+    parser.add_argument("--drop-path", type=float, default=0.1, metavar="PCT",
+                        help="drop path rate, without effect here (default: %(default)s)")
+    parser.add_argument("-v", "--opset-version", type=int, choices=range(11, 18),
+                        metavar="11…17", help="ONNX operator set (default: OPSET of model.py)")
     parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
-                        help="our module, or the authors' from the clone that `make source` makes (default: %(default)s)")
+                        help="our network code, or the authors' that `make source` clones "
+                             "(default: %(default)s)")
     return parser.parse_args(argv)
 
 
 def main():
     args = get_args()
-    # After the arguments: torch takes seconds, and --help needs none of it.
+    # Imported after the arguments: torch takes seconds, and --help needs none of it.
     import model
     from common.model import export
 

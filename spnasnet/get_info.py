@@ -1,51 +1,68 @@
-"""The list of inputs that the older benchmark tool reads (.info): a line `<index> <path> <width> <height>` for each file.
+"""The list of inputs that the older benchmark tool reads: a line `<index> <path> <width> <height>` each.
 
     python3 get_info.py bin ./prep_bin ./spnasnet_100_val.info 224 224
     python3 get_info.py jpg /root/datasets/imagenet/val ./spnasnet_100_jpg.info
 
-`bin` lists the .bin files of a folder with the width and height given, `jpg` its JPEG images with their own. The index
-counts from 0, in natural order of the names.
+`bin` lists the .bin files of a folder with the width and height given, `jpg` its JPEG images with
+their own. The index counts from 0, in natural order of the names.
 """
+from __future__ import annotations
+
 import argparse
 import os
+import re
 from pathlib import Path
 
-from PIL import Image
-
 from common import cli
-from common.data import dataset, preprocess
+
+ENDINGS = {"bin": (".bin",), "jpg": (".jpg", ".jpeg")}
+
+
+def pixels(text):
+    """A width or height; argparse turns the ValueError into a line."""
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(dest="kind", required=True)
-    for kind, suffixes in (("bin", (".bin",)), ("jpg", (".jpg", ".jpeg"))):
-        sub = kinds.add_parser(kind, help=f"list the {' and '.join(suffixes)} files of a folder")
-        sub.set_defaults(suffixes=suffixes)
+    for kind, endings in ENDINGS.items():
+        sub = kinds.add_parser(kind, help=f"list the {' and '.join(endings)} files of a folder")
         sub.add_argument("folder", metavar="DIR", type=Path, help="folder of the files")
         sub.add_argument("info", metavar="INFO", help="file to write")
         if kind == "bin":
-            sub.add_argument("width", metavar="W", type=preprocess.positive, help="width of the input, in pixels")
-            sub.add_argument("height", metavar="H", type=preprocess.positive, help="height of the input, in pixels")
+            sub.add_argument("width", metavar="W", type=pixels, help="width of the input")
+            sub.add_argument("height", metavar="H", type=pixels, help="height of the input")
         sub.add_argument("--seen-from", metavar="FOLDER",
-                         help="where the tool will be started, when that is not here: the paths lead from there")
+                         help="where the tool will be started, when not here: paths lead from there")
     return parser.parse_args(argv)
 
 
-def find(folder, suffixes):
-    """Files of `folder` whose ending is one of `suffixes` in any case, in natural order; Failure when there are none."""
+def natural(name):
+    """Sorts img_2 before img_10."""
+    return [int(part) if part.isdigit() else part.lower() for part in re.split("([0-9]+)", name)]
+
+
+def find(folder, endings):
+    """Files of `folder` with one of `endings` in any case, in natural order; Failure without any."""
     if not folder.is_dir():
         raise cli.Failure(f"folder {folder} does not exist", "give the folder of the bins or images")
-    files = [f for f in folder.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith(".") and f.is_file()]
+    files = [path for path in folder.glob("[!.]*") if path.suffix.lower() in endings]
     if not files:
-        raise cli.Failure(f"no {' or '.join(suffixes)} files in {folder}", "give the folder that holds them")
-    return sorted(files, key=lambda f: dataset.natural(f.name))
+        raise cli.Failure(f"no {' or '.join(endings)} files in {folder}",
+                          "give the folder that holds them")
+    return sorted(files, key=lambda path: natural(path.name))
 
 
 def size(path):
-    """(width, height) in pixels as the file's header says; nothing is decoded. Failure when it is no image."""
+    """(width, height) of a JPEG by its header; Failure when it is none."""
+    from PIL import Image
+
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["JPEG"]) as image:
             return image.size
     except (OSError, Image.DecompressionBombError) as e:
         raise cli.Failure(f"{path} cannot be read ({e})", "replace the image, or move it away") from None
@@ -54,11 +71,12 @@ def size(path):
 def main():
     args = get_args()
     lines = []
-    for index, path in enumerate(find(args.folder, args.suffixes)):
+    for index, path in enumerate(find(args.folder, ENDINGS[args.kind])):
         width, height = (args.width, args.height) if args.kind == "bin" else size(path)
         listed = os.path.relpath(path, args.seen_from) if args.seen_from else str(path)
         if len(listed.split()) != 1:
-            raise cli.Failure(f"{listed!r} has a space in it, and the tool splits its lines there", "give another folder")
+            raise cli.Failure(f"{listed!r} has a space in it, and the tool splits its lines there",
+                              "give another folder")
         lines.append(f"{index} {listed} {width} {height}\n")
     with cli.whole_file(args.info) as part:
         part.write_text("".join(lines))

@@ -1,36 +1,39 @@
-"""Top-1…Top-5 of spnasnet_100's offline model, joined with the labels by name, into ModelZoo's JSON.
+"""Top-1…Top-5 of spnasnet_100's offline model, joined with the labels by name, as a JSON file.
 
-    python3 vision_metric_ImageNet.py result/dumpOutput_device0/ /root/datasets/imagenet/val_label.txt ./ result_bs1.json
+    python3 vision_metric_ImageNet.py result/dumpOutput_device0/ imagenet/val_label.txt ./ bs1.json
 
     Top1 accuracy: 74.20%, Top5 accuracy: 91.94%
     top1=74.20% top5=91.94% good=37100 total=50000
 
-Results of ais_bench and of the older benchmark tool are read alike. Whole-batch files need --manifest, the folder of the bins.
+Results of ais_bench and of the older benchmark tool are read alike. Whole-batch files need
+--manifest, the folder of the bins.
 """
 import argparse
 from pathlib import Path
 
 from common import cli
-from common.data import dataset
-from common.score import metrics, results
+from common.score import script
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("result", metavar="RESULT", help="folder that the inference tool wrote (a run, or the parent of one)")
-    parser.add_argument("labels", metavar="LABELS", help="val_label.txt; or the images' folder, in either layout")
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("result", metavar="RESULT",
+                        help="folder that the inference tool wrote, or the parent of one run")
+    parser.add_argument("labels", metavar="LABELS", help="val_label.txt, or the images' folder")
     parser.add_argument("out_dir", metavar="OUT_DIR", help="folder for the JSON file")
     parser.add_argument("out_name", metavar="JSON", help="name of the JSON file")
-    metrics.add_arguments(parser)
+    script.add_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main():
     args = get_args()
-    manifest = dataset.labelled(args.labels, args.manifest or results.manifest_of(args.result))
-    score = metrics.evaluate(args.result, manifest, args.allow_partial)
+    found = script.open_run(args, args.result, args.labels)
+    known = script.labels(found, args.labels)
+    score = script.evaluate(found, known, args, Path(__file__).parent)
     print(f"Top1 accuracy: {score.percent(1)}%, Top5 accuracy: {score.percent(5)}%")
-    metrics.finish(score, args, table=Path(args.out_dir) / args.out_name)
+    script.finish(score, found, args, table=Path(args.out_dir) / args.out_name)
 
 
 if __name__ == "__main__":

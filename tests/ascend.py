@@ -1,10 +1,11 @@
-"""A host with an NPU as the tests see one: a toolkit, npu-smi, pyACL and ais_bench that record how they are called.
+"""A host with an NPU as the tests see one: a toolkit, npu-smi, pyACL and ais_bench that record how
+they are called.
 
     def test_…(fake_ascend):
         make(folder, "eval", env=fake_ascend.env())
         atc, = fake_ascend.calls("atc")
 
-What each stand-in can be told with environment variables is in its own docstring (tests/fake_ascend/).
+What each stand-in can be told with environment variables is in its docstring (tests/fake_ascend/).
 """
 import json
 import os
@@ -36,14 +37,21 @@ DUO = """\
 | 2       0                     | 4021            | python3                  | 1020                      |
 +===============================+=================+======================================================+
 """
-# It reads variables that need not be set and runs a command that fails, as CANN's own does.
 SET_ENV = """\
-export LD_LIBRARY_PATH={latest}/lib64:$LD_LIBRARY_PATH_OF_NOBODY:$LD_LIBRARY_PATH
 export ASCEND_TOOLKIT_HOME={latest}
 export ASCEND_HOME_PATH={latest}
 export PYTHONPATH={site}:$PYTHONPATH
 export PATH={latest}/bin:$PATH
-false
+"""
+# The vendor's own (hicann/ge at ffdcbc9, api/atc/atc): no exec, so a killed atc.bin is status 137.
+ATC = """\
+#!/bin/bash
+real_path=$(realpath "$0")
+PKG_PATH=$(cd $(dirname "$real_path")/..; pwd)
+export LD_LIBRARY_PATH="${PKG_PATH}/lib64:${LD_LIBRARY_PATH}"
+export PYTHONPATH="${PKG_PATH}/python/site-packages:${PYTHONPATH}"
+
+${PKG_PATH}/bin/atc.bin "$@"
 """
 
 
@@ -51,8 +59,8 @@ class FakeAscend:
     """`root` is what /usr/local/Ascend is on a host; `log` has the calls."""
 
     def __init__(self, folder):
-        self.root, self.bin, self.log = folder / "Ascend", folder / "bin", folder / "calls.jsonl"
-        self.table, self.home = folder / "npu-smi.txt", folder / "home"
+        self.home, self.bin, self.log = folder / "home", folder / "bin", folder / "calls.jsonl"
+        self.root, self.table = self.home / "Ascend", folder / "npu-smi.txt"
         self.home.mkdir(parents=True)
         self.table.write_text(DUO)
         self.script(self.bin / "npu-smi", FAKES / "npu_smi.py")
@@ -67,26 +75,30 @@ class FakeAscend:
         path.chmod(0o755)
 
     def toolkit(self, kind="ascend-toolkit", atc=True, site=FAKES / "site", release="7.0.0"):
-        """Lay out a toolkit: kind cann or ascend-toolkit, or nnrt with atc=False; return its folder."""
+        """Lay out a toolkit: kind cann or ascend-toolkit, or nnrt with atc=False."""
         latest = self.root / kind / "latest"
         (latest / "bin").mkdir(parents=True, exist_ok=True)
         if atc:
-            self.script(latest / "bin/atc", FAKES / "atc.py")
+            self.script(latest / "bin/atc.bin", FAKES / "atc.py")
+            (latest / "bin/atc").write_text(ATC)
+            (latest / "bin/atc").chmod(0o755)
         info = latest / "x86_64-linux/ascend_toolkit_install.info"
         info.parent.mkdir(exist_ok=True)
-        info.write_text(f"package_name=Ascend-cann-toolkit\nversion={release}\ninnerversion=V100R001C15\narch=x86_64\n")
+        info.write_text(f"package_name=Ascend-cann-toolkit\nversion={release}\narch=x86_64\n")
         (self.root / kind / "set_env.sh").write_text(
             SET_ENV.format(latest=shlex.quote(str(latest)), site=shlex.quote(str(site))))
         return self.root / kind
 
-    def env(self, loaded=False, **more):
-        """Return the environment: ours without CANN's variables, the stand-ins, and, when `loaded`, what set_env.sh sets."""
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(("ASCEND", "FAKE_", "PYTHONPATH", "CONDA"))}
-        env = {**clean, "PATH": f"{self.bin}:{clean['PATH']}", "HOME": str(self.home), "ASCEND_ROOTS": str(self.root),
+    def env(self, loaded=True, kind="ascend-toolkit", site=FAKES / "site", **more):
+        """The environment: ours without CANN's variables, the stand-ins, and, when `loaded`, what
+        the set_env.sh of the toolkit `kind` sets."""
+        others = ("ASCEND", "FAKE_", "PYTHONPATH", "CONDA")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(others)}
+        env = {**clean, "PATH": f"{self.bin}:{clean['PATH']}", "HOME": str(self.home),
                "FAKE_ASCEND_LOG": str(self.log), "FAKE_NPU_SMI": str(self.table)}
         if loaded:
-            latest = str(self.root / "ascend-toolkit/latest")
-            env.update(ASCEND_TOOLKIT_HOME=latest, ASCEND_HOME_PATH=latest, PYTHONPATH=str(FAKES / "site"),
+            latest = str(self.root / kind / "latest")
+            env.update(ASCEND_TOOLKIT_HOME=latest, ASCEND_HOME_PATH=latest, PYTHONPATH=str(site),
                        PATH=f"{latest}/bin:{env['PATH']}")
         return {**env, **{k: str(v) for k, v in more.items()}}
 

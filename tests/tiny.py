@@ -3,6 +3,7 @@
 All of spnasnet but its network, which would take seconds where a test of everything around it takes
 none. Nothing here is about accuracy: LABELS are such that the score is neither none nor full.
 """
+import json
 import os
 import re
 import shutil
@@ -193,7 +194,7 @@ def repository(top, *folders):
     for name in ("common", "tools"):
         shutil.copytree(ROOT / name, top / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Makefile", "requirements.txt"):
-        shutil.copy(ROOT / name, top / name)
+        shutil.copy2(ROOT / name, top / name)
     (top / ".venv").symlink_to(sys.prefix)
     for folder in folders:
         made = make_folder(top / "new")
@@ -201,3 +202,35 @@ def repository(top, *folders):
         (top / folder / ".venv").unlink()
         (top / "new").rmdir()
     return top
+
+
+def built(folder):
+    """{path in build/: content} of all files with final names, as far as it is the same each time:
+    without inodes, dates, and what ais_bench's summary says of times."""
+    found = {}
+    for name, data in content(folder / "build").items():
+        if name.endswith("_summary.json"):
+            data = json.loads(data)["filesinfo"]
+        elif name.endswith(".json"):
+            data = _timeless(json.loads(data))
+        found[name] = data
+    return found
+
+
+def _timeless(value):
+    if isinstance(value, dict):
+        left_out = ("stat", "date", "mtime_ns")
+        return {k: _timeless(v) for k, v in value.items() if k not in left_out}
+    return [_timeless(v) for v in value] if isinstance(value, list) else value
+
+
+def difference(a, b):
+    """Names of the files in which two built() differ."""
+    return sorted(name for name in a.keys() | b.keys() if a.get(name) != b.get(name))
+
+
+def wipe(folder, step):
+    """Delete what `step` has built."""
+    for pattern in STEPS[step]:
+        for path in (folder / "build").glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -22,7 +22,7 @@ endif
 ## images in a run of the offline model
 BS := 8
 BS_is := 1 4 8 16 32 64
-## folder with val/: flat with val_label.txt, or a folder per class;
+## folder with val/: flat with val_label.txt or a folder per class;
 ## with demo weights it may be left out
 DATA :=
 ## checkpoint, or demo; when left out: that in weights/, else demo

@@ -6,7 +6,7 @@ VENV := $(if $(wildcard ../common/pipeline.mk),../.venv,.venv)
 include common/settings.mk
 # What a model's Makefile may leave out is not taken from the environment.
 optional := ATC_OWN SOURCE_URL SOURCE_DIR SOURCE_COMMIT SOURCE_LAST PATCHES DEMO_LIMIT \
-  OPSET_DEFAULT MORE_LINKS SIZE
+  OPSET_DEFAULT MORE_LINKS SIZE RUNNER
 $(foreach v,$(optional),$(if $(filter environment,$(origin $v)),$(eval $v :=)))
 export DEBUG
 .NOTPARALLEL: # timings would spoil each other
@@ -19,8 +19,10 @@ REPOSITORY := predict compare check-net check-ops bench-bins scale push pull
 here := $(if $(wildcard ../tools/verbs.mk),$(filter-out push pull,$(REPOSITORY)))
 goals := $(filter $(CHAIN) $(here),$(MAKECMDGOALS))
 loaded := $(ASCEND_HOME_PATH)$(ASCEND_TOOLKIT_HOME)
-installed := $(firstword $(wildcard /usr/local/Ascend/*/set_env.sh $(HOME)/Ascend/*/set_env.sh \
-  $(VENV)/lib/python*/site-packages/ascend/cann-*/set_env.sh))
+# Where CANN may be on the disk, as common/ascend/toolkit.py has it.
+prefixes := $(HOME)/.local $(patsubst %/bin,%,$(filter %/bin,$(subst :, ,$(PATH))))
+installed := $(firstword $(wildcard $(addsuffix /Ascend/*/set_env.sh,/usr/local $(HOME) $(CONDA_PREFIX)) \
+  $(addsuffix /lib/python3*/*-packages/ascend/cann-*/set_env.sh,$(prefixes))))
 engine := $(ENGINE)
 ifeq ($(ENGINE),auto)
 engine := $(if $(loaded),ascend,$(ENGINE_CPU))
@@ -65,7 +67,7 @@ gpu := $(patsubst %,_%,$(filter-out cpu,$(PROVIDER)))
 prep := $B/prep$(kind)
 onnx := $B/$(ONNX).onnx
 om := $(or $(OM),$B/$(OFFLINE)$(kind)$(lower)$(gpu).$(ending))
-run_of = bs$1_$(engine)$(lower)$(gpu)$(kind)
+run_of = bs$1_$(engine)$(lower)$(gpu)$(kind)$(patsubst %,_%,$(filter-out ais_bench,$(RUNNER)))
 run := $(call run_of,$(BS))
 result := $B/result/$(run)
 score := $B/eval_$(run).json
@@ -114,6 +116,12 @@ device := $(if $(filter 0,$(DEVICE)),,--device $(DEVICE))
 loop := $(or $(LOOP),$(if $(filter ascend,$(engine)),$(LOOPS),$(if $(filter 1 4 8,$(BS)),10,3)))
 bench_args = --json $(perf) --model $(om) --repeats $(if $(filter ascend,$(engine)),1,3) -- \
   $(bench) --model $(om) --loop $(loop) --batchsize $(BS) $(device)
+# How the offline model is run, and timed; spnasnet's page has other tools too.
+run_model = $(infer) --model $(om) --input $(prep) --output $B/result --output_dirname $(run) \
+  --outfmt $(OUTFMT) --batchsize $(BS) $(device)
+bench_with := -m common.speed.bench
+timed = $(om)
+-include benchmark.mk
 
 # What does not fit is deleted here. Where the weights are not at hand, nothing could make an
 # ONNX: then what was made of it elsewhere is taken as it is.
@@ -143,7 +151,7 @@ help: ## this list
 	@echo 'A verb runs those before it where something changed.'; echo
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 	@awk -f common/help.awk $(settings_in)
-	@echo; echo '  make eval BS=16 DATA=/data/imagenet       with weights/$(WEIGHTS_FILE)'
+	@printf '\n  make eval BS=16 DATA=/data/imagenet\n      takes weights/$(WEIGHTS_FILE)\n'
 
 # ---- before the first step ----
 setup: $(ready) ## make .venv with the pinned packages (done when it is needed)
@@ -212,8 +220,7 @@ infer: $(result).json ## offline model over the bins
 $(result).json: $(prep)/manifest.json | $(om)
 	$(made)
 	@rm -rf $(result) $(result)_summary.json
-	$(infer) --model $(om) --input $(prep) --output $B/result --output_dirname $(run) \
-	  --outfmt $(OUTFMT) --batchsize $(BS) $(device)
+	$(run_model)
 	$(py) -m common.score.against_onnx $(check_args)
 
 # ---- results → Top-1 and Top-5 ----
@@ -234,9 +241,9 @@ $(online): $(prep)/manifest.json | $(if $(demo),$(weights))
 # ---- throughput ----
 bench: $(perf) ## throughput of the offline model at batch BS
 	@$(if $(filter $(perf),$(MADE)),:,$(py) -m common.speed.table $(perf))
-$(perf): | $(om)
+$(perf): | $(timed)
 	$(made)
-	$(py) -m common.speed.bench $(bench_args)
+	$(py) $(bench_with) $(bench_args)
 
 sweep: ## throughput at each of BATCHES, then one table
 	+@for bs in $(BATCHES); do $(MAKE) --no-print-directory om BS=$$bs; done
@@ -251,7 +258,7 @@ clean: ## delete what make made in OUT; not weights/ or the authors' clone
 	$(if $(mine),,$(error OUT=$(OUT) holds files that make did not make: remove them by hand))
 	rm -rf $(OUT)
 	@echo 'clean: $(OUT) is gone'
--include benchmark.mk ../tools/verbs.mk
+-include ../tools/verbs.mk
 
 # A misspelt verb is an error with the valid ones.
 valid := help setup source weights demo $(CHAIN) sweep doctor clean $(if $(here),$(REPOSITORY))

@@ -1,61 +1,185 @@
-"""What atc's messages mean and what to do about them.
+"""What the messages of atc and ais_bench mean and what to do about them, each with its source.
 
-The codes are those of CANN (hicann/ge at ffdcbc9, docs/en/user_guides/error_codes); what EZ3002, EZ3003, E19010 and missing
-Python packages mean was found out by users (Ascend/samples#5 and #11, open-mmlab/mmagic#1056 and #1068).
+    why, todo = errors.explain(text, status, "atc")
+
+Sources: GE is hicann/ge at ffdcbc9, its codes docs/en/user_guides/error_codes; ACL is CANN's table
+of return codes, "aclError"; AB is ais_bench's own checks and FAQ (Ascend/tools, sync-ait);
+the rest are public threads.
 """
+from __future__ import annotations
+
 import os
 import re
+import signal
 from pathlib import Path
 
-from common import cli
+SUCCESS = "ATC run success"  # GE, api/atc/main_impl.cc
+LOG = "CANN's log says more: ATC_FLAGS=--log=info, ASCEND_SLOG_PRINT_TO_STDOUT=1"
+EXPORT = "export the ONNX at opset 11 (make onnx OPSET=11)"
+DEVICES = "DEVICE= counts from 0 within ASCEND_RT_VISIBLE_DEVICES, where that is set"
+LESS_MEMORY = "TE_PARALLEL_COMPILER=1 in the environment makes atc take less; end other programs"
+INSTALL = ("install it: pip install mindstudio-probe && msprobe install_deps -m offline, or msit "
+           "install benchmark (PyPI's ais-bench-benchmark is another tool)")
 
-SUCCESS = "ATC run success"
-EXPORT = "python3 -m tools.inspect.check_ops on the ONNX names them; export it at opset 11 (make onnx OPSET=11)"
-LOG = "ATC_FLAGS=--log=info makes CANN's log say more"
-# Pattern, meaning, what to do; the first that is found counts, so texts come before codes and E19999 is the last.
-HINTS = [
+
+def codes(*numbers):
+    """A pattern for return codes that takes no part of a larger number, a time or a file's name."""
+    return rf"(?<![\w./-])({'|'.join(numbers)})(?!\w|\.\d)"
+
+
+# (pattern, meaning, what to do, source). The first that is found anywhere in the text counts:
+# what broke the host first, what it broke after it, and codes that say nothing last.
+MEANINGS = [
+    (r"EL0004|rtMalloc|" + codes("207001", "207018", "245000", "245002"),
+     "the device has too little memory left",
+     "npu-smi info shows what uses it: end that, or take a smaller BS=", "ACL"),
+    (r"ForkServerPoolWorker[\s\S]*?(EOFError|BrokenPipe)|MemoryError|std::bad_alloc|"
+     r"Cannot allocate memory|line \d+: +\d+ Killed",
+     "the host has too little memory", LESS_MEMORY, "Ascend/pytorch#79; GE, env_vars"),
+    (r"No space left on device|ENOSPC",
+     "the disk is full", "make room and run the same command again", "errno"),
+    (r"E39009|device is lost|" + codes("507899", "507010", "507053", "507054", "507901"),
+     "the device is lost, or its driver broke down",
+     "npu-smi info; reset the device (npu-smi set -t reset) or restart the host", "ACL"),
+    (r"[Ii]nvalid device|visible device|" + codes("107001"),
+     "there is no such device", DEVICES, "ACL; MindSpore FAQ, EE1001; vllm-ascend#10227"),
+    (r"aic(ore|pu) (error )?(exception|timeout)|" + codes(r"50701[1-8]", r"50703[456]",
+                                                          r"50704[2-5]", r"50704[89]", "507050"),
+     "the device failed while it computed",
+     "run it again; if it fails again, compile the .om on this host (make om) and look at CANN's "
+     "log", "ACL"),
     (r"libascend_hal\.so", "the driver's library is not found",
-     "on a host without an NPU add <CANN>/<arch>-linux/devlib to LD_LIBRARY_PATH, else check that the driver is installed"),
-    (r"ModuleNotFoundError|No module named", "the python3 that CANN calls lacks a package", "python3 -m pip install attrs "
-     "decorator 'numpy<2' sympy cffi pyyaml pathlib2 psutil protobuf scipy requests absl-py"),
-    (r"No space left on device", "the disk is full", "make room and run the same command again"),
-    (r"unknown command line flag", "this release of atc lacks a flag", "leave it away from ATC_FLAGS="),
-    (r"E16002|No parser is registered for Op", "this release of CANN lacks operators of the ONNX", EXPORT),
-    (r"EZ3002|EZ3003", "there is no kernel for an operator", "is the chip right (SOC=)? is its operator package (ops, "
-     "before CANN 8.5 kernels) installed?"),
-    (r"E20001", "an operator does not suit the chip", EXPORT),
-    (r"E10016", "--input_shape names an input that the ONNX has not", "write its name as in the ONNX"),
-    (r"E10002|E10011|E10012|E10013|E10049", "--input_shape does not fit the ONNX", "write it as in input:8,3,224,224"),
-    (r"E10004|E10054", "a flag is empty", "is a variable unset, or are quotes missing?"),
-    (r"E1000[13579]|E10010", "a flag has no valid value", "is the chip right (SOC=)? are ATC_FLAGS=?"),
-    (r"E1005[567]", "flags do not go together", "look at ATC_FLAGS="),
-    (r"E10041|E1300[0136]|E1600[145]", "a file cannot be read", "export the ONNX again (make onnx)"),
-    (r"E10501|E13010", "CANN's operators are not found", "is its set_env.sh sourced, and its operator package installed?"),
-    (r"E13004", "a file cannot be written", "look at the rights and the room of its folder"),
-    (r"E19010|E19999|EZ9999|EZ9010", "an error inside CANN", LOG),
+     "without an NPU add <CANN>/<arch>-linux/devlib to LD_LIBRARY_PATH; else install the driver",
+     "GE, atc_tools/overview/environment_setup.md"),
+    (r"[Oo]pen device.*fail|rtSetDevice|" + codes("507033", "500004", "207004", "207006"),
+     "the driver does not open the device",
+     "npu-smi info; driver, firmware, group HwHiAiUser, or the container's --device options",
+     "ACL; AB FAQ"),
+    # Runtime's «argument is invalid»; it follows other errors too, so it comes after them.
+    (r"EE1001", "CANN's runtime refuses an argument, most often the device's number", DEVICES,
+     "MindSpore FAQ, EE1001"),
+    # What the host's processor, libraries and Python are.
+    (r"[Ee]xec format error|cannot execute binary file",
+     "this CANN is for another processor", "install the one for the processor that uname -m shows",
+     "execve(2)"),
+    (r"GLIBCXX_|CXXABI_", "a libstdc++ that is too old comes before the system's (conda's?)",
+     "put the system's first: LD_LIBRARY_PATH=/usr/lib/$(uname -m)-linux-gnu:$LD_LIBRARY_PATH",
+     "AB FAQ"),
+    (r"`GLIBC_\d", "this system's C library is older than the tool's",
+     "use wheels and a CANN for this system, or a container with CANN", "ld.so(8)"),
+    (r"libge_compiler\.so", "this CANN is the runtime alone (nnrt)",
+     "install the toolkit and source its set_env.sh", "MindSpore FAQ"),
+    (r"libascendcl\.so|libacl_\w+\.so", "CANN's libraries are not found",
+     "source the toolkit's set_env.sh first", "AB setup.py"),
+    (r"FrameLocalsProxy", "the python3 on the PATH is too new for this CANN",
+     "use Python 3.11 or older up to CANN 8.3, 3.13 or older from 8.5", "PEP 667; CANN 8.3, 8.5"),
+    (r"np\.float_|compiled using NumPy 1|numpy\.core\.multiarray failed",
+     "numpy is too new for this CANN", "pip install 'numpy<2' (below CANN 9.0)",
+     "vllm-ascend#1875"),
+    (r"No module named '?pkg_resources", "setuptools has no pkg_resources any more",
+     "pip install 'setuptools<81'", "setuptools 81"),
+    (r"No module named '?(ais_bench|aclruntime)", "this python3 has no ais_bench for .om files",
+     INSTALL, "AB"),
+    (r"ModuleNotFoundError|No module named", "the python3 that CANN calls lacks a package",
+     "python3 -m pip install attrs decorator 'numpy<2' sympy cffi pyyaml pathlib2 psutil protobuf "
+     "scipy requests absl-py", "CANN, installation guide"),
+    (r"E40021", "CANN's Python could not compile an operator",
+     "are Python (≤ 3.11 up to CANN 8.3, ≤ 3.13 from 8.5) and numpy (< 2 below 9.0) too new? "
+     + LOG, "GE, te_fusion_error_code.h"),
+    # atc: the ONNX, the flags, the files.
+    (r"unknown command line flag", "this release of atc has no such flag",
+     "omit it from ATC_FLAGS=", "GE, atc"),
+    (r"E16005", "the ONNX names several versions of one operator domain", EXPORT, "GE E16005"),
+    (r"E16001|E16004", "the ONNX has no graph, or a graph without input or output", EXPORT,
+     "GE E16001, E16004"),
+    (r"E16002|E19010|No parser is registered", "this CANN does not know an operator of the ONNX",
+     "make check-ops names it; " + EXPORT, "GE E16002; mmagic#1056"),
+    (r"EZ3002|EZ3003", "this CANN has no kernel for an operator",
+     "is the chip right (SOC=)? is its operator package installed (ops, before CANN 8.5 kernels)?",
+     "GE, engine_place.cc; Ascend/samples#11"),
+    (r"E20001", "an operator does not suit the chip", EXPORT, "qwen-ascend-llm#11"),
+    (r"E10016", "--input_shape names an input that the ONNX does not have",
+     "write its name as it is in the ONNX", "GE E10016"),
+    (r"E10002|E1001[123]|E10049", "--input_shape does not fit the ONNX",
+     'write it as in "input:8,3,224,224"', "GE E10002"),
+    (r"E10004|E10054", "a flag is empty", "is a variable unset, or are quotes missing?",
+     "GE E10054"),
+    (r"E10001.*soc_version", "this atc does not know the chip",
+     "is SOC= right (npu-smi info)? is the chip's operator package installed?", "GE E10001"),
+    (r"E1000[13579]|E10010", "a flag has a value that this atc does not take",
+     "correct the flag that the message names (ATC_FLAGS=)", "GE E10001"),
+    (r"E1005[5-8]", "flags do not go together", "look at ATC_FLAGS=", "GE E10056"),
+    (r"E10041|E1300[01356]", "a file cannot be read",
+     "export the ONNX again (make onnx), and check the files that ATC_FLAGS= names", "GE E13001"),
+    (r"E13004", "a file cannot be written", "look at the rights and the room of its folder",
+     "GE E13004"),
+    (r"E10501|E13010", "CANN's operators are not found",
+     "source set_env.sh; is the chip's operator package installed?", "GE E10501"),
+    # ais_bench: what it refuses.
+    (r"is a soft link", "ais_bench refuses links", "put the files themselves there", "AB"),
+    (r"group writ|others? writ|should not be over 0o755", "others may write the file or folder",
+     "chmod -R go-w it", "AB"),
+    (r"isn't path:.*owner|belong to file", "the files belong to another user",
+     "chown -R them, or run as that user", "AB"),
+    (r"illegal char|invalid char", "ais_bench takes letters, digits and ._-/ in paths",
+     "move the folder", "AB"),
+    (r"filesize:.*not match|needsize", "the bins are not what the .om takes",
+     "make prep and make om with the same settings", "AB"),
+    (r"opp version of the model|os/cpu type of the model",
+     "the .om was made by another release of CANN", "compile it on this host (make om)",
+     "GE, model_helper.cc"),
+    (r"load model from file failed|" + codes(r"54500[1-5]"),
+     "the .om was made for another chip or a newer CANN", "compile it on this host (make om)",
+     "AB FAQ; ACL"),
+    (r"E19999|EZ9999|EZ9010", "an error inside CANN", LOG, "GE E19999"),
 ]
+CODE = re.compile(r"\bE[A-Z0-9]\d{4}\b")
+# Process and time before a message, and the first of two lines, which names no reason.
+NOISE = re.compile(r"\[PID: ?\d+\]|\d{4}-\d\d-\d\d-[\d:.]+|\[(FUNC|FILE|LINE):[^]]*\]")
+BARE = re.compile(r"(.*\s)?E[A-Z0-9]\d{4}\W*(Inner|Internal|Unknown)[ _][Ee]rror\W*|\W*")
+
+
+def killed(status):
+    """The signal that ended a program, as its own status or as that of the shell around it."""
+    number = -status if status < 0 else status - 128
+    return number if number in set(signal.Signals) else None
+
+
+def quote(text, at=None):
+    """The line that gives the reason: the one at position `at`, or the first with a code."""
+    lines = [" ".join(NOISE.sub("", line).split()) for line in text.splitlines()]
+    coded = [i for i, line in enumerate(lines) if CODE.search(line)]
+    errors = [i for i, line in enumerate(lines) if "[ERROR]" in line]
+    spoken = [i for i, line in enumerate(lines) if re.search(r"\w", line)]
+    if not spoken:
+        return "nothing"
+    first = text.count("\n", 0, at) if at is not None else (coded or errors[-1:] or spoken[-1:])[0]
+    said = [line for line in lines[first:first + 3] if not BARE.fullmatch(line)]
+    return (said or [lines[first]])[0][:200]
+
+
+def explain(text, status, program="ais_bench"):
+    """Return (why, todo) for a `program` that failed with `status` after it printed `text`."""
+    number = killed(status)
+    if number == signal.SIGKILL:
+        todo = LESS_MEMORY if program == "atc" else "end other programs, or take a smaller BS="
+        return f"it was killed (status {status}), as the system does for lack of memory", todo
+    for pattern, meaning, todo, _ in MEANINGS:
+        found = re.search(pattern, text)
+        if found:
+            return f"{meaning} (status {status}; it said: {quote(text, found.start())})", todo
+    why = "it failed"
+    if number:
+        why = f"signal {number} ended it"
+    elif status == 0 and program == "atc":
+        why = "it says success, but there is no file" if SUCCESS in text else (
+            "it does not say that it succeeded")
+    return f"{why} (status {status}; it said: {quote(text)})", LOG
 
 
 def plog(since):
-    """Return the newest log that CANN wrote after `since` (seconds since 1970), or else the folder of its logs."""
+    """Return the newest log that CANN wrote after `since` (seconds since 1970), or the folder."""
     root = Path(os.environ.get("ASCEND_PROCESS_LOG_PATH") or Path.home() / "ascend/log")
-    logs = [(p.stat().st_mtime, p) for p in root.glob("**/plog-*.log")]
+    logs = [(path.stat().st_mtime, path) for path in root.glob("**/plog-*.log")]
     newest = max(logs, default=(0, root))
     return newest[1] if newest[0] >= since else root
-
-
-def explain(output, status, log, since):
-    """Return the Failure for an atc that ended with `status`, printed `log`, was started at `since`, and made no file."""
-    code = re.search(r"\bE[A-Z0-9]\d{4}\b", log)
-    lines = [line.strip() for line in log.splitlines() if re.search(r"\w", line)] or ["nothing"]
-    said = next((line for line in lines if code and code[0] in line), lines[-1])
-    if status < 0:
-        why, todo = f"signal {-status} ended it", "is there too little memory? TE_PARALLEL_COMPILER=1 takes less"
-    elif status == 0 and SUCCESS in log:
-        why, todo = "it says success, but there is no file", LOG
-    else:
-        why, todo = next(((meaning, todo) for pattern, meaning, todo in HINTS if re.search(pattern, log)),
-                         ("it does not say that it succeeded", LOG))
-        why = f"{code[0]}: {why}" if code else why
-    return cli.Failure(f"atc made no {output}: {why} (status {status}; it said: {said[:200]})",
-                       f"{todo} (CANN's log: {plog(since)})")

@@ -1,61 +1,67 @@
-"""OpenVINO as the embedded engine: ONNX bytes → .blob → a function that runs it, in f32, bf16 or int8."""
+"""OpenVINO as the embedded engine, in f32, bf16 or int8."""
 import logging
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-import numpy as np
 import openvino
-from openvino import opset13
 
 from common import cli
 from common.cpu.which import cpu
 
 TITLE = "OpenVINO"
-# Batches are not computed in parts (see onnxruntime_engine): two streams were 1.03-1.05 times as fast, and while they were
-# tried one of some 300 compiled Twins computed something else (the check refused it); why was not found.
+# Batches are not computed in parts (see onnxruntime_engine): it gained 1.03-1.05.
 PART = None
-ACTIVATIONS = {"Relu", "Softmax", "Multiply", "Divide", "Result"}  # or what begins one: a GELU is written out; or the end
 
 
 def config(precision, threads=None):
-    """Return the properties for compiling and importing alike; what int8 leaves unquantised is computed in f32 (bf16 is
-    no faster there).
+    """Properties for compiling and importing alike; what int8 leaves unquantised is f32.
 
-    Without the hint a CPU that has bfloat16 computes in bfloat16 and says nothing (errors of 1-4 % of the logits'
-    spread). The blob does not remember it: it has to be given at import too.
+    Without the hint a CPU that has bfloat16 computes in bfloat16 and says nothing (errors of 1-4 %
+    of the logits' spread). The blob does not remember it: it is given at import too.
     """
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-    # Whoever asks for fewer threads has others beside it: pinned, the threads of all of them would share the first cores.
-    return {**hint, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False} if threads else hint
+    if not threads:
+        return hint
+    # Who asks for fewer threads has other engines beside it: pinned, all would share the first
+    # cores.
+    return {**hint, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
 
 
 def version():
-    """Return the release, for example "2026.4.1"."""
+    """The release, for example "2026.4.1"."""
     return openvino.__version__.split("-")[0]
 
 
+def library():
+    """The file that changes when this engine's release does."""
+    from openvino import _pyopenvino
+
+    return _pyopenvino.__file__
+
+
 def device():
-    """Return where it computes."""
+    """Where it computes."""
     return "CPU"
 
 
 def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
-    """Compile a serialised ONNX for this CPU and `batch` images a run, and export the result to `path`.
+    """Compile a serialised ONNX for this CPU and `batch` images in a run; export it to `path`.
 
-    int8 takes an ONNX whose batch is open, and `samples`: a list of inputs to calibrate with. Failure when this CPU has
-    no bfloat16 and it is asked for: it would be emulated.
+    int8 takes an ONNX whose batch is open, and `samples`: a list of inputs to calibrate with.
+    Failure when this CPU has no bfloat16 and it is asked for: it would be emulated.
     """
     core = openvino.Core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise cli.Failure(f"PRECISION=bf16: this CPU has no bfloat16 ({cpu()[1]})", "use PRECISION=f32 or int8")
+        raise cli.Failure(f"PRECISION=bf16: this CPU has no bfloat16 ({cpu()[1]})",
+                          "use PRECISION=f32 or int8")
     model = core.read_model(onnx_bytes)
     if precision == "int8":
         model = quantize(model, samples)
-        model.reshape({port.any_name: [batch, *port.partial_shape[1:]] for port in model.inputs})
+        shapes = {p.any_name: [batch, *p.partial_shape[1:]] for p in model.inputs}
+        model.reshape(shapes)
     with tempfile.TemporaryDirectory() as folder:
         if precision == "f32" and "avx512f" in cpu()[1].split():
-            prefer_onednn(model)
             model = prefer_jit_depthwise(core, model, Path(folder))
         compiled = core.compile_model(model, "CPU", config(precision))
         del model  # its weights, as large as the file, are not needed twice
@@ -63,56 +69,32 @@ def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
 
 
 def quantize(model, samples):
-    """Return the openvino.Model in int8 after NNCF's post-training quantisation, calibrated with `samples`."""
-    # torch, which comes with nncf, is loud about a GPU that is not there.
+    """Return the openvino.Model in int8 by NNCF's post-training quantisation with `samples`."""
+    # torch, which comes with nncf, warns of a GPU that is not there.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     try:
         import nncf
     except ModuleNotFoundError as e:
         raise cli.Failure("PRECISION=int8 needs the Python package nncf", "pip install nncf") from e
-    # What NNCF does for transformers leaves norms and residual sums in f32: on all five models as fast or faster, with
-    # errors of a half to a seventh. SmoothQuant, which comes with it, makes those of Twins and SPACH 6-15 times as large.
+    # NNCF's way with transformers leaves norms and residual sums in f32: on all five models as fast
+    # or faster, with errors of a half to a seventh. SmoothQuant, which comes with it, makes those
+    # of Twins and SPACH 6-15 times as large, and is off.
     smooth = nncf.AdvancedSmoothQuantParameters(matmul=-1)
-    return nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples), model_type=nncf.ModelType.TRANSFORMER,
-                         advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=smooth))
-
-
-def prefer_onednn(model):
-    """Have fully connected layers with nothing behind them computed by oneDNN, as those with an activation are; return how
-    many there were.
-
-    OpenVINO gives bare ones in f32 to MLAS, whose kernels are up to 1.2 times as slow with AVX-512 (Twins as a whole:
-    1.03-1.06). A PReLU of slope 1 is an activation, and changes no value, NaN and infinity included.
-    """
-    done = 0
-    for layer in model.get_ordered_ops():
-        if layer.get_type_name() != "MatMul" or not _constant(layer, 1):
-            continue
-        users = layer.output(0).get_target_inputs()
-        bias = next(iter(users)).get_node()
-        if len(users) == 1 and bias.get_type_name() == "Add" and (_constant(bias, 0) or _constant(bias, 1)):
-            layer, users = bias, bias.output(0).get_target_inputs()
-        if ACTIVATIONS.isdisjoint(user.get_node().get_type_name() for user in users):
-            same = opset13.prelu(layer, opset13.constant(np.float32([1])))
-            for user in users:
-                user.replace_source_output(same.output(0))
-            done += 1
-    return done
-
-
-def _constant(node, i):
-    return node.input_value(i).get_node().get_type_name() == "Constant"
+    return nncf.quantize(
+        model, nncf.Dataset(samples), subset_size=len(samples),
+        model_type=nncf.ModelType.TRANSFORMER,
+        advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=smooth))
 
 
 def prefer_jit_depthwise(core, model, folder):
-    """Have depthwise convolutions of more than 5x5 computed by oneDNN's older kernel; other models come back as they are.
+    """Have depthwise convolutions of more than 5x5 computed by oneDNN's older kernel.
 
-    ConvMixer's 9x9 ones run at an eighth of the CPU's speed in the kernel that OpenVINO chooses; the whole network is
-    1.08-1.18 times as fast this way in f32. The attribute can only be given in the IR's text (the Python binding writes
-    it as a string, which the plugin refuses).
+    ConvMixer's 9x9 ones run at an eighth of the CPU's speed in the kernel that OpenVINO chooses;
+    the whole network is 1.08-1.18 times as fast this way in f32. Models without such come back as
+    they are. The attribute can only be given in the IR's text (the Python binding writes it as a
+    string, which the plugin refuses).
     """
-    large = {op.get_friendly_name() for op in model.get_ops()
-             if op.get_type_name() == "GroupConvolution" and op.input_value(1).get_shape()[-1] > 5}
+    large = {op.get_friendly_name() for op in model.get_ops() if is_large_depthwise(op)}
     if not large:
         return model
     file = folder / "model.xml"
@@ -124,21 +106,28 @@ def prefer_jit_depthwise(core, model, folder):
             if info is None:
                 info = ElementTree.Element("rt_info")
                 layer.insert(1, info)  # after <data>
-            ElementTree.SubElement(info, "attribute", name="primitives_priority", version="0", value="cpu:jit_avx512_dw")
+            ElementTree.SubElement(info, "attribute", name="primitives_priority", version="0",
+                                   value="cpu:jit_avx512_dw")
     tree.write(file)
     return core.read_model(file)
+
+
+def is_large_depthwise(op):
+    """Whether an operation is a depthwise convolution with a kernel of more than 5x5."""
+    return op.get_type_name() == "GroupConvolution" and op.input_value(1).get_shape()[-1] > 5
 
 
 def load(data, precision="f32", threads=None):
     """Return (inputs, outputs, run) of an exported blob; a tensor is (name, shape, dtype).
 
-    Failure when OpenVINO would compute in another precision than asked for; raises what OpenVINO raises when the blob is
-    of another release or another kind of CPU.
+    Failure when OpenVINO would compute in another precision than asked for; raises what OpenVINO
+    raises when the blob is of another release or another kind of CPU.
     """
     compiled = openvino.Core().import_model(data, "CPU", config(precision, threads))
     used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if used != config(precision)["INFERENCE_PRECISION_HINT"]:
-        raise cli.Failure(f"OpenVINO computes in {used} although {precision} was asked for", "use HOST_ENGINE=onnxruntime")
+        raise cli.Failure(f"OpenVINO computes in {used} although {precision} was asked for",
+                          "use HOST_ENGINE=onnxruntime")
     request = compiled.create_infer_request()
 
     def run(arrays):

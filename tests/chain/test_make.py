@@ -1,148 +1,191 @@
-"""The Makefiles: misuse is named, nothing in a value is run, command lines are ModelZoo's."""
+"""Make's own manners: verbs, settings, values, OUT=, the last lines; nothing here builds much."""
+import json
+import re
+import shutil
 import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, copy_of, make
+import tiny
+from conftest import ROOT
 
-MODELS = sorted(p.parent.name for p in ROOT.glob("*/model.py") if (p.parent / "Makefile").exists())
-
-
-@pytest.fixture(params=["", "ShiftViT"], ids=["top", "model"])
-def where(request):
-    return ROOT / request.param
+MODELS = sorted(p.parent.name for p in ROOT.glob("*/model.py"))
+SETTINGS = re.findall(r"^## .*\n([A-Z_]+) :=", (ROOT / "common/settings.mk").read_text(), re.M)
 
 
-def test_help_is_the_default(where):
-    said = make(where)
-    assert said == make(where, "help")
-    for word in ("om ", "eval ", "bench ", "BS", "Examples"):
-        assert word in said
+def make(folder, *words, env=None):
+    """Run make with these words alone."""
+    return subprocess.run(["make", "--no-print-directory", *words], cwd=folder, text=True,
+                          env=tiny.environment(**(env or {})), capture_output=True)
 
 
-@pytest.mark.parametrize("given, named", [
-    ("BATCH=8", "unknown variable BATCH; settable are:.* BS DATA WEIGHTS"), ("bs=8", "unknown variable bs")])
-def test_misspelt_variable(where, given, named):
-    import re
-
-    assert re.search(named, make(where, "-n", "eval", given, status=2))
+@pytest.fixture(scope="module")
+def top(tmp_path_factory):
+    """A repository of two stand-ins in a path with a space; nothing is built in it."""
+    return tiny.repository(tmp_path_factory.mktemp("a place") / "top", "Tiny", "Small")
 
 
-@pytest.mark.parametrize("given, named", [
-    ("BS=7", "BS=7: choose one of 1 4 8 16 32 64"), ("BS=08", "BS=08: choose one of"), ("BS=", "BS=: choose one of"),
-    ("BS=4 8", "choose one of"), ("ENGINE=tensorrt", "choose one of auto ascend openvino onnxruntime"),
-    ("PRECISION=int4", "f32"),
-    ("PROVIDER=rocm", "cpu cuda tensorrt"),
-    ("LIMIT=0", "LIMIT=0: give a positive whole number"), ("LIMIT=ten", "positive whole"), ("LOOP=-1", "positive whole"),
-    ("JOBS=2.5", "positive whole"), ("OPSET=9", "choose one of 11 12"), ("OUT=a b", "a path with spaces cannot be used"),
-    ("OUT=", "name a folder of its own"), ("OUT=/", "name a folder of its own"), ("OUT=..", "name a folder of its own"),
-    ("NET=mine", "bundled upstream"), ("DATA=/nowhere", "there are no weights")])
-def test_bad_value(given, named):
-    assert named in make(ROOT / "ShiftViT", "-n", "eval", given, status=2)
+@pytest.mark.parametrize("where", [".", *MODELS])
+def test_help_fits_a_terminal_and_names_every_verb_and_setting(where):
+    said = make(ROOT / where).stdout
+    assert max(map(len, said.splitlines())) <= 80
+    for name in ["demo", "eval", "sweep"] + (SETTINGS if where != "." else ["MODELS"]):
+        assert re.search(rf"\b{name}\b", said), name
 
 
-@pytest.mark.parametrize("variable", ["DATA", "WEIGHTS", "OUT", "SOC", "PYTHON", "BS"])
-@pytest.mark.parametrize("text", ["$(shell touch {0})", "`touch {0}`", "x; touch {0}", "x' ; touch {0} ; '", "x | touch {0}",
-                                  "x\" ; touch {0}", "$$(touch {0})", "x && touch {0}", "x > {0}"])
-def test_a_value_is_never_run(where, variable, text, tmp_path):
-    said = make(where, "eval", f"{variable}={text.format(tmp_path / 'run')}", status=2)
-    assert "is not allowed in a value" in said and not (tmp_path / "run").exists()
+@pytest.mark.parametrize("where", [".", "ShiftViT"])
+@pytest.mark.parametrize("words, named", [
+    (["eval", "BATCH=8"], "unknown variable BATCH; there are BS DATA"),
+    (["evla"], "there is no verb evla; there are "),
+    (["eval", "BS=7"], "BS=7: choose one of 1 4 8 16 32 64"),
+    (["eval", "BS=8 8"], "BS=8 8 has a space"), (["eval", "BS="], "BS=: choose one of"),
+    (["eval", "LIMIT=0"], "LIMIT=0: give a whole number above 0"),
+    (["bench", "LOOP=1e3"], "LOOP=1e3: give a whole number"),
+    (["infer", "DEVICE=0,"], "DEVICE=0,: give a number"), (["om", "DEVICE="], "DEVICE=: give"),
+    (["sweep", "BATCHES=1 5"], "BATCHES=1 5: choose from 1 4 8"), (["sweep", "BATCHES="], "BATCHES=: choose from"),
+    (["om", "OUT=."], "OUT=.: name a folder"), (["om", "OUT=../x"], "OUT=../x: name a folder"),
+    (["om", "DATA=/nowhere"], "DATA=/nowhere does not exist"),
+    (["om", "WEIGHTS=/nowhere.pth"], "WEIGHTS=/nowhere.pth does not exist"),
+    (["om", "OM=/nowhere.om"], "OM=/nowhere.om does not exist"),
+    (["om", "PRECISION=int8", "ENGINE=onnxruntime"], "PRECISION=int8 needs ENGINE=openvino"),
+    (["om", "PROVIDER=cuda", "ENGINE=openvino"], "PROVIDER=cuda needs ENGINE=onnxruntime")])
+def test_wrong_calls_are_refused_at_once(where, words, named):
+    more = ["MODELS=ShiftViT"] if where == "." else []
+    done = make(ROOT / where, *words, *more)
+    assert done.returncode == 2 and f"*** {named}" in done.stderr, done.stderr
+    assert not (ROOT / "ShiftViT/x").exists()
 
 
-def test_environment_does_not_leak_in():
-    leak = {"BS": "4", "OUT": "/elsewhere", "ENGINE": "ascend", "DATA": "x", "PRECISION": "z"}
-    said = make(ROOT / "ShiftViT", "-n", "-B", "om", env=leak)
-    assert "shiftvit2-bs8" in said and "/elsewhere" not in said and "common.cpu.atc" in said
+@pytest.mark.parametrize("variable", ["DATA", "WEIGHTS", "OUT", "SOC", "PYTHON", "OM", "ATC_FLAGS"])
+@pytest.mark.parametrize("text", [
+    "$(shell touch {0})", "`touch {0}`", "x;touch {0}", "x'", 'x"', "x|touch {0}", "x&touch {0}",
+    "x>{0}", "x\ntouch {0}", "$(error x)", "x\\"])
+def test_a_value_is_never_run(variable, text, tmp_path):
+    done = make(ROOT / "ShiftViT", "om", f"{variable}={text.format(tmp_path / 'hit')}")
+    assert done.returncode == 2 and f"*** {variable}=" in done.stderr
+    assert not (tmp_path / "hit").exists()
 
 
-def test_unknown_model():
-    assert "there is no Nope; choose from" in make(ROOT, "om", "MODELS=Nope", status=2)
-    assert "MODELS= is empty" in make(ROOT, "om", "MODELS=", status=2)
+def test_the_environment_is_ignored_and_that_is_said():
+    done = make(ROOT / "ShiftViT", "evla", env={"BS": "$(shell touch hit)", "DATA": "x"})
+    assert re.findall("note: (.*?) of the environment is ignored", done.stdout) == ["BS", "DATA"]
+    assert not (ROOT / "ShiftViT/hit").exists()
 
 
-def test_dry_run_shows_every_command_and_changes_nothing(tmp_path):
-    folder = copy_of("ShiftViT", tmp_path)
-    said = make(folder, "-n", "eval", "BS=4")
-    for part in ("common.data.demo images", "common.data.demo weights", "shiftvit_preprocess.py --data-root",
-                 "shiftvit_pytorch2onnx.py -c", "modify_onnx.py -i",
-                 "--framework=5 --model=build/demo/shiftvit2.onnx --output=build/demo/shiftvit2-bs4",
-                 '--input_shape="input:4,3,224,224"', "-m ais_bench --model build/demo/shiftvit2-bs4.blob",
-                 "shiftvit_postprocess.py"):
-        assert part in said, part
-    assert not (folder / "build").exists()
+def test_a_model_that_is_not_there():
+    assert "there is no model Shift; there are Convmixer" in make(ROOT, "om", "MODELS=Shift").stderr
 
 
-def test_paths_with_spaces_reach_the_scripts_whole(tmp_path):
-    said = make(ROOT / "ShiftViT", "-n", "eval", f"DATA={tmp_path}/my images (2)", f"WEIGHTS={tmp_path}/my weights.pth")
-    assert f"--data-root '{tmp_path}/my images (2)'" in said and f"-c '{tmp_path}/my weights.pth'" in said
-    assert "build/demo" not in said
+def test_a_copied_folder_says_what_needs_the_repository(tmp_path):
+    shutil.copytree(ROOT / "ShiftViT", tmp_path / "ShiftViT")
+    said = make(tmp_path / "ShiftViT", "compare").stderr
+    assert "compare needs the whole repository" in said
 
 
-def test_relative_paths_at_the_top_mean_the_top(tmp_path):
-    said = make(ROOT, "-n", "prep", "MODELS=ShiftViT", "DATA=some/images", "WEIGHTS=demo")
-    assert f"--data-root '{ROOT}/some/images'" in said
+@pytest.mark.parametrize("out", ["{0}", "./.", "common/..", "common"])
+def test_clean_takes_only_what_make_marked(out, top):
+    folder = top / "Tiny"
+    before = tiny.content(folder)
+    done = make(folder, "clean", f"OUT={out.format(folder).replace(' ', '')}")
+    if "{" not in out:
+        assert done.returncode == 2
+    assert tiny.content(folder) == before
 
 
-def test_ascend_command_lines_are_modelzoos():
-    """The commands of the ModelZoo page, with our paths in them."""
-    said = make(ROOT / "ShiftViT", "-n", "eval", "ENGINE=ascend", "SOC=Ascend310P3", "BS=16")
-    said = " ".join(said.replace("\\\n", " ").split())
-    assert ('atc --framework=5 --model=build/demo/shiftvit2.onnx --output=build/demo/shiftvit2-bs16 --input_format=NCHW '
-            '--input_shape="input:16,3,224,224" --log=error --soc_version=Ascend310P3') in said
-    assert ("-m common.ascend.infer --soc Ascend310P3 --model build/demo/shiftvit2-bs16.om --input build/demo/prep "
-            "--output build/demo/result --output_dirname bs16_ascend --outfmt BIN --batchsize 16") in said
+def test_out_of_another_model_is_refused(top, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.made-for").write_text("SPACH-Conv-MS-S\n")
+    (tmp_path / "out/prep").mkdir()
+    for verb in ("prep", "clean"):
+        done = make(top / "Tiny", verb, f"OUT={tmp_path}/out")
+        assert done.returncode == 2 and "holds files that make did not make" in done.stderr
+    assert (tmp_path / "out/prep").exists()
 
 
-def test_verbs_fan_out_over_models():
-    said = make(ROOT, "-n", "om", "MODELS=ShiftViT", "BS=4")
-    assert "shiftvit2-bs4" in said
+def test_relative_paths_and_absolute_out_at_the_top(top):
+    said = make(top, "-n", "prep", "MODELS=Tiny", "DATA=Tiny/data", "WEIGHTS=Tiny/tiny.pth",
+                f"OUT={top.parent}/o".replace(" ", ""))
+    assert "has a space" not in said.stderr
+    assert re.search(r"DATA=\S*.*/top/Tiny/data", said.stdout), said.stdout + said.stderr
+    assert "/o/Tiny" in said.stdout
+
+
+def test_a_verb_ends_with_its_product_and_the_next_command(top):
+    words = ["prep", "DATA=data", "WEIGHTS=tiny.pth"]
+    said = tiny.worked(make(top, "-C", "Tiny", *words)).splitlines()
+    assert said[-1] == "next: make -C Tiny onnx DATA=data WEIGHTS=tiny.pth" or \
+        set(said[-1].split()) == set("next: make -C Tiny onnx DATA=data WEIGHTS=tiny.pth".split())
+    assert any("8 bins" in line for line in said)
+
+
+def test_old_make_is_refused(tmp_path):
+    done = make(ROOT / "ShiftViT", "MAKE_VERSION=3.81")
+    assert "GNU Make 4.2 or newer is needed" in done.stderr
 
 
 def test_sync_check_names_file_and_command(tmp_path):
-    import shutil
-
     for name in ("common", "tools", "ShiftViT"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("build", "__pycache__", ".venv"))
+        shutil.copytree(ROOT / name, tmp_path / name,
+                        ignore=shutil.ignore_patterns("__pycache__", "build"))
     shutil.copy(ROOT / "requirements.txt", tmp_path)
 
     def check(*words):
-        done = subprocess.run([sys.executable, "tools/sync.py", *words], cwd=tmp_path, capture_output=True, text=True)
-        return done.returncode, done.stdout + done.stderr
-
-    assert check("--check")[0] == 0
-    (tmp_path / "ShiftViT/common/metrics.py").write_text("edited\n")
-    (tmp_path / "ShiftViT/common/cpu/extra.py").write_text("\n")
-    (tmp_path / "ShiftViT/common/cli.py").unlink()
-    status, said = check("--check")
-    assert status == 1 and "make sync" in said
-    for name in ("metrics.py", "host/extra.py", "cli.py"):
-        assert f"ShiftViT/common/{name}" in said
-    assert check()[0] == 0 and check("--check")[0] == 0
-    assert not (tmp_path / "ShiftViT/common/cpu/extra.py").exists()
+        return subprocess.run([sys.executable, "tools/sync.py", *words], cwd=tmp_path, text=True,
+                              capture_output=True)
+    assert check("--check").returncode == 0
+    (tmp_path / "ShiftViT/common/cli.py").write_text("edited")
+    (tmp_path / "ShiftViT/common/more.py").write_text("new")
+    done = check("--check")
+    assert done.returncode == 1 and "make sync" in done.stderr
+    assert "ShiftViT/common/cli.py differs" in done.stderr and "more.py has no" in done.stderr
+    check()
+    assert check("--check").returncode == 0
+    assert not (tmp_path / "ShiftViT/common/more.py").exists()
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_folder_has_the_same_kinds_of_files(model):
-    import json
-
     names = {p.name for p in (ROOT / model).iterdir()}
-    assert {"Makefile", "README.md", "README.zh-CN.md", "model.py", "published.json", "requirements.txt", "common"} <= names
-    for kind in ("*prep*.py", "*2onnx.py"):
-        assert len(list((ROOT / model).glob(kind))) == 1, kind
+    wanted = {"Makefile", "README.md", "README.zh-CN.md", "model.py", "published.json",
+              "requirements.txt", "common"}
+    assert wanted <= names
+    assert len((ROOT / model / "Makefile").read_text().splitlines()) <= 34
     published = json.loads((ROOT / model / "published.json").read_text())
-    assert {"model", "source", "preprocessing", "weights", "top1", "chip", "fps"} <= set(published)
-    assert {"file", "urls", "page", "md5", "sha256", "size"} <= set(published["weights"])
-    # A dozen lines of names and flags; what is longer belongs into common/.
-    lines = [line for line in (ROOT / model / "Makefile").read_text().splitlines() if line and not line.startswith("#")]
-    assert len(lines) <= 30
+    assert {"model", "preprocessing", "weights", "top1", "fps", "chip"} <= set(published)
 
 
-def test_a_verb_says_what_comes_next(tmp_path):
-    folder = copy_of("spnasnet", tmp_path)
-    (folder / "build/demo/prep").mkdir(parents=True)
-    for made in ("build/demo/prep/manifest.json", "build/demo/spnasnet_100.onnx"):
-        (folder / made).touch()
-    for verb, following in (("prep", "onnx"), ("onnx", "om")):
-        said = make(folder, verb, "AS_BUILT=1")
-        assert said.strip().splitlines()[-1] == f"next: make {following} (with the same variables)"
-    assert "next:" not in make(folder, "prep", "AS_BUILT=1", env={"MAKELEVEL": "1"})
+# ---- make source: five lines of Make around git ----
+@pytest.fixture
+def upstream(tmp_path):
+    """A repository of two commits; the first one, with its patch, is the one to clone."""
+    def git(*words):
+        return subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words],
+                              cwd=tmp_path / "up", check=True, capture_output=True, text=True).stdout
+    (tmp_path / "up").mkdir()
+    git("init", "-q")
+    (tmp_path / "up/net.py").write_text("old\n")
+    git("add", "-A"), git("commit", "-qm", "one")
+    commit = git("rev-parse", "HEAD").strip()
+    (tmp_path / "up/net.py").write_text("new\n")
+    patch = git("diff")
+    git("commit", "-qam", "two")
+    folder = tiny.make_folder(tmp_path)
+    (folder / "net.patch").write_text(patch.replace("+new", "+patched"))
+    text = (folder / "Makefile").read_text()
+    (folder / "Makefile").write_text(text.replace("PREPROCESS =", f"SOURCE_URL := {tmp_path}/up\n"
+                                     f"SOURCE_COMMIT := {commit}\nSOURCE_DIR := net\n"
+                                     "PATCHES := net.patch\nPREPROCESS ="))
+    return folder
+
+
+def test_source_is_the_pinned_commit_patched(upstream):
+    said = tiny.worked(make(upstream, "source"))
+    assert (upstream / "net/net.py").read_text() == "patched\n" and "source: net is at" in said
+    again = make(upstream, "source")
+    assert again.returncode == 2 and "net is there" in again.stdout + again.stderr
+
+
+def test_a_patch_that_does_not_apply_leaves_no_clone(upstream):
+    (upstream / "net.patch").write_text((upstream / "net.patch").read_text().replace("old", "odd"))
+    assert make(upstream, "source").returncode == 2
+    assert not (upstream / "net").exists()

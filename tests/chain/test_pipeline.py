@@ -1,166 +1,282 @@
-"""The whole way, on a model folder alone: demo, every batch size and engine, rebuilds, faults in the results."""
+"""No figure without its chain: whatever changes between two calls of `make eval`, the second one
+tells the truth, which torch and torchvision say here, or refuses by name."""
 import json
 import os
-import re
 import shutil
-import subprocess
 import sys
+import time
 
 import pytest
-from conftest import ROOT, counts, last_line, make
-
-pytestmark = pytest.mark.xdist_group("shiftvit")
-
-
-def stamps(folder):
-    """{path: mtime} of what the pipeline made, without the bins and results themselves."""
-    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in (folder / "build/demo").iterdir() if p.is_file()}
+import tiny
+from conftest import load, make
 
 
-def remade(folder, *words):
-    """Names of the files in build/demo that `make *words` wrote."""
-    before = stamps(folder)
-    make(folder, *words)
-    return {os.path.basename(p) for p, t in stamps(folder).items() if before.get(p) != t}
+def truth(folder, weights="tiny.pth", limit=None, names=tiny.NAMES, labels=tiny.LABELS):
+    """The last line of scoring as torch and torchvision give it for the images of the folder."""
+    import torch
+    from PIL import Image
+    from torchvision import transforms as tv
+
+    steps = tv.Compose([tv.Resize((256, 256)), tv.CenterCrop(224), tv.ToTensor(),
+                        tv.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+    files = {path.name: path for path in (folder / "data").rglob("*.JPEG")}
+    pairs = list(zip(names, labels))
+    if limit:
+        pairs = [pairs[i * len(pairs) // limit] for i in range(limit)]
+    batch = torch.stack([steps(Image.open(files[name]).convert("RGB")) for name, _ in pairs])
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 32, 32), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
+        torch.nn.Flatten(), torch.nn.Linear(196, 1000)).eval()
+    net.load_state_dict(torch.load(folder / weights, weights_only=True))
+    with torch.no_grad():
+        best = net(batch).topk(5).indices
+    hits = best == torch.tensor([label for _, label in pairs])[:, None]
+    one, five, total = int(hits[:, 0].sum()), int(hits.sum()), len(pairs)
+    return (f"top1={100 * one / total:.2f}% top5={100 * five / total:.2f}% "
+            f"good={one} total={total}")
 
 
-def test_demo(shiftvit):
-    folder, said = shiftvit
-    good, total = counts(last_line(said))
-    assert total == 240 and good >= 0.9 * total
-    row = next(line for line in said.splitlines() if line.startswith("ShiftViT-T/light "))
-    assert row.split()[5] == "yes" and "862.72" in row and "Demo: generated images" in said
-    online = json.loads((folder / "build/demo/online.json").read_text())
-    offline = json.loads((folder / "build/demo/eval_bs8_openvino.json").read_text())
-    assert online["counts"] == offline["counts"] and offline["demo"] and online["demo"]
-    made_by = offline["produced_by"]
-    assert made_by["engine"] == "openvino" and made_by["precision"] == "f32" and made_by["batch"] == 8
-    assert made_by["onnx"]["metadata"]["weights"] == "shiftvit_tiny_light_demo.pth"
-    assert not list((folder / "build").glob("*.*")), "the demo leaves nothing where real files go"
-
-
-def test_second_call_has_nothing_to_do(shiftvit):
-    folder, said = shiftvit
-    before = stamps(folder)
-    for verb in ("prep", "onnx", "om", "infer", "online", "bench"):
-        assert f"{verb}: nothing to do" in make(folder, verb)
-    again = make(folder, "eval")
-    assert "eval: nothing to do" in again and last_line(again) == last_line(said)
-    assert stamps(folder) == before
-
-
-@pytest.mark.parametrize("words", [("BS=1",), ("BS=64",), ("ENGINE=onnxruntime", "BS=8"), ("BINS=batch", "BS=8"),
-                                   ("BINS=batch", "BS=64"), ("BINS=batch", "BS=64", "ENGINE=onnxruntime")], ids=" ".join)
-def test_same_counts_everywhere(shiftvit, words):
-    folder, said = shiftvit
-    assert counts(last_line(make(folder, "eval", *words))) == counts(last_line(said))
-
-
-def test_both_layouts_score_the_same(shiftvit):
-    folder, said = shiftvit
-    flat = make(folder, "eval", "WEIGHTS=demo", "DATA=build/demo/data/flat")
-    assert counts(last_line(flat)) == counts(last_line(said))
-    # Results of these bins must not pass for results of the others, though they lie under one name.
-    assert "ais_bench --model" in make(folder, "-n", "eval")
-    assert "common.speed.online" in make(folder, "-n", "online", "DATA=build/demo/data/flat", "WEIGHTS=demo")
-
-
-def test_a_changed_variable_remakes_what_depends_on_it(shiftvit):
-    folder, said = shiftvit
-    limit = remade(folder, "eval", "LIMIT=50")
-    assert {"prep.cfg", "prep-gt.npy", "eval_bs8_openvino.json"} <= limit
-    assert not limit & {"shiftvit1.onnx", "shiftvit2.onnx", "shiftvit2-bs8.blob"}
-    result = json.loads((folder / "build/demo/eval_bs8_openvino.json").read_text())
-    assert result["total"] == 50 and result["subset"] and "subset of 50 of 240" in " ".join(result["notes"])
-    full = make(folder, "eval")
-    assert "50 of 240 bins are there already" in full and counts(last_line(full)) == counts(last_line(said))
-
-    assert remade(folder, "om", "BS=4") == {"shiftvit2-bs4.blob", "shiftvit2-bs4.blob.json"}
-    assert remade(folder, "bench", "BS=4", "LOOP=3") == {"perf_bs4_openvino.json", "perf_bs4_openvino.cfg"}
-    assert remade(folder, "onnx", "OPSET=12") == {"onnx.cfg", "shiftvit1.onnx", "shiftvit2.onnx"}
-    assert {"shiftvit2-bs4.blob"} <= remade(folder, "om", "BS=4", "OPSET=12")
-    assert "opset 11" in make(folder, "onnx")  # and back
-
-
-def test_a_deleted_file_is_made_again(shiftvit):
-    folder, _ = shiftvit
-    make(folder, "om")
-    (folder / "build/demo/shiftvit2.onnx").unlink()
-    assert {"shiftvit2.onnx", "shiftvit2-bs8.blob"} <= remade(folder, "om")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The stand-in after `make eval`, and an other.pth that knows other answers."""
+    folder = tiny.make_folder(tmp_path_factory.mktemp("a place"))
+    tiny.save_weights(folder / "other.pth", seed=6)
+    assert tiny.last_line(tiny.make(folder, "eval")) == tiny.LINE == truth(folder)
+    return folder
 
 
 @pytest.fixture
-def score(shiftvit, tmp_path):
-    """Scores a copy of the results after `harm(copy)`; returns (exit status, all that was printed)."""
-    folder, _ = shiftvit
-    make(folder, "eval")
-
-    def run(harm, *words):
-        shutil.copytree(folder / "build/demo/result/bs8_openvino", tmp_path / "result")
-        harm(tmp_path / "result")
-        done = subprocess.run([folder / ".venv/bin/python", "shiftvit_postprocess.py", "--result-dir", tmp_path / "result",
-                               "--gt-path", "build/demo/prep-gt.npy", "--json", tmp_path / "r.json", *words],
-                              cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert "Traceback" not in done.stdout and (done.returncode == 0) == (tmp_path / "r.json").exists()
-        return done.returncode, done.stdout
-    return run
+def built(whole, tmp_path):
+    """A copy of that for one test."""
+    return tiny.fresh(whole, tmp_path / "spnasnet")
 
 
-@pytest.mark.parametrize("harm, message", [
-    (lambda d: (d / "demo_val_00000007_0.bin").unlink(), "1 images without a result: demo_val_00000007.JPEG"),
-    (lambda d: shutil.copy(d / "demo_val_00000007_0.bin", d / "other_0.bin"), "1 result files of no image: other_0.bin"),
-    (lambda d: (d / "demo_val_00000007_0.bin").write_bytes(b""), "1 broken result files: demo_val_00000007_0.bin (is empty)"),
-    (lambda d: os.truncate(d / "demo_val_00000007_0.bin", 1600), "1 broken result files: demo_val_00000007_0.bin"),
-    (lambda d: (d / "demo_val_00000007_0.bin").write_bytes(b"\xff" * 4000), "demo_val_00000007_0.bin (holds NaN"),
-    (lambda d: [f.unlink() for f in d.iterdir()], "holds no result files")])
-def test_results_that_do_not_add_up(score, harm, message):
-    status, said = score(harm)
-    assert status == 1 and message in said and "top1=" not in said
+def replace(path, other):
+    """Bring the file `other` to `path` as mv or cp -p do: with the old times."""
+    times = path.stat()
+    shutil.copyfile(other, f"{path}.new")
+    os.utime(f"{path}.new", ns=(times.st_atime_ns, times.st_mtime_ns - 10**12))
+    os.rename(f"{path}.new", path)
 
 
-def test_allow_partial_says_so(score):
-    status, said = score(lambda d: (d / "demo_val_00000007_0.bin").unlink(), "--allow-partial")
-    assert status == 0 and re.search(r"total=239 missing=1 partial$", last_line(said)) and "1 of 240 images" in said
+def into_the_future(folder):
+    """What another host with a clock an hour ahead has built."""
+    for path in (folder / "build").rglob("*"):
+        os.utime(path, (time.time() + 3600,) * 2)
 
 
-def test_interrupted_prep_ends_with_the_same_bytes(shiftvit):
-    folder, _ = shiftvit
-    words = ["prep", "OUT=build/cut", "WEIGHTS=demo", "DATA=build/demo/data"]
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"}
-    for seconds in (0.6, 0.9, 1.2):
-        process = subprocess.Popen(["make", *words, "JOBS=1"], cwd=folder, env=clean, start_new_session=True,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait()
-            assert not (folder / "build/cut/prep/manifest.json").exists()
-    make(folder, *words)
-    make(folder, *(w.replace("build/cut", "build/whole") for w in words))
+def evaluate(folder, *words):
+    return tiny.last_line(tiny.make(folder, "eval", *words))
 
-    def content(name):
-        return {p.name: p.read_bytes() for p in (folder / name / "prep").iterdir() if p.name != ".lock"}
-    assert content("build/cut") == content("build/whole")
+
+def test_nothing_to_do(built):
+    before = {p: p.stat().st_mtime_ns for p in (built / "build").rglob("*") if p.is_file()}
+    assert evaluate(built) == tiny.LINE
+    assert {p: p.stat().st_mtime_ns for p in (built / "build").rglob("*") if p.is_file()} == before
+
+
+def test_older_weights_under_the_same_name(built):
+    replace(built / "tiny.pth", built / "other.pth")
+    line = evaluate(built)
+    assert line == truth(built) != tiny.LINE
+
+
+def test_weights_behind_a_link(built):
+    (built / "link.pth").symlink_to("tiny.pth")
+    assert evaluate(built, "WEIGHTS=link.pth") == tiny.LINE
+    (built / "link.pth").unlink()
+    (built / "link.pth").symlink_to("other.pth")
+    assert evaluate(built, "WEIGHTS=link.pth") == truth(built, "other.pth")
+
+
+def test_weights_by_turns(built):
+    assert evaluate(built, "WEIGHTS=other.pth") == truth(built, "other.pth")
+    assert evaluate(built) == tiny.LINE
+    assert evaluate(built, "WEIGHTS=other.pth") == truth(built, "other.pth")
+
+
+def test_limits_by_turns(built):
+    assert evaluate(built, "LIMIT=4") == truth(built, limit=4)
+    assert evaluate(built) == tiny.LINE
+
+
+@pytest.mark.parametrize("change", ["weights", "label"])
+def test_clock_of_another_host(built, change):
+    into_the_future(built)
+    labels = list(tiny.LABELS)
+    if change == "weights":
+        replace(built / "tiny.pth", built / "other.pth")
+    else:
+        labels[0] = 57
+        tiny.write_labels(built / "data", [f"{n} {x}" for n, x in zip(tiny.NAMES, labels)])
+    done = tiny.make(built, "eval")
+    if done.returncode:  # refused by name; the same command again makes it anew
+        tiny.failed(done, "was made from another", status=2)
+        done = tiny.make(built, "eval")
+    assert tiny.last_line(done) == truth(built, labels=labels)
+
+
+@pytest.mark.parametrize("name", [tiny.ONNX, tiny.BLOB])
+def test_an_artefact_of_other_weights(built, tmp_path, name):
+    """Put in its place with its record or without it, with the old times."""
+    other = tiny.fresh(built, tmp_path / "other")
+    evaluate(other, "WEIGHTS=other.pth")
+    for names in ([name], [name, f"{name}.json"]):
+        for each in names:
+            replace(built / each, other / each)
+        assert evaluate(built) == tiny.LINE
+
+
+def test_results_of_another_model(built, tmp_path):
+    other = tiny.fresh(built, tmp_path / "other")
+    evaluate(other, "WEIGHTS=other.pth")
+    for path in (other / tiny.RESULT).iterdir():
+        replace(built / tiny.RESULT / path.name, path)
+    assert evaluate(built) == tiny.LINE
+
+
+def test_labels_changed_in_place_behind_a_link(built):
+    labels = [57, *tiny.LABELS[1:]]
+    (built / "data/val_label.txt").rename(built / "elsewhere.txt")
+    (built / "data/val_label.txt").symlink_to("../elsewhere.txt")
+    assert evaluate(built) == tiny.LINE
+    (built / "elsewhere.txt").write_text(
+        "".join(f"{n} {x}\n" for n, x in zip(tiny.NAMES, labels)))
+    assert evaluate(built) == truth(built, labels=labels) != tiny.LINE
+
+
+def test_an_image_overwritten_in_place_by_an_older_one(built):
+    images = built / "data/val"
+    a, b = images / tiny.NAMES[0], images / tiny.NAMES[1]
+    shutil.copy(a, built / "a.JPEG")
+    replace(a, b)
+    replace(b, built / "a.JPEG")
+    assert evaluate(built) == truth(built) != tiny.LINE
+
+
+def test_an_image_moved_to_another_class(built):
+    by_class = built / "classes"
+    for name, label in zip(tiny.NAMES, tiny.LABELS):
+        (by_class / str(label)).mkdir(parents=True, exist_ok=True)
+        shutil.copy2(built / "data/val" / name, by_class / str(label) / name)
+    assert evaluate(built, "DATA=classes") == tiny.LINE
+    (by_class / "25" / tiny.NAMES[0]).rename(by_class / "190" / tiny.NAMES[0])
+    (by_class / "25").rmdir()
+    labels = [190, *tiny.LABELS[1:]]
+    assert evaluate(built, "DATA=classes") == truth(built, labels=labels) != tiny.LINE
+
+
+def test_recipe_and_network_code_are_inputs(built):
+    published = built / "published.json"
+    text = published.read_text()
+    published.write_text(text.replace('"interpolation": "bilinear", "keep_aspect": false',
+                                      '"interpolation": "bicubic", "keep_aspect": true', 1))
+    said = tiny.worked(tiny.make(built, "eval"))
+    metadata = json.loads((built / f"{tiny.ONNX}.json").read_text())["preprocessing"]
+    manifest = json.loads((built / tiny.PREP / "manifest.json").read_text())
+    assert metadata["keep_aspect"] and manifest["recipe"] == metadata, said
+    published.write_text(text)
+    assert evaluate(built) == tiny.LINE
+    code = (built / "model.py").read_text()
+    (built / "model.py").write_text(code.replace("torch.nn.ReLU()", "torch.nn.Identity()"))
+    assert evaluate(built) != tiny.LINE
+
+
+def test_notes_come_every_time(built):
+    for _ in range(2):
+        said = tiny.worked(tiny.make(built, "eval", "LIMIT=4"))
+        assert "note: subset of 4 of 8 images" in said
+
+
+def test_images_that_are_not_here_any_more(built):
+    """As on an NPU host that got bins and offline model."""
+    shutil.rmtree(built / "data")
+    assert evaluate(built) == tiny.LINE
+
+
+def test_a_deleted_file_is_made_again(built):
+    for name in (tiny.ONNX, tiny.BLOB, f"{tiny.BLOB}.json", f"{tiny.RESULT}.json", tiny.EVAL):
+        (built / name).unlink()
+        assert evaluate(built) == tiny.LINE
+        assert (built / name).exists()
+
+
+def test_batch_sizes_and_engines_count_alike(built):
+    for words in (["BS=1"], ["BS=16"], ["ENGINE=onnxruntime"], ["INPUT=uint8"]):
+        assert evaluate(built, *words) == tiny.LINE
+
+
+def test_int8_is_held_against_f32_and_its_images_are_inputs(built):
+    shutil.copytree(built / "data/val", built / "calib")
+    words = ["PRECISION=int8", "CALIB=calib", "ALLOW_PARTIAL=0"]
+    done = tiny.make(built, "eval", *words)  # eight images: one may be lost, which is 12.5 points
+    record = built / "build/spnasnet_100_bs4_int8.blob.json"
+    first = json.loads(record.read_text())["made"]["from"]["calib"]["sha256"]
+    score = built / "build/eval_bs4_openvino_int8.json"
+    assert score.exists() == (done.returncode == 0)
+    replace(built / "calib" / tiny.NAMES[0], built / "calib" / tiny.NAMES[1])
+    tiny.make(built, "om", *words)
+    assert json.loads(record.read_text())["made"]["from"]["calib"]["sha256"] != first
+
+
+def test_bench_says_what_it_timed_and_is_not_repeated(built):
+    said = tiny.worked(tiny.make(built, "bench", "LOOP=2"))
+    assert "fps" in said
+    perf = json.loads((built / "build/perf_bs4_openvino.json").read_text())
+    assert tiny.BLOB in perf["made"]["from"] and perf["fps"] > 0
+    assert "Performance Summary" not in tiny.worked(tiny.make(built, "bench", "LOOP=2"))
+    replace(built / "tiny.pth", built / "other.pth")
+    assert "Performance Summary" in tiny.worked(tiny.make(built, "bench", "LOOP=2"))
+
+
+def test_online_is_torch_on_the_same_bins(built):
+    assert tiny.last_line(tiny.make(built, "online")) == tiny.LINE
+    replace(built / "tiny.pth", built / "other.pth")
+    assert tiny.last_line(tiny.make(built, "online")) == truth(built)
+
+
+def test_interrupted_prep_ends_with_the_same_bytes(built):
+    before = tiny.content(built / tiny.PREP)
+    for name in tiny.NAMES[::2]:
+        (built / tiny.PREP / name).with_suffix(".bin").unlink()
+    (built / tiny.PREP / "manifest.json").unlink()
+    assert evaluate(built) == tiny.LINE
+    after = tiny.content(built / tiny.PREP)
+    assert {k: v for k, v in after.items() if k.endswith(".bin")} == \
+        {k: v for k, v in before.items() if k.endswith(".bin")}
+
+
+@pytest.fixture(scope="module")
+def shiftvit(tmp_path_factory):
+    """A ShiftViT folder on its own, in a path with a space, after `make demo`."""
+    from conftest import copy_of
+
+    folder = copy_of("ShiftViT", tmp_path_factory.mktemp("a copied folder"))
+    return folder, make(folder, "demo")
+
+
+@pytest.mark.xdist_group("shiftvit")
+def test_demo_of_a_copied_folder(shiftvit):
+    folder, said = shiftvit
+    assert "demo: generated images or weights" in said
+    line = said.strip().splitlines()[-1]
+    assert line.startswith("top1=") and "total=240" in line
+    assert int(line.split("good=")[1].split()[0]) >= 230
+    second = make(folder, "demo")
+    assert second.strip().splitlines()[-1] == line
+    assert "Performance Summary" not in second and "wrote" not in second
+
+
+@pytest.mark.xdist_group("shiftvit")
+@pytest.mark.parametrize("layout", ["data/val", "data/flat"])
+def test_both_layouts_score_the_same(shiftvit, layout):
+    folder, said = shiftvit
+    words = ["eval", "WEIGHTS=demo", f"DATA=build/demo/{layout}", "OUT=other"]
+    done = make(folder, *words)
+    assert done.strip().splitlines()[-1] == said.strip().splitlines()[-1]
 
 
 def test_the_first_command_of_the_readme(tmp_path):
-    """`make demo` at the top of a checkout, whose path has a space, with the tests' own interpreter."""
-    top = tmp_path / "a checkout"
-    for name in ("common", "tools", "spnasnet"):
-        shutil.copytree(ROOT / name, top / name, ignore=shutil.ignore_patterns("build", "__pycache__", ".*"))
-    for name in ("Makefile", "requirements.txt"):
-        shutil.copy(ROOT / name, top)
-    said = make(top, "demo", "MODELS=spnasnet", f"PYTHON={sys.executable}", "LIMIT=40", "BS=4")
-    assert re.search(r"^spnasnet_100 +40 +\S+% +\S+% +\S+% +yes ", said, re.M) and counts(last_line(said))[1] == 40
-
-
-def test_clean_keeps_what_it_did_not_make(tmp_path):
-    from conftest import copy_of
-
-    folder = copy_of("ShiftViT", tmp_path)
-    (folder / "build/demo").mkdir(parents=True)
-    (folder / "build/mine.txt").write_text("x")
-    (folder / "weights").mkdir()
-    make(folder, "clean")
-    assert (folder / "build/mine.txt").exists() and (folder / "weights").exists() and not (folder / "build/demo").exists()
+    top = tiny.repository(tmp_path / "a place/top", "Tiny", "Small")
+    said = make(top, "demo", "MODELS=Tiny", f"PYTHON={sys.executable}")
+    assert "Demo: generated images" in said and load is not None

@@ -1,8 +1,10 @@
-"""A stand-in for CANN's atc: records its call, answers as CANN's documents say (hicann/ge: docs/en/user_guides/error_codes,
-api/atc/main_impl.cc), and writes an .om that the stand-in for ais_bench can run.
+"""A stand-in for CANN's atc.bin: records its call, answers as CANN's documents say (hicann/ge:
+docs/en/user_guides/error_codes, api/atc/main_impl.cc), and writes an .om that the stand-in for
+ais_bench can run. The vendor's `atc` is a shell script around it, and so is ours.
 
-FAKE_ATC: ok; nofile, silent (exit 0 without a file, without the success line); linux (x_linux_x86_64.om); killed; slow;
-module, hal; or a code such as EZ3002, which it fails with.
+FAKE_ATC: ok; nofile, silent (exit 0 without a file, without the success line); linux (another
+name); killed (for memory); slow (FAKE_ATC_SECONDS); fail (status 255 and what the file FAKE_ATC_SAYS holds); or a
+code such as EZ3002, which it fails with.
 """
 import json
 import os
@@ -21,7 +23,8 @@ FLAGS = set("framework model output input_format input_shape soc_version log out
             "op_select_implmode op_precision_mode precision_mode precision_mode_v2 keep_dtype modify_mixlist "
             "fusion_switch_file insert_op_conf enable_small_channel dynamic_batch_size buffer_optimize oo_level "
             "optimization_switch op_debug_level debug_dir".split())
-FAMILIES = r"Ascend(310|310P[1357]|310B[1-4]|910[AB]|910(Pro|Premium)[AB]|910B[1-4]C?(-1)?|910_93\d\d|950(PR|DT)_\d+)"
+CHIPS = (r"Ascend(310|310P[1357](Vir0[1248])?|310B[1-4]|910[AB]|910(Pro|Premium)[AB]|910B[1-4]C?|"
+         r"910_93\d\d|950(PR|DT)_\w{4})")
 TEXTS = {
     "E10001": "Value {} for parameter {} is invalid. Reason: The current value is not within the valid range.",
     "E10002": 'Value {} for parameter --input_shape is invalid. Reason: The shape must contain two parts: name and value. '
@@ -74,7 +77,7 @@ def check(flags):
             fail("E10054", f"--{name}")
     if "framework" not in flags:
         fail("E10007")
-    for name, values in {"framework": r"5", "input_format": r"NCHW|ND", "soc_version": FAMILIES,
+    for name, values in {"framework": r"5", "input_format": r"NCHW|ND", "soc_version": CHIPS,
                          "output_type": r"FP32|FP16|UINT8", "op_select_implmode": r"high_(performance|precision)(_for_all)?",
                          "enable_small_channel": r"[01]"}.items():
         if not re.fullmatch(values, flags.get(name, values.split("|")[0] if name != "soc_version" else "")):
@@ -127,11 +130,12 @@ def get_shapes(flags):
 def main():
     record.call("atc")
     mode = os.environ.get("FAKE_ATC", "ok")
+    if sys.argv[1:] == ["--help"]:
+        return print("usage: ./atc <args>")
     print("ATC start working now, please wait for a moment.", flush=True)
-    if mode == "hal":
-        print("atc.bin: error while loading shared libraries: libascend_hal.so: cannot open shared object file: No such file "
-              "or directory", file=sys.stderr)
-        sys.exit(127)
+    if mode == "fail":
+        print(Path(os.environ["FAKE_ATC_SAYS"]).read_text(), end="")
+        sys.exit(255)
     flags = get_flags(sys.argv[1:])
     check(flags)
     if flags.get("log", "null") != "null":
@@ -149,10 +153,7 @@ def main():
         subprocess.Popen(["sleep", "60"])  # a compiler that outlives it and holds its stdout
         os.kill(os.getpid(), signal.SIGKILL)
     if mode == "slow":
-        time.sleep(20)
-    if mode == "module":
-        print("ModuleNotFoundError: No module named 'decorator'")
-        fail("E19999", "Failed to call PyImport_ImportModule")
+        time.sleep(float(os.environ["FAKE_ATC_SECONDS"]))
     if mode in TEXTS:
         fail(mode, *["GroupNorm", "GroupNorm"])
     print("...")

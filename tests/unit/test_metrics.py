@@ -1,20 +1,20 @@
-"""common/score/metrics.py against numpy's stable sort and timm's accuracy, and every reason not to print a figure."""
-import argparse
+"""Top-k against numpy's stable sort and timm's accuracy, and every reason not to print a figure."""
 import json
+import re
 
 import numpy as np
 import pytest
 
 from common import cli
-from common.data.dataset import Manifest, Row
+from common.data.manifest import Manifest, Row
 from common.score import metrics
 
 C = 20
 
 
 def manifest(labels, **info):
-    return Manifest([Row(f"img_{i}.JPEG", f"img_{i}", 0, label) for i, label in enumerate(labels)],
-                    {f"img_{i}": 1 for i in range(len(labels))}, info)
+    rows = [Row(f"img_{i}.JPEG", f"img_{i}", 0, label) for i, label in enumerate(labels)]
+    return Manifest(rows, dict.fromkeys((row.file for row in rows), 1), info)
 
 
 def write(folder, logits, skip=()):
@@ -26,7 +26,7 @@ def write(folder, logits, skip=()):
 
 @pytest.fixture
 def case(tmp_path):
-    """100 images whose labels are among the five best of the logits, mostly; and their results on disk."""
+    """100 images whose labels are mostly among the five best logits; their results on disk."""
     rng = np.random.default_rng(3)
     logits = rng.normal(size=(100, C)).astype(np.float32)
     labels = np.argsort(-logits, 1)[np.arange(100), rng.integers(0, 7, 100)].tolist()
@@ -44,7 +44,9 @@ def by_sorting(logits, labels):
 @pytest.mark.parametrize("levels", [None, 3, 1])
 def test_counts_equal_a_stable_sort_with_and_without_ties(dtype, levels):
     rng = np.random.default_rng(1)
-    logits = (rng.normal(size=(5000, C)) if levels is None else rng.integers(0, levels, (5000, C))).astype(dtype)
+    shape = (5000, C)
+    logits = rng.normal(size=shape) if levels is None else rng.integers(0, levels, shape)
+    logits = logits.astype(dtype)
     labels = rng.integers(0, C, 5000)
     assert metrics.topk(logits, labels) == by_sorting(logits, labels)
     np.testing.assert_array_equal(metrics.ranks(logits, labels) == 0, logits.argmax(1) == labels)
@@ -56,13 +58,14 @@ def test_counts_equal_timms_accuracy():
     logits = rng.permuted(np.tile(np.arange(1000, dtype=np.float32), (800, 1)), axis=1)  # no ties
     labels = rng.integers(0, 1000, 800)
     labels[:400] = logits[:400].argmax(1)
-    want = timm.utils.accuracy(torch.from_numpy(logits), torch.from_numpy(labels), topk=(1, 2, 3, 4, 5))
-    assert [c * 100 / 800 for c in metrics.topk(logits, labels)] == pytest.approx([float(w) for w in want])
+    want = timm.utils.accuracy(torch.from_numpy(logits), torch.from_numpy(labels), (1, 2, 3, 4, 5))
+    got = [count * 100 / 800 for count in metrics.topk(logits, labels)]
+    assert got == pytest.approx([float(w) for w in want])
 
 
 @pytest.mark.parametrize("count, total, text", [
-    (40691, 50000, "81.38"), (0, 7, "0.00"), (7, 7, "100.00"), (3, 32, "9.38"), (1, 32, "3.13"), (1, 3, "33.33"),
-    (2, 3, "66.67"), (3, 4000, "0.08")])
+    (40691, 50000, "81.38"), (0, 7, "0.00"), (7, 7, "100.00"), (3, 32, "9.38"), (1, 32, "3.13"),
+    (1, 3, "33.33"), (2, 3, "66.67"), (3, 4000, "0.08")])
 def test_percent_rounds_half_up_from_the_counts(count, total, text):
     assert metrics.Score([count] * 5, total).percent(1) == text
 
@@ -77,7 +80,8 @@ def test_line():
 def test_all_there(case):
     folder, logits, labels = case
     score = metrics.evaluate(folder, manifest(labels), classes=C)
-    assert (score.counts, score.total, score.missing, score.notes) == (by_sorting(logits, labels), 100, [], [])
+    assert (score.counts, score.total) == (by_sorting(logits, labels), 100)
+    assert (score.missing, score.notes) == ([], [])
     assert 0 < score.counts[0] < score.counts[4] < 100  # the case can tell Top-1 from Top-5
 
 
@@ -89,7 +93,7 @@ def test_order_of_the_manifest_does_not_matter(case):
 
 
 def partial(case, m, said, missing):
-    """Without allow_partial a Failure that says `said`; with it a score over the images not in `missing`."""
+    """A Failure that says `said`; with allow_partial a score over the images not in `missing`."""
     folder, logits, labels = case
     with pytest.raises(cli.Failure, match=said):
         metrics.evaluate(folder, m, classes=C)
@@ -106,24 +110,28 @@ def partial(case, m, said, missing):
 def test_missing_results(case):
     for i in range(7):
         (case[0] / f"img_{i * 9}_0.bin").unlink()
-    partial(case, manifest(case[2]), r"7 images without a result: img_0\.JPEG, .* 2 more — delete .* infer again .*--allow-p",
+    said = r"7 images without a result: img_0\.JPEG, .* 2 more — delete .* infer .*--allow-p"
+    partial(case, manifest(case[2]), said,
             [f"img_{i * 9}.JPEG" for i in range(7)])
 
 
 def test_broken_results(case):
     (case[0] / "img_5_0.bin").write_bytes(b"")
     np.full(C, np.nan, np.float32).tofile(case[0] / "img_6_0.bin")
-    partial(case, manifest(case[2]), r"2 broken result files: img_5_0\.bin \(is empty\)", ["img_5.JPEG", "img_6.JPEG"])
+    partial(case, manifest(case[2]), r"2 broken result files: img_5_0\.bin \(is empty\)",
+            ["img_5.JPEG", "img_6.JPEG"])
 
 
 def test_extra_results(case):
     np.zeros(C, np.float32).tofile(case[0] / "img_100_0.bin")
-    score = partial(case, manifest(case[2]), r"1 result files of no image: img_100_0\.bin — delete .* and infer again", [])
+    said = r"1 result files of no image: img_100_0\.bin — delete .* and infer again"
+    score = partial(case, manifest(case[2]), said, [])
     assert "img_100_0.bin" in score.notes[0] and score.line().endswith("total=100")
 
 
 def test_images_without_a_label(case):
-    partial(case, manifest([None] + case[2][1:]), r"1 images without a label: img_0\.JPEG — mend", ["img_0.JPEG"])
+    said = r"1 images without a label: img_0\.JPEG — correct"
+    partial(case, manifest([None] + case[2][1:]), said, ["img_0.JPEG"])
 
 
 def test_images_that_the_preprocessing_left_out_count_as_missing(case):
@@ -140,78 +148,107 @@ def test_nothing_to_score(case):
 
 
 def test_labels_that_are_no_classes(case):
-    with pytest.raises(cli.Failure, match=rf"labels outside 0…{C - 1}: img_1\.JPEG \({C}\), img_2\.JPEG \(-1\)"):
+    said = rf"labels outside 0…{C - 1}: img_1\.JPEG \({C}\), img_2\.JPEG \(-1\).* network has {C}"
+    with pytest.raises(cli.Failure, match=said):
         metrics.evaluate(case[0], manifest([0, C, -1] + [0] * 97), allow_partial=True, classes=C)
 
 
 def test_notes_of_subset_and_demo(case):
-    notes = metrics.evaluate(case[0], manifest(case[2], limit=100, dataset_total=50000, demo=True), classes=C).notes
-    assert notes[0] == "subset of 100 of 50000 images, not comparable with the full set" and notes[1].startswith("demo")
+    m = manifest(case[2], limit=100, dataset_total=50000, demo=True)
+    subset, demo = metrics.evaluate(case[0], m, classes=C).notes
+    assert subset == "subset of 100 of 50000 images, not comparable with the full set"
+    assert demo.startswith("demo")
 
 
-@pytest.mark.parametrize("right, noted", [(49, True), (50, False)])
-def test_note_about_another_label_order(tmp_path, monkeypatch, right, noted):
-    labels = np.arange(5000) % 1000
-    logits = np.zeros((5000, 1000), np.float32)
-    logits[np.arange(5000), (labels + (np.arange(5000) >= right)) % 1000] = 1
+# ---- figures that no network gives ----
+
+def answers(tmp_path, monkeypatch, answer, labels, logits=None):
+    """The Score of results that give these answers, without the files."""
+    if logits is None:
+        logits = np.zeros((len(labels), 1000), np.float32)
+        logits[np.arange(len(labels)), answer] = 1
 
     def each(folder, manifest, use, classes):
-        use(np.arange(5000), logits)
-        return metrics.results.Results(folder, np.full(5000, True), [], [], {}, "float32 bin")
+        use(np.arange(len(labels)), logits)
+        sound = np.full(len(labels), True)
+        return metrics.results.Results(folder, sound, [], [], {}, "float32 bin")
 
     monkeypatch.setattr(metrics.results, "each", each)
-    score = metrics.evaluate(tmp_path, manifest(labels.tolist()))
-    assert score.counts[0] == right and any("another order" in note for note in score.notes) == noted
+    return metrics.evaluate(tmp_path, manifest(np.asarray(labels).tolist()))
 
 
-def finish(folder, score, *argv):
-    parser = argparse.ArgumentParser()
-    metrics.add_arguments(parser)
-    metrics.finish(score, parser.parse_args(["--json", str(folder / "result.json"), *argv]))
-    return json.loads((folder / "result.json").read_text())
+CLASS = np.arange(5000) % 1000
+AS_TEXT = [sorted(map(str, range(1000))).index(str(i)) for i in CLASS]  # folders 0, 1, 10, 100, …
+SHUFFLED = np.random.default_rng(0).permutation(1000)[CLASS]
 
 
-def test_result_json(case, tmp_path, capsys):
-    sidecar = {"engine": "openvino", "precision": "f32", "batch": 8, "cpu": "x", "demo": False,
-               "onnx": {"file": "m.onnx", "metadata": {"model": "m", "preprocessing": '{"resize": 256}'}}}
-    cli.write_json(tmp_path / "m.blob.json", sidecar)
+@pytest.mark.parametrize("answer, labels, said, not_said", [
+    (CLASS, SHUFFLED, "probably in another order.*devkit.*count from 1.*sorted as text", "broken"),
+    (CLASS, (CLASS + 1) % 1000, "order: they count from 1; read so, .* 99.9 %", "devkit"),
+    (CLASS, AS_TEXT, "in another order: .* folders sorted as text .* 100.0 %", "devkit"),
+    (CLASS % 7 + 500, SHUFFLED, "only 7 different answers: the offline model or its input is "
+                                "broken", "order"),
+    (CLASS[:600], SHUFFLED[:600], "another order", "broken"),
+])
+def test_hardly_any_answer_is_right(tmp_path, monkeypatch, answer, labels, said, not_said):
+    note, = answers(tmp_path, monkeypatch, answer, labels).notes
+    assert re.search(said, note) and not_said not in note
+
+
+@pytest.mark.parametrize("images, right", [(5000, 100), (499, 0), (5000, 4000)])
+def test_no_such_note(tmp_path, monkeypatch, images, right):
+    answer = np.where(np.arange(images) < right, CLASS[:images], SHUFFLED[:images])
+    assert answers(tmp_path, monkeypatch, answer, CLASS[:images]).notes == []
+    few_classes = answers(tmp_path, monkeypatch, np.arange(5000) % 50 + 50, np.arange(5000) % 50)
+    assert few_classes.notes == [] and few_classes.counts[0] == 0
+
+
+@pytest.mark.parametrize("value, said", [(0, "zero"), (np.arange(1000), "the same")])
+@pytest.mark.parametrize("images", [5000, 10])
+def test_all_results_alike(tmp_path, monkeypatch, value, said, images):
+    logits = np.full((images, 1000), value, np.float32)
+    with pytest.raises(cli.Failure, match=f"all {images} results are {said}: the offline model or "
+                                          "its input is broken — compare it") as e:
+        answers(tmp_path, monkeypatch, None, CLASS[:images], logits)
+    assert "order" not in str(e.value)
+    logits[-1, 3] += 1
+    answers(tmp_path, monkeypatch, None, CLASS[:images], logits)
+
+
+def test_labels_that_are_positions_say_so(case):
+    m = manifest(case[2], labels_from="labels are positions of 37 folders, sorted")
+    score = metrics.evaluate(case[0], m, classes=C)
+    assert score.notes == ["labels are positions of 37 folders, sorted"]
+    m.info["labels_from"] = "val_label.txt"
+    assert metrics.evaluate(case[0], m, classes=C).notes == []
+
+
+# ---- what is written ----
+
+def test_result_json(case, tmp_path):
     (case[0] / "img_9_0.bin").unlink()
     m = manifest(case[2], limit=100, dataset_total=50000, recipe={"resize": 256})
     score = metrics.evaluate(case[0], m, allow_partial=True, classes=C)
-    got = finish(tmp_path, score, "--provenance", str(tmp_path / "m.blob.json"))
-    assert (tmp_path / "result.json").read_text().splitlines()[1] == f' "line": "{score.line()}",'
-    assert got["counts"] == score.counts and got["good"] == score.counts[0] and got["total"] == 99
+    metrics.write_result(tmp_path / "result.json", score, {"engine": "openvino"}, made={"from": {}})
+    text = (tmp_path / "result.json").read_text()
+    got = json.loads(text)
+    assert text.splitlines()[1] == f' "line": "{score.line()}",'
+    assert (got["counts"], got["good"], got["total"]) == (score.counts, score.counts[0], 99)
     assert [f"{got[f'top{k}']:.2f}" for k in range(1, 6)] == [score.percent(k) for k in range(1, 6)]
-    assert (got["missing"], got["missing_images"], got["partial"]) == (1, ["img_9.JPEG"], True)
-    assert got["subset"] and not got["demo"] and got["produced_by"] == sidecar and got["dataset"] == m.info
-    assert got["results"] == "float32 bin" and got["date"].endswith("+00:00") and got["versions"]["numpy"]
-    out = capsys.readouterr().out.splitlines()
-    assert out[-1] == score.line() and out[1:-1] == [f"note: {n}" for n in got["notes"]] and len(got["notes"]) == 3
-
-
-@pytest.mark.parametrize("metadata, demo, note", [({"demo": "true"}, True, "demo"), ({"demo": "false"}, False, None), (
-    {"preprocessing": '{"resize": 248}'}, False, "preprocessed")])
-def test_what_the_model_says_of_itself(case, tmp_path, metadata, demo, note):
-    cli.write_json(tmp_path / "m.json", {"onnx": {"metadata": metadata}})
-    score = metrics.evaluate(case[0], manifest(case[2], recipe={"resize": 256}), classes=C)
-    got = finish(tmp_path, score, "--provenance", str(tmp_path / "m.json"))
-    assert got["demo"] == demo and (note in got["notes"][0] if note else got["notes"] == [])
-
-
-def test_finish_without_provenance(case, tmp_path):
-    assert finish(tmp_path, metrics.evaluate(case[0], manifest(case[2]), classes=C))["produced_by"] is None
+    assert (got["missing_images"], got["partial"], got["subset"]) == (["img_9.JPEG"], True, True)
+    assert got["produced_by"] == {"engine": "openvino"} and got["dataset"] == m.info
+    assert got["made"] == {"from": {}} and got["notes"] == score.notes and len(score.notes) == 3
+    assert got["results"] == "float32 bin" and got["date"].endswith("+00:00")
 
 
 def test_modelzoos_json(case, tmp_path):
-    m = manifest(case[2], demo=True)
-    parser = argparse.ArgumentParser()
-    metrics.add_arguments(parser)
-    score = metrics.evaluate(case[0], m, classes=C)
-    metrics.finish(score, parser.parse_args([]), tmp_path / "new" / "table.json")
+    score = metrics.evaluate(case[0], manifest(case[2], demo=True), classes=C)
+    metrics.write_table(tmp_path / "new" / "table.json", score, C)
     got = json.loads((tmp_path / "new" / "table.json").read_text())
-    assert got["title"] == "Overall statistical evaluation" and all(set(v) == {"key", "value"} for v in got["value"])
+    assert got["title"] == "Overall statistical evaluation"
     by_key = {v["key"]: v["value"] for v in got["value"]}
-    assert by_key["Number of images"] == "100" and by_key["Number of classes"] == "1000"
+    assert by_key["Number of images"] == "100" and by_key["Number of classes"] == str(C)
     want = [f"{c}.0%" for c in by_sorting(case[1], case[2])]
     assert [by_key[f"Top{k} accuracy"] for k in range(1, 6)] == want
-    assert [v["key"] for v in got["value"][-2:]] == ["Top5 accuracy", "Note"] and by_key["Note"].startswith("demo")
+    assert [v["key"] for v in got["value"][-2:]] == ["Top5 accuracy", "Note"]
+    assert by_key["Note"].startswith("demo")

@@ -1,4 +1,4 @@
-"""ONNX Runtime as the embedded engine: ONNX bytes → .ort → a function that runs it, on the CPU or on an NVIDIA GPU."""
+"""ONNX Runtime as the embedded engine, on the CPU or on an NVIDIA GPU."""
 import os
 
 import numpy as np
@@ -8,62 +8,75 @@ from onnxruntime import GraphOptimizationLevel as Level
 from common import cli
 
 TITLE = "ONNX Runtime"
-# Images of a batch that a core computes at a time. Each core then waits for the others once a batch and not once a layer, and
-# what one layer hands to the next stays in its caches. spnasnet on two cores: 1.0-1.1 times as fast at batch 8, 1.2-1.3 at
-# 16, 1.4 at 64; parts of 1 or 4 gain less.
+# Images of a batch that one core computes at a time. Each core then waits for the others once for
+# each batch and not once for each layer, and what one layer hands to the next stays in its caches.
+# spnasnet on two cores: 1.0-1.1 times as fast at batch 8, 1.2-1.3 at 16, 1.4 at 64; parts of 1 or 4
+# gain less.
 PART = 2
 DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
-          "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int32)": np.int32, "tensor(int64)": np.int64,
-          "tensor(bool)": np.bool_}
+          "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int32)": np.int32,
+          "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
 # TF32 would round the factors to 10 bits; what is called f32 here is f32.
-PROVIDERS = {"cpu": ("CPUExecutionProvider", {}), "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
+PROVIDERS = {"cpu": ("CPUExecutionProvider", {}),
+             "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
              "tensorrt": ("TensorrtExecutionProvider", {"trt_fp16_enable": "0"})}
 
 
 def version():
-    """Return the release, for example "1.31.1"."""
+    """The release, for example "1.31.1"."""
     return onnxruntime.__version__
 
 
+def library():
+    """The file that changes when this engine's release does."""
+    from onnxruntime.capi import onnxruntime_pybind11_state
+
+    return onnxruntime_pybind11_state.__file__
+
+
 def provider():
-    """Return what HOST_PROVIDER names: cpu, cuda or tensorrt; Usage for another name, Failure where this host lacks it."""
+    """What HOST_PROVIDER names; Usage for another name, Failure where this host lacks it."""
     name = os.environ.get("HOST_PROVIDER") or "cpu"
     if name not in PROVIDERS:
-        raise cli.Usage(f"HOST_PROVIDER={name} is no provider", f"use one of: {', '.join(PROVIDERS)}")
+        raise cli.Usage(f"HOST_PROVIDER={name} is no provider",
+                        f"use one of: {', '.join(PROVIDERS)}")
     if PROVIDERS[name][0] not in onnxruntime.get_available_providers():
-        raise cli.Failure(f"PROVIDER={name}: this ONNX Runtime has no {PROVIDERS[name][0]}",
-                          "on a host with an NVIDIA GPU: pip uninstall onnxruntime, pip install onnxruntime-gpu")
+        raise cli.Failure(
+            f"PROVIDER={name}: this ONNX Runtime has no {PROVIDERS[name][0]}", "on a host with an "
+            "NVIDIA GPU: pip uninstall onnxruntime, pip install onnxruntime-gpu")
     return name
 
 
 def device():
-    """Return where it computes, CPU or GPU."""
+    """Where it computes, CPU or GPU."""
     return "CPU" if provider() == "cpu" else "GPU"
 
 
 def session(source, level, on="cpu", save=None, threads=None):
-    """Return an InferenceSession; its default is as many threads as there are cores, in float32."""
+    """Return an InferenceSession, in float32; as many threads as cores unless `threads` says."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors come as exceptions; printed as well they only hide ours
+    options.log_severity_level = 4  # its errors come as exceptions
     options.graph_optimization_level = level
     options.intra_op_num_threads = threads or 0
     if save:
         options.optimized_model_filepath = save
         options.add_session_config_entry("session.save_model_format", "ORT")
     ready = onnxruntime.InferenceSession(source, options, providers=[PROVIDERS[on]])
-    if ready.get_providers()[0] != PROVIDERS[on][0]:  # it falls back to the CPU when a GPU's libraries do not load
-        raise cli.Failure(f"PROVIDER={on}: ONNX Runtime fell back to {ready.get_providers()[0]}",
-                          "check the driver, CUDA and cuDNN (nvidia-smi)")
+    if ready.get_providers()[0] != PROVIDERS[on][0]:  # when a GPU's libraries do not load
+        raise cli.Failure(
+            f"PROVIDER={on}: ONNX Runtime fell back to {ready.get_providers()[0]}",
+            "check the driver, CUDA and cuDNN (nvidia-smi)")
     return ready
 
 
 def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
-    """Optimise a serialised ONNX of fixed shape for this CPU, with all that ONNX Runtime has, and save it to `path`.
+    """Optimise a serialised ONNX of fixed shape for this CPU and save it to `path`.
 
     For a GPU the ONNX itself is saved: what its provider compiles cannot be stored.
     """
     if precision != "f32":
-        raise cli.Failure(f"PRECISION={precision}: ONNX Runtime computes in f32 here", "use ENGINE=openvino")
+        raise cli.Failure(f"PRECISION={precision}: ONNX Runtime computes in f32 here",
+                          "use ENGINE=openvino")
     if provider() == "cpu":
         session(onnx_bytes, Level.ORT_ENABLE_ALL, save=str(path))
     else:
@@ -73,11 +86,12 @@ def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
 def load(data, precision="f32", threads=None):
     """Return (inputs, outputs, run) of a saved model; a tensor is (name, shape, dtype).
 
-    For the CPU the optimisers have run at compile time, so they are off here: the same graph, hence the same bits, and
-    a start that takes a third of the time.
+    For the CPU the optimisers ran at compile time and are off here: the same graph, hence the same
+    bits, and a start that takes a third of the time.
     """
     on = provider()
-    ready = session(data, Level.ORT_DISABLE_ALL if on == "cpu" else Level.ORT_ENABLE_ALL, on, threads=threads)
+    level = Level.ORT_DISABLE_ALL if on == "cpu" else Level.ORT_ENABLE_ALL
+    ready = session(data, level, on, threads=threads)
     names = [t.name for t in ready.get_inputs()]
 
     def run(arrays):

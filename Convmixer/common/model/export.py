@@ -1,9 +1,7 @@
-"""Checkpoint → ONNX: strict weights, dynamic batch, simplified, checked against torch before the file gets its name.
-
-The model folders' *2onnx.py call `run()`.
-"""
+"""Checkpoint → ONNX: strict weights, dynamic batch, simplified, checked against torch before the
+file gets its name. The model folders' *2onnx.py call run()."""
 import gc
-import json
+import sys
 import warnings
 from pathlib import Path
 
@@ -11,68 +9,99 @@ import numpy as np
 import onnx
 import torch
 
-from common import cli
-from common.model import checkpoint
+from common import cli, provenance, published
+from common.model import checkpoint, facts, operators
 
-TOLERANCE = 1e-4  # of the largest logit; float32 engines differ by about 1e-6, a wrong graph by 1e-1
+TOLERANCE = 1e-4  # of the largest logit; float32 engines differ by 1e-6, a wrong graph by 1e-1
 CHECKED_BATCHES = (1, 3, 8)
 
 
 def run(model, weights, output, opset=None, net="bundled"):
-    """Export the network of a model folder's `model.py` with the checkpoint `weights` to the ONNX file `output`.
+    """Export the network of a model folder's `model.py` with a checkpoint to the ONNX `output`.
 
-    opset: ONNX operator set, the model's own by default. net: "bundled" or "upstream" (the authors' clone).
-    The file's metadata says what it was made from. Raises Failure, also when torch and ONNX Runtime disagree.
+    opset: ONNX operator set, the model's own by default. net: "bundled" or "upstream" (the
+    authors' clone). The record beside the file says what it was made from. Raises Failure, also
+    when torch and ONNX Runtime disagree.
     """
     opset = opset or model.OPSET
     module, demo = checkpoint.network(model, weights, net)
-    side = model.RECIPE.crop
-    images, wanted = reference(module, side)
+    about = {
+        **described(model), "weights": Path(weights).name, "weights_sha256": cli.sha256(weights),
+        "net": net, "opset": opset, "demo": demo, "torch": torch.__version__,
+        "onnx": onnx.__version__}
+    inputs = [weights, *code(model, module)]
+    images, wanted = reference(module, model.RECIPE.crop)
     with cli.whole_file(output) as part:
-        with warnings.catch_warnings(), torch.no_grad():
-            # The exporter announces its successor, which starts at opset 18; CANN's parser wants 11.
-            warnings.simplefilter("ignore")
-            torch.onnx.export(module, torch.zeros(2, 3, side, side), str(part), opset_version=opset, dynamo=False,
-                              input_names=[model.INPUT], output_names=[model.OUTPUT],
-                              dynamic_axes={model.INPUT: {0: "batch"}, model.OUTPUT: {0: "batch"}})
-        # A copy of Twins' weights is 400 MB, and simplifying makes several: what is not needed any more goes first.
+        trace(module, model, opset, part)
+        # A copy of Twins' weights is 400 MB, and simplifying makes several: first drop the network.
         del module
         graph = simplify(part)
         gc.collect()
-        onnx.helper.set_model_props(graph, {
-            "model": model.NAME, "weights": Path(weights).name, "weights_sha256": cli.sha256(weights), "net": net,
-            "opset": str(opset), "preprocessing": json.dumps(model.RECIPE.as_dict()), "demo": str(demo).lower(),
-            "torch": torch.__version__, "onnx": onnx.__version__})
+        facts.write(graph, about)
         onnx.save(graph, part)
-        del graph
         onnx.checker.check_model(str(part), full_check=True)
         check(part, model, images, wanted)
+    note_operators(graph, output)
+    provenance.record(output, inputs, **about)
     size = Path(output).stat().st_size / 1e6
-    print(f"wrote {output} ({model.NAME}{', demo weights' if demo else ''}, opset {opset}, {model.INPUT} → {model.OUTPUT}, "
-          f"dynamic batch, {size:.1f} MB)")
+    print(f"wrote {output} ({model.NAME}{', demo weights' if demo else ''}, opset {opset}, "
+          f"{model.INPUT} → {model.OUTPUT}, dynamic batch, {size:.1f} MB)")
+
+
+def described(model):
+    """What a model folder says of its network."""
+    about = published.load(Path(model.__file__).parent)
+    return {"model": model.NAME, "title": about.model, "classes": about.classes,
+            "input": model.INPUT, "output": model.OUTPUT,
+            "preprocessing": model.RECIPE.as_dict()}
+
+
+def code(model, module):
+    """Files that shape what is exported: the model folder's, ours, and wherever the network's
+    layers are written (timm, or the authors' clone); not torch."""
+    folder = Path(model.__file__).parent
+    files = {folder / "model.py", folder / "published.json", __file__, checkpoint.__file__}
+    for name in {type(layer).__module__ for layer in module.modules()}:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file and name.split(".")[0] != "torch":
+            files.add(file)
+    return sorted({facts.code_path(file) for file in files})
 
 
 def reference(module, side):
-    """Return (images, logits): different random images, float32 (N, 3, side, side), and what torch, given one image at a
-    time, says of them."""
+    """Return (images, logits): different random images, float32 (N, 3, side, side), and what torch
+    says of them, one image at a time."""
     rng, most = np.random.default_rng(0), max(CHECKED_BATCHES)
-    images = rng.normal(rng.normal(0, 1, (most, 3, 1, 1)), 1, (most, 3, side, side)).astype(np.float32)
+    centres = rng.normal(0, 1, (most, 3, 1, 1))
+    images = rng.normal(centres, 1, (most, 3, side, side)).astype(np.float32)
     with torch.no_grad():
         return images, np.concatenate([module(torch.from_numpy(i[None])).numpy() for i in images])
 
 
+def trace(module, model, opset, path):
+    """Write the network as torch exports it."""
+    side = model.RECIPE.crop
+    with warnings.catch_warnings(), torch.no_grad():
+        # The exporter announces its successor, which starts at opset 18; CANN's parser wants 11.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, torch.zeros(2, 3, side, side), str(path), opset_version=opset,
+                          dynamo=False, input_names=[model.INPUT], output_names=[model.OUTPUT],
+                          dynamic_axes={model.INPUT: {0: "batch"}, model.OUTPUT: {0: "batch"}})
+
+
 def simplify(path):
-    """Fold constants and drop dead nodes. The exporter writes each pad as a dozen nodes; CANN wants constant shapes."""
+    """Fold constants and drop dead nodes. The exporter writes each pad as a dozen nodes; CANN wants
+    constant shapes."""
     import onnxslim
 
     return onnxslim.slim(onnx.load(path))
 
 
 def check(onnx_file, model, images, wanted):
-    """Compare ONNX Runtime at batches of the images of reference() with torch's logits; Failure when they disagree.
+    """Compare ONNX Runtime with torch's logits of reference(); Failure when they disagree.
 
-    torch saw single images, and the batches come in another order: a batch frozen into the graph, rows that leak into each
-    other or change places cannot pass.
+    torch saw single images, and here the batches come in another order: a batch that is frozen
+    into the graph, and rows that leak into each other or change places, cannot pass.
     """
     import onnxruntime
 
@@ -80,18 +109,32 @@ def check(onnx_file, model, images, wanted):
     session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
     for batch in CHECKED_BATCHES:
         order = rng.permutation(len(images))[:batch]
-        expected = wanted[order]
         try:
             actual = session.run([model.OUTPUT], {model.INPUT: images[order]})[0]
         except Exception as e:  # onnxruntime's exceptions have no common class
-            raise cli.Failure(f"the exported graph does not run at batch {batch} ({str(e).splitlines()[0][:200]})",
+            raise cli.Failure(f"the graph does not run at batch {batch} "
+                              f"({cli.short(str(e).splitlines()[0])})",
                               "the batch is frozen into it; the file was not kept") from None
-        scale = float(np.abs(expected).max())
-        error = float(np.abs(actual - expected).max())
-        agree = int((actual.argmax(1) == expected.argmax(1)).sum())
-        print(f"  torch against ONNX Runtime, batch {batch}: max abs {error:.1e}, relative to the largest logit "
-              f"{error / scale:.1e}, Top-1 agreement {agree}/{batch}")
-        if not error <= TOLERANCE * max(scale, 1):
-            raise cli.Failure(f"ONNX Runtime disagrees with torch by {error:.1e} at batch {batch} (logits up to {scale:.1e}, "
-                              f"tolerance {TOLERANCE:g} of that)", "the file was not kept; logit noise is about 1e-6, this "
-                              "is a wrong graph")
+        compare(actual, wanted[order], batch)
+
+
+def compare(actual, expected, batch):
+    """Print how far ONNX Runtime's logits are from torch's; Failure above TOLERANCE."""
+    scale = float(np.abs(expected).max())
+    error = float(np.abs(actual - expected).max())
+    agree = int((actual.argmax(1) == expected.argmax(1)).sum())
+    print(f"  torch against ONNX Runtime, batch {batch}: max abs {error:.1e}, relative to the "
+          f"largest logit {error / scale:.1e}, Top-1 agreement {agree}/{batch}")
+    if not error <= TOLERANCE * max(scale, 1):  # also when it is NaN
+        raise cli.Failure(
+            f"ONNX Runtime disagrees with torch by {error:.1e} at batch {batch} "
+            f"(logits up to {scale:.1e}, tolerance {TOLERANCE:g} of that)",
+            "the file was not kept; logit noise is about 1e-6, this is a wrong graph")
+
+
+def note_operators(graph, output):
+    """Say which operators atc would refuse; on a CPU they run all the same."""
+    names = operators.refused(graph)
+    if names:
+        print(f"note: {output}: CANN's ONNX parser does not take {cli.some(names)} at this opset; "
+              "atc will fail — export at opset 11, where torch writes others")

@@ -1,0 +1,110 @@
+"""Where CANN is on this host, of which release, and whether ais_bench can be used.
+
+Nothing is sourced here: the user sources the toolkit's set_env.sh, as every page of the field says.
+"""
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+from common.ascend import errors
+
+# Files of a toolkit that name its release, and the line that does (CANN 5 to 9).
+RELEASES = [
+    ("*-linux/ascend_toolkit_install.info", r"^version=(\S+)"),
+    ("ascend_toolkit_install.info", r"^version=(\S+)"),
+    ("version.cfg", r"^toolkit_running_version=\[(?:[^\]:]*:)?([^\]]+)\]"),
+    ("compiler/version.info", r"^[Vv]ersion=(\S+)"),
+    ("version.info", r"^[Vv]ersion=(\S+)"),
+]
+PROBE = """
+from importlib.util import find_spec
+if not find_spec("ais_bench"):
+    print("this python3 has no ais_bench")
+elif not find_spec("ais_bench.infer"):
+    print("the ais_bench of this python3 is another tool, which evaluates language models")
+else:
+    try:
+        import aclruntime
+        print("usable")
+    except Exception as e:
+        print("ais_bench is there, but aclruntime does not load:", e)
+"""
+
+
+def installed():
+    """set_env.sh of every CANN on this host's disk, loaded or not (pipeline.mk looks there too)."""
+    roots = ["/usr/local", Path.home(), os.environ.get("CONDA_PREFIX", "")]
+    bins = [Path(word) for word in os.environ.get("PATH", "").split(":") if word.endswith("/bin")]
+    prefixes = [Path.home() / ".local", *(path.parent for path in bins)]
+    patterns = [f"{root}/Ascend/*/set_env.sh" for root in roots]
+    patterns += [f"{p}/lib/python3*/*-packages/ascend/cann-*/set_env.sh" for p in prefixes]
+    found = [sorted(glob.glob(pattern)) for pattern in patterns]
+    return list(dict.fromkeys(sum(found, [])))
+
+
+def loaded():
+    """The folder of the toolkit whose set_env.sh has been sourced, or None."""
+    return os.environ.get("ASCEND_TOOLKIT_HOME") or os.environ.get("ASCEND_HOME_PATH")
+
+
+def release(*folders):
+    """The release of the CANN in the first of `folders` that tells, or "unknown"."""
+    for pattern, line in RELEASES:
+        for folder in map(Path, folders):
+            for file in sorted(folder.glob(pattern)):
+                found = re.search(line, file.read_text(errors="replace"), re.MULTILINE)
+                if found:
+                    return found[1]
+    return "unknown"
+
+
+def interpreter():
+    """The python3 that has ais_bench and pyACL: the one on the PATH, or ASCEND_PYTHON."""
+    return os.environ.get("ASCEND_PYTHON") or "python3"
+
+
+def call(command, seconds):
+    """Return (stdout, None) of a command that ends with 0, else (None, what went wrong).
+
+    A broken driver leaves npu-smi hanging, and then not even a kill ends it; so it is not waited
+    for, and it writes to files, not to pipes.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                       start_new_session=True)
+        except OSError as e:
+            return None, f"{command[0]}: {e.strerror}"
+        try:
+            status = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            return None, f"no answer in {seconds:g} s, killed"
+        out.seek(0)
+        err.seek(0)
+        said = out.read().decode(errors="replace")
+        if status == 0:
+            return said, None
+        said += "\n" + err.read().decode(errors="replace")
+        lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it says nothing"]
+        told = [line for line in lines if "error" in line.lower()] or lines
+        return None, f"{told[-1][-200:]} (status {status})"
+
+
+def ais_bench(seconds=60):
+    """Return (whether ais_bench can be used, what it is or lacks, what to do)."""
+    said, problem = call([interpreter(), "-c", PROBE], seconds)
+    what = problem or said.strip().split("\n")[-1]
+    if what == "usable":
+        return True, f"of {interpreter()}", ""
+    if "aclruntime" in what:
+        return False, what, errors.explain(what, 1)[1]
+    return False, what, errors.INSTALL

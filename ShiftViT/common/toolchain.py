@@ -1,0 +1,120 @@
+"""What both toolchains take, CANN's and its stand-ins on a CPU: --input_shape and the AIPP configuration.
+
+    python3 -m common.toolchain --out build/aipp.cfg          for the model of this folder
+
+writes what atc's --insert_op_conf takes: the offline model then takes bytes, a quarter of the disk
+and of the copy to the NPU, and normalises them itself, from the constants that the transforms use:
+
+    out = (byte - min_chn) · var_reci_chn    with min_chn = 255·mean, var_reci_chn = 1/(255·std)
+
+(CANN, atc, AIPP, normalization_config). An NPU holds both in float16. Their rounding alone shifts
+the normalised input by up to 1.1e-3; with float16 after each step it is 2.8e-3. The CPU stand-in
+computes in float32.
+"""
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from common import cli, provenance, published
+
+DIMENSION = r"-?\d{1,9}(~\d{1,9})?"
+FIXED = {
+    "aipp_mode": "static",
+    "input_format": "RGB888_U8",
+    "csc_switch": "false",
+    "rbuv_swap_switch": "false",
+    "crop": "false",
+}
+OPTIONAL = {"csc_switch", "rbuv_swap_switch", "crop"}  # false where they are absent
+SIZE = ("src_image_size_h", "src_image_size_w")
+MIN = ("min_chn_0", "min_chn_1", "min_chn_2")
+RECIPROCAL = ("var_reci_chn_0", "var_reci_chn_1", "var_reci_chn_2")
+WRITE_ONE = "python3 -m common.toolchain --out writes one that both toolchains take"
+
+
+def parse_shapes(text):
+    """--input_shape "name:n,c,h,w;other:n,m" → {name: [dims]}; an open dimension (-1, 1~8) is None.
+
+    Usage when it is no such text.
+    """
+    shapes = {}
+    for part in filter(None, (p.strip() for p in text.split(";"))):
+        name, _, dims = part.rpartition(":")
+        words = [d.strip() for d in dims.split(",")]
+        if not name or not all(re.fullmatch(DIMENSION, d) for d in words):
+            raise cli.Usage(f"--input_shape={text} is not 'name:n,c,h,w' (E10002)",
+                            "quote it, and check its variables")
+        shapes[name] = [int(d) if d.isdigit() else None for d in words]
+    return shapes
+
+
+def aipp_text(recipe):
+    """The AIPP configuration for images of bytes as `recipe` (transforms.Recipe) crops them."""
+    values = {**FIXED, **dict.fromkeys(SIZE, recipe.crop)}
+    for name, mean in zip(MIN, recipe.mean):
+        values[name] = f"{255 * mean:.6f}"
+    for name, std in zip(RECIPROCAL, recipe.std):
+        values[name] = f"{1 / (255 * std):.10f}"
+    lines = "".join(f"    {name}: {value}\n" for name, value in values.items())
+    return "aipp_op {\n" + lines + "}\n"
+
+
+def read_aipp(path):
+    """Read a configuration as aipp_text() writes it.
+
+    Returns {"size": (height, width), "min": [3 floats], "reciprocal": [3 floats]}. Failure for one
+    that asks for more than is computed here (crops, colour conversion, padding, several inputs).
+    """
+    try:
+        found = re.findall(r"(\w+)\s*:\s*([\w.+-]+)", Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise cli.Failure(f"{path} does not exist", WRITE_ONE) from None
+    except UnicodeDecodeError:
+        raise cli.Failure(f"{path} is not text", WRITE_ONE) from None
+    values = dict(found)
+    known = {*FIXED, *SIZE, *MIN, *RECIPROCAL}
+    odd = [name for name in values if name not in known]
+    odd += [name for name, value in FIXED.items() if values.get(name, value) != value]
+    odd += sorted(known - OPTIONAL - set(values))
+    if odd or len(found) != len(values):
+        raise cli.Failure(f"{path} asks for more than the CPU stand-in computes, or too little "
+                          f"({', '.join(odd) or 'a field is there twice'})", WRITE_ONE)
+    try:
+        return {"size": tuple(int(values[name]) for name in SIZE),
+                "min": [float(values[name]) for name in MIN],
+                "reciprocal": [float(values[name]) for name in RECIPROCAL]}
+    except ValueError as e:
+        raise cli.Failure(f"{path}: {cli.short(str(e))}", WRITE_ONE) from None
+
+
+def normalise(images, conf):
+    """uint8 (N, H, W, 3) → float32 (N, 3, H, W) as AIPP does it; `conf` is of read_aipp()."""
+    import numpy as np
+
+    centred = images.astype(np.float32) - np.float32(conf["min"])
+    scaled = centred * np.float32(conf["reciprocal"])
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def get_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, help="AIPP configuration to write")
+    return parser.parse_args(argv)
+
+
+def main():
+    args = get_args()
+    from common.data import transforms  # --help does not need Pillow
+
+    recipe = transforms.Recipe(**published.load().get("preprocessing"))
+    with cli.whole_file(args.out) as part:
+        part.write_text(aipp_text(recipe), encoding="utf-8")
+    provenance.record(args.out, ["published.json", "common/toolchain.py"])
+    print(f"wrote {args.out}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

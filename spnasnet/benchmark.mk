@@ -1,0 +1,57 @@
+# The two other tools of this model's page: RUNNER=benchmark, the older one, on an NPU; and
+# RUNNER=trtexec, speed alone, on an NVIDIA GPU. common/pipeline.mk includes this.
+
+## what runs the model: benchmark is ModelZoo's older tool (NPU),
+## trtexec an NVIDIA GPU's (bench and sweep alone)
+RUNNER := ais_bench
+RUNNER_is := ais_bench benchmark trtexec
+$(if $(filter $(RUNNER_is),$(RUNNER)),,$(error RUNNER=$(RUNNER): choose one of $(RUNNER_is)))
+
+ifneq ($(RUNNER),ais_bench)
+ifneq ($(filter demo,$(MAKECMDGOALS)),)
+$(error RUNNER=$(RUNNER): the demo runs with ais_bench, omit RUNNER)
+endif
+bench_with := benchmark.py
+endif
+
+ifeq ($(RUNNER),benchmark)
+tool := benchmark.$(shell uname -m)
+ifneq ($(filter infer eval bench sweep,$(MAKECMDGOALS)),)
+$(if $(filter ascend,$(engine)),,$(error RUNNER=benchmark runs .om files on an NPU: load CANN))
+$(if $(kind),$(error RUNNER=benchmark runs with INPUT=float32 only))
+$(if $(findstring $(comma),$(DEVICE)),$(error RUNNER=benchmark runs on one device: DEVICE=0, say))
+found := $(or $(shell command -v ./$(tool)),$(shell command -v $(tool)))
+$(if $(found),,$(error $(tool) is not installed: put it here or on the PATH, and chmod +x it))
+endif
+
+# The tool writes ./result and leaves an older run's files in it, so it gets a fresh folder.
+scratch := $(result)_run
+dumped := $(scratch)/result/dumpOutput_device$(DEVICE)
+define run_model
+$(py) -m common.ascend.chip --om $(om)
+rm -rf $(scratch) && mkdir -p $(scratch)
+$(py) get_info.py bin $(prep) $(scratch)/$(ONNX)_val.info 224 224 --seen-from $(scratch)
+here=$$PWD; cd $(scratch) && $(if $(filter ./%,$(found)),"$$here/$(tool)",$(tool)) \
+  -model_type=vision -device_id=$(DEVICE) -batch_size=$(BS) \
+  -om_path=$(if $(filter /%,$(om)),$(om),"$$here/$(om)") -input_text_path=$(ONNX)_val.info \
+  -input_width=224 -input_height=224 -output_binary=False -useDvpp=False
+@test -d $(dumped) || { echo 'error: $(tool) wrote no $(dumped) — see its messages above' >&2; exit 1; }
+mv $(dumped) $(result)
+endef
+# The page's figure is that of a run over all images.
+$(perf): | $(result).json
+bench_args = --json $(perf) --model $(om) --batch $(BS) \
+  --log $(scratch)/result/perf_vision_batchsize_$(BS)_device_$(DEVICE).txt
+endif
+
+ifeq ($(RUNNER),trtexec)
+ifneq ($(filter infer eval,$(MAKECMDGOALS)),)
+$(error RUNNER=trtexec measures speed alone: make bench RUNNER=trtexec)
+endif
+ifneq ($(filter bench sweep,$(MAKECMDGOALS)),)
+$(if $(shell command -v trtexec),,$(error trtexec is not installed: it comes with TensorRT))
+endif
+timed := $(onnx)
+bench_args = --json $(perf) --model $(onnx) --batch $(BS) -- trtexec --onnx=$(onnx) --fp16 \
+  --shapes=$(INPUT_NAME):$(BS)x3x224x224 $(if $(filter 0,$(DEVICE)),,--device=$(DEVICE))
+endif

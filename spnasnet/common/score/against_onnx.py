@@ -1,0 +1,177 @@
+"""Are the results all there, and what the ONNX says? Then the inference step is done.
+
+    python3 -m common.score.against_onnx --result build/result/bs8_openvino \\
+        --model build/spnasnet_100_bs8.blob --bins build/prep --onnx build/spnasnet_100.onnx
+
+Counts the results, computes a few images with ONNX Runtime on the ONNX, from the very bins, and
+writes build/result/bs8_openvino.json: of which model and which bins these results are. Where it
+cannot compute them, it says why, and every figure says so too.
+"""
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import numpy as np
+
+from common import cli, provenance
+from common.data import manifest
+from common.score import formats, results
+
+IMAGES = 4  # spread over the set; a large network takes seconds for each
+# Largest difference that is allowed, of the logits' spread. The first three are those of
+# common/cpu/verify.py: f32 stays below 1e-5, bf16 gives 1e-2, int8's cost is for the accuracy to
+# say. An NPU computes in float16: 1-3 % were seen for normalisation in float16 alone.
+LIMITS = {"f32": 1e-3, "bf16": 5e-2, "int8": 0.5}
+FLOAT16_FILES = 2e-3  # results rounded to float16
+NPU = 0.1
+PRINTED = 1e-6  # TXT has six decimals
+
+
+def get_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--result", required=True, help="folder of the results")
+    parser.add_argument("--model", required=True, help="offline model that made them")
+    parser.add_argument("--bins", required=True, help="folder of the bins it read")
+    parser.add_argument("--onnx", help="what it was compiled from; else as its record says")
+    return parser.parse_args(argv)
+
+
+def complete(run, known):
+    """{stem: result file}; Failure when there is not one result for each bin of the Manifest."""
+    found, extra = results.result_files(run, known.files)
+    missing = [stem for stem in known.files if stem not in found]
+    if missing or extra:
+        said = [f"{len(names)} {what}: {cli.some(names)}" for what, names in
+                {"bins without a result": missing, "results of no bin": extra}.items() if names]
+        raise cli.Failure(f"{run}: {'; '.join(said)}",
+                          f"delete {run} and infer again (make infer)")
+    return found
+
+
+def onnx_of(args, record):
+    """Path of the ONNX that the offline model was compiled from, None where it is not at hand."""
+    made_from = (record.get("made") or {}).get("from") or {}
+    paths = [args.onnx] if args.onnx else [path for path in made_from if path.endswith(".onnx")]
+    return next((path for path in paths if Path(path).is_file()), None)
+
+
+def read_bin(path, row, info):
+    """Image `row` of a bin as the ONNX takes it: float32 (3, H, W), normalised."""
+    shape, raw = info.get("shape"), info.get("dtype") == "uint8"
+    if not shape:
+        raise cli.Failure(f"the manifest beside {path} does not say what its bins hold",
+                          "preprocess again (make prep)")
+    dtype, size = np.dtype(np.uint8 if raw else "<f4"), math.prod(shape)
+    image = np.fromfile(path, dtype, size, offset=row * size * dtype.itemsize).reshape(shape)
+    if not raw:
+        return image
+    mean, std = (np.array(info["recipe"][key], np.float32) for key in ("mean", "std"))
+    return ((image / np.float32(255) - mean) / std).transpose(2, 0, 1)
+
+
+def session(onnx):
+    """A function float32 (3, H, W) → float32 (classes,) that computes the plain ONNX.
+
+    ImportError without ONNX Runtime, RuntimeError when it does not take the file.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cli.cores()
+    options.log_severity_level = 3
+    # Without optimisations: this is what the others are compared with.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        network = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as e:  # of many types, which have no base of their own
+        raise RuntimeError(cli.short(" ".join(str(e).split()))) from None
+    first = network.get_inputs()[0]
+    batch = first.shape[0] if isinstance(first.shape[0], int) else 1
+
+    def compute(image):
+        try:
+            return network.run(None, {first.name: np.stack([image] * batch)})[0][0].ravel()
+        except Exception as e:
+            raise cli.Failure(f"{onnx} does not compute these bins: {' '.join(str(e).split())}",
+                              "are they of this network? preprocess again (make prep)") from None
+    return compute
+
+
+def limit_of(model, record, kind):
+    """The largest difference that is allowed, of the logits' spread."""
+    if record.get("engine") == "ascend" or model.endswith(".om"):
+        return NPU
+    return max(LIMITS.get(record.get("precision"), LIMITS["f32"]),
+               FLOAT16_FILES if kind.startswith("float16") else 0)
+
+
+def compare(args, known, found, record, onnx, compute):
+    """Compare a few results with what the ONNX says of their bins; Failure where they differ.
+
+    compute: see session(). Returns what was compared: "images", "onnx", "error" and "limit", of
+    the logits' spread.
+    """
+    images = np.unique(np.linspace(0, len(known.rows) - 1, IMAGES).astype(int))
+    rows = [known.rows[i] for i in images]
+    wanted = [compute(read_bin(Path(args.bins, f"{r.file}.bin"), r.row, known.info)) for r in rows]
+    got, kind = [], None
+    for row, want in zip(rows, wanted):
+        try:
+            kind, values = formats.parse(found[row.file], known.files[row.file], want.size)
+        except ValueError as e:
+            raise cli.Failure(f"{found[row.file]} {e}", "infer again (make infer)") from None
+        got.append(values[row.row])
+    wanted, got = np.array(wanted, np.float64), np.array(got, np.float64)
+    spread = max(float(wanted.max() - wanted.min()), 1e-30)
+    errors = np.abs(got - wanted).max(1) - (PRINTED if kind == "txt" else 0)
+    worst = int(errors.argmax())
+    error, limit = max(float(errors[worst]) / spread, 0.0), limit_of(args.model, record, kind)
+    if not error <= limit:
+        raise cli.Failure(
+            f"{args.model} computes {rows[worst].image} otherwise than {onnx}: the results differ "
+            f"by {100 * error:.3g} % of the logits' spread ({100 * limit:g} % are allowed)",
+            "compile it again from this ONNX (make om), and infer again")
+    return {"images": [row.image for row in rows], "onnx": onnx, "error": error, "limit": limit}
+
+
+def main():
+    args = get_args()
+    run = results.find_run(args.result)
+    beside = provenance.record_path(run)
+    if beside.exists() and "made" not in cli.read_json(beside, "delete it"):
+        raise cli.Failure(f"{beside} is not a record of results, and would be overwritten",
+                          "move it away")
+    known = manifest.Manifest.load(args.bins)
+    known.check_bins(args.bins)
+    found = complete(run, known)
+    record = provenance.read(args.model) or {}
+    if record:
+        provenance.check(args.model, "compile the offline model again (make om)")
+    onnx = onnx_of(args, record)
+    compared, why = None, None if onnx else f"{args.onnx or 'it'} is not at hand"
+    try:
+        compute = session(onnx) if onnx else None
+    except ImportError:
+        why = "onnxruntime is not installed"
+    except RuntimeError as e:
+        why = f"ONNX Runtime does not take {onnx}: {e}"
+    if not why:
+        compared = compare(args, known, found, record, onnx, compute)
+    note = f"the results are not compared with the ONNX: {why}" if why else None
+    bins = Path(args.bins, "manifest.json")
+    provenance.record(run, [args.model, bins], model=args.model, bins=str(bins),
+                      compared=compared, note=note)
+    if note:
+        print(f"note: {note}")
+    else:
+        print(f"{len(compared['images'])} of {len(known.rows)} images computed with {onnx} too: "
+              f"the largest difference is {compared['error']:.1e} of the logits' spread "
+              f"({compared['limit']:g} is allowed)")
+    print(f"wrote {beside} ({len(found)} results)")
+
+
+if __name__ == "__main__":
+    cli.run(main)

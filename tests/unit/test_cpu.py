@@ -1,0 +1,399 @@
+"""The stand-in for atc: flags and messages as Ascend's, and files that are what they say."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from conftest import ROOT
+from graphs import SHAPE, images, logits, make_onnx, save_graph
+from onnx import helper
+
+from common import cli, provenance, toolchain
+from common.cpu import atc, compiler, engine, graph, openvino_engine, which
+
+CPU = Path(atc.__file__).parent
+ENGINES = list(which.ENDINGS.items())
+GOOD = {"framework": "5", "model": "tiny.onnx", "output": "x", "input_shape": "input:2,3,4,4"}
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOST_ENGINE", "HOST_PRECISION", "HOST_CALIB", "HOST_PROVIDER"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """call(**flags) runs atc and returns what it printed to stdout, as lines."""
+    def run(**flags):
+        words = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+        monkeypatch.setattr(sys, "argv", ["atc", *words])
+        capfd.readouterr()
+        atc.main()
+        return capfd.readouterr().out.splitlines()
+    return run
+
+
+@pytest.fixture(params=ENGINES, ids=[name for name, _ in ENGINES])
+def tiny(request):
+    """A model for batch 4, compiled with each engine: (path, weights)."""
+    name, ending = request.param
+    weights = make_onnx("tiny.onnx")
+    compiler.compile_onnx("tiny.onnx", 4, name, f"tiny{ending}")
+    return Path(f"tiny{ending}"), weights
+
+
+@pytest.mark.parametrize("name, ending", ENGINES)
+def test_atc_writes_a_model_and_its_record(call, monkeypatch, name, ending):
+    recipe = {"resize": 4, "crop": 4}
+    weights = make_onnx("tiny.onnx", model="Tiny", demo=True, preprocessing=recipe)
+    monkeypatch.setenv("HOST_ENGINE", name)
+    flags = {"framework": "5", "model": "tiny.onnx", "output": "build/v1.2-bs8",
+             "input_format": "NCHW", "input_shape": "input:8,3,4,4", "log": "error",
+             "soc_version": "Ascend310P3", "op_select_implmode": "high_performance"}
+    out = call(**flags)
+    path = Path(f"build/v1.2-bs8{ending}")
+    assert out[0] == "ATC start working now, please wait for a moment."
+    assert "CPU stand-in" in out[1] and ", f32," in out[1]
+    assert "--soc_version, --log, --op_select_implmode" in out[2]
+    assert out[3] == "ATC run success, welcome to the next use."
+    assert out[4].startswith(f"wrote {path} (") and ", CPU, f32, batch 8, " in out[4]
+    meta = provenance.read(path)
+    assert (meta["engine"], meta["batch"], meta["precision"], meta["demo"]) == (name, 8, "f32", True)
+    assert meta["inputs"] == [{"name": "input", "shape": [8, 3, 4, 4], "dtype": "float32"}]
+    assert meta["outputs"] == [{"name": "output", "shape": [8, 5], "dtype": "float32"}]
+    assert meta["onnx"] == {"file": "tiny.onnx", "sha256": cli.sha256("tiny.onnx"),
+                            "model": "Tiny", "demo": True, "preprocessing": recipe}
+    assert meta["made"]["arguments"] == [f"--{k}={v}" for k, v in flags.items()]
+    names = sorted(p.name for p in Path("build").iterdir())
+    assert names == [path.name, f"{path.name}.json"]  # no .om, no leftovers
+    got, = engine.load(path).run([images(8)])
+    np.testing.assert_allclose(got, logits(images(8), weights), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("change, status, text", [
+    ({"input_shape": "actual_input_1:2,3,4,4"}, 1, r"E10016.*input:n,3,4,4"),
+    ({"input_shape": "input:2,3,4"}, 1, "E10049"),
+    ({"input_shape": "input:2,3,5,4"}, 1, "does not fit"),
+    ({"input_shape": "input:-1,3,4,4"}, 2, "E10011"),
+    ({"input_shape": "input:1~8,3,4,4"}, 2, "E10011"),
+    ({"input_shape": "input:0,3,4,4"}, 2, "E10011"),
+    ({"input_shape": "input:,3,4,4"}, 2, "E10002"),
+    ({"input_shape": "2,3,4,4"}, 2, "E10002"),
+    ({"input_shape": None}, 2, "give --input_shape"),
+    ({"framework": "3"}, 2, "framework=3"),
+    ({"input_format": "NHWC"}, 2, "input_format=NHWC"),
+    ({"output_type": "INT8"}, 2, "FP32 or FP16"),
+    ({"soc_version": ""}, 2, "E10054"),
+    ({"insert_op_conf": "aipp.cfg"}, 1, "aipp.cfg does not exist"),
+    ({"dynamic_batch_size": "1,4"}, 2, "one offline model for each batch size"),
+    ({"output": "x.om"}, 2, "ending"),
+    ({"model": "absent.onnx"}, 1, r"absent\.onnx does not exist"),
+    ({"model": "noise.onnx"}, 1, r"noise\.onnx is not an ONNX"),
+])
+def test_atc_refuses(call, change, status, text):
+    make_onnx("tiny.onnx")
+    Path("noise.onnx").write_bytes(b"\x00\xff<html>" * 9)
+    with pytest.raises(cli.Failure, match=text) as e:
+        call(**{**GOOD, **change})
+    assert e.value.status == status
+    assert not list(Path().glob("x*"))
+
+
+def test_names_with_colons_and_a_fixed_batch():
+    assert toolchain.parse_shapes("input:0:2,3;b: 4, 5 ;") == {"input:0": [2, 3], "b": [4, 5]}
+    assert toolchain.parse_shapes("a:-1,3;b:1~8,3") == {"a": [None, 3], "b": [None, 3]}
+    make_onnx("fixed.onnx", batch=2, output_batch=2)
+    inputs = graph.inputs(graph.read("fixed.onnx"))
+    assert atc.find_batch(None, inputs, "fixed.onnx") == 2
+    with pytest.raises(cli.Failure, match="does not fit"):
+        atc.find_batch("input:4,3,4,4", inputs, "fixed.onnx")
+    with pytest.raises(cli.Failure, match="no common batch"):
+        atc.find_batch(None, {"a": [2, 3], "b": [4, 3]}, "two.onnx")
+
+
+@pytest.mark.parametrize("name", ["HOST_ENGINE", "HOST_PRECISION", "HOST_PROVIDER"])
+def test_a_choice_that_is_none(call, monkeypatch, name):
+    make_onnx("tiny.onnx")
+    monkeypatch.setenv("HOST_ENGINE", "onnxruntime")
+    monkeypatch.setenv(name, "tpu")
+    with pytest.raises(cli.Usage, match=f"{name}=tpu is no .*use one of: "):
+        call(**GOOD)
+
+
+def test_atc_as_a_program(tmp_path):
+    make_onnx("tiny.onnx")
+
+    def run(**flags):
+        words = [f"--{k}={v}" for k, v in {**GOOD, **flags}.items()]
+        return subprocess.run([CPU / "bin/atc", *words], capture_output=True, text=True,
+                              env={**os.environ, "PYTHON": sys.executable})
+    assert run().returncode == 0
+    unknown = run(soc="Ascend310P3")  # a prefix of --soc_version is no flag
+    assert unknown.returncode == 2 and "--soc=Ascend310P3" in unknown.stderr
+    wrong = run(input_shape="image:2,3,4,4")
+    assert wrong.returncode == 1 and "E10016" in wrong.stderr and "Traceback" not in wrong.stderr
+    assert "ATC run failed" in wrong.stdout and "success" not in wrong.stdout
+
+
+# ---- what is computed ----
+
+@pytest.mark.parametrize("name, ending", ENGINES)
+def test_fp16_outputs(call, monkeypatch, name, ending):
+    weights = make_onnx("tiny.onnx")
+    monkeypatch.setenv("HOST_ENGINE", name)
+    assert "f32, FP16 outputs, batch 2" in call(**GOOD, output_type="FP16")[-1]
+    model = engine.load(f"x{ending}")
+    assert [(t.name, t.dtype) for t in model.outputs] == [("output", np.float16)]
+    got, = model.run([images(2)])
+    assert got.dtype == np.float16
+    np.testing.assert_allclose(got, logits(images(2), weights), rtol=2 ** -10, atol=1e-3)
+
+
+@pytest.mark.parametrize("name, ending", ENGINES)
+def test_float32_is_really_float32(name, ending):
+    """A CPU with bfloat16 would be off by 1e-2 here, and OpenVINO's default is to use it."""
+    shape = (3, 32, 32)
+    weights = make_onnx("wide.onnx", classes=256, shape=shape, scale=1 / 55)
+    compiler.compile_onnx("wide.onnx", 8, name, f"wide{ending}")
+    # Loaded: the blob alone does not pin the precision.
+    got, = engine.load(f"wide{ending}").run([images(8, shape=shape)])
+    want = logits(images(8, shape=shape), weights)
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-5)
+
+
+def test_a_batch_in_parts(monkeypatch):
+    """ONNX Runtime computes parts of a large batch on each core; no image changes its place."""
+    monkeypatch.setattr(cli, "cores", lambda: 2)
+    weights = make_onnx("tiny.onnx")
+    model = compiler.compile_onnx("tiny.onnx", 16, "onnxruntime", "x.ort")
+    assert (model.meta["part"], model.meta["batch"]) == (2, 16)
+    assert model.inputs[0].shape == (16, *SHAPE)
+    got, = engine.load("x.ort").run([images(16)])
+    np.testing.assert_allclose(got, logits(images(16), weights), rtol=0, atol=1e-5)
+
+
+def test_wrong_computation_gets_no_file(monkeypatch):
+    make_onnx("tiny.onnx")
+    real = openvino_engine.load
+
+    def off(*args):
+        *tensors, run = real(*args)
+        last_row = np.array([[0], [0], [0], [0.1]], np.float32)
+        return *tensors, lambda arrays: [y + last_row for y in run(arrays)]
+    monkeypatch.setattr(openvino_engine, "load", off)
+    with pytest.raises(cli.Failure, match=r"error of \d\.\de-0\d of its scale \(1e-03"):
+        compiler.compile_onnx("tiny.onnx", 4, "openvino", "x.blob")
+    assert sorted(p.name for p in Path().iterdir()) == ["tiny.onnx"]
+
+
+@pytest.mark.parametrize("name, ending", ENGINES)
+def test_a_baked_batch_is_named(name, ending):
+    """A Reshape to a fixed batch, as a traced model may carry, is refused for another one."""
+    node = helper.make_node("Reshape", ["input", "to"], ["output"])
+    save_graph("baked.onnx", [node], {"input": ["n", 3]}, {"output": None},
+               {"to": np.array([1, -1])})
+    with pytest.raises(cli.Failure, match="baked into the graph"):
+        compiler.compile_onnx("baked.onnx", 4, name, f"x{ending}")
+    assert not list(Path().glob("x*"))
+
+
+def test_an_open_inner_dimension_is_refused():
+    make_onnx("tiny.onnx")
+    model = onnx.load("tiny.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "h"
+    with pytest.raises(cli.Failure, match="only its first dimension may be open"):
+        graph.fix_batch(model, 4, "x.onnx")
+
+
+# ---- AIPP ----
+
+def aipp(crop=4):
+    from common.data import transforms
+
+    recipe = transforms.Recipe(resize=crop, crop=crop)
+    Path("aipp.cfg").write_text(toolchain.aipp_text(recipe))
+    return recipe
+
+
+@pytest.mark.parametrize("name, ending", ENGINES)
+def test_bytes_are_normalised_inside(call, monkeypatch, name, ending):
+    recipe, weights = aipp(), make_onnx("tiny.onnx")
+    monkeypatch.setenv("HOST_ENGINE", name)
+    assert ", uint8 input, batch 2" in call(**GOOD, insert_op_conf="aipp.cfg")[-1]
+    model = engine.load(f"x{ending}")
+    assert (model.inputs[0].shape, model.inputs[0].dtype) == ((2, 4, 4, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
+    wanted = ((pixels / 255 - recipe.mean) / recipe.std).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(model.run([pixels])[0], logits(wanted, weights), rtol=0, atol=1e-4)
+    assert "aipp.cfg" in model.meta["made"]["from"]
+
+
+def test_what_float16_costs_aipp():
+    """As the docstring of toolchain.py has it, over all bytes: rounded parameters, rounded steps."""
+    recipe = aipp()
+    conf = toolchain.read_aipp("aipp.cfg")
+    pixels = np.arange(256)[:, None] * np.ones(3)
+    wanted = (pixels / 255 - recipe.mean) / recipe.std
+    low, scale = np.float16(conf["min"]), np.float16(conf["reciprocal"])
+    rounded = (pixels - low.astype(float)) * scale.astype(float)
+    stepwise = (pixels.astype(np.float16) - low) * scale
+    assert np.abs(rounded - wanted).max() == pytest.approx(1.1e-3, abs=5e-5)
+    assert np.abs(stepwise - wanted).max() == pytest.approx(2.8e-3, abs=5e-5)
+
+
+@pytest.mark.parametrize("old, new", [
+    ("crop: false", "crop: true"), ("RGB888_U8", "YUV420SP_U8"), ("min_chn_1", "mean_chn_1"),
+    ("aipp_op {", "aipp_op {\n related_input_rank: 0"), ("123.675000", "1.2.3"),
+    ("var_reci_chn_2", "var_reci_chn_1"), ("src_image_size_w: 4", "")])
+def test_a_configuration_that_is_not_computed_here(old, new):
+    aipp()
+    path = Path("aipp.cfg")
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(cli.Failure, match="aipp.cfg.*common.toolchain --out"):
+        toolchain.read_aipp("aipp.cfg")
+
+
+def test_a_configuration_of_another_size(call):
+    aipp(crop=8)
+    make_onnx("tiny.onnx")
+    with pytest.raises(cli.Failure, match=r"takes \[None, 3, 4, 4\]"):
+        call(**GOOD, insert_op_conf="aipp.cfg")
+
+
+# ---- loading ----
+
+def refused(path, text):
+    with pytest.raises(cli.Failure, match=f"{text}.*delete it and run `make om`"):
+        engine.load(path)
+
+
+def test_what_is_not_as_recorded_is_refused(tiny):
+    path, record = tiny[0], provenance.record_path(tiny[0])
+    good, meta = path.read_bytes(), provenance.read(path)
+    path.write_bytes(good[:-100])
+    refused(path, "is not the one that")
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 1  # same size; the engines would not notice a weight
+    path.write_bytes(flipped)
+    refused(path, "is not the one that")
+    path.write_bytes(good)
+    for key, value in {"engine_version": "2001.1.0", "cpu_kind": "x86_64 mmx"}.items():
+        cli.write_json(record, {**meta, key: value})
+        refused(path, f"was compiled by .*{value}")
+    for change in ({"batch": 2}, {"batch": "4"}, {"engine": "tpu"}, {"part": 0}, {"made": {}}):
+        cli.write_json(record, {**meta, **change})
+        refused(path, str(record))
+    for text in ("{", "[]", "{}"):
+        record.write_text(text)
+        refused(path, str(record))
+    record.unlink()
+    refused(path, "json does not exist")
+
+
+def test_noise_is_rejected_by_the_engine(tiny):
+    path, _ = tiny
+    meta = provenance.read(path)
+    path.write_bytes(b"RR_" + bytes(400))
+    cli.write_json(f"{path}.json", {**meta, "made": provenance.made(path, [], [])})
+    refused(path, "rejects")
+
+
+def test_killed_between_model_and_record(tiny):
+    """New model, old record: they are not taken for a pair."""
+    path, _ = tiny
+    old = Path(f"{path}.json").read_text()
+    make_onnx("other.onnx", seed=9)
+    compiler.compile_onnx("other.onnx", 4, json.loads(old)["engine"], path)
+    Path(f"{path}.json").write_text(old)
+    refused(path, "is not the one that")
+
+
+def test_an_unchanged_model_is_not_hashed(tiny, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(cli, "sha256", lambda path: hashed.append(path))
+    engine.load(tiny[0])
+    assert hashed == []
+
+
+@pytest.mark.parametrize("file", [
+    "tiny.onnx", "common/cpu/compiler.py", "common/cpu/rewrites.py", "common/cpu/graph.py",
+    "common/toolchain.py", "common/cpu/engine_engine.py", "the engine's library"])
+def test_what_it_was_made_from(tiny, file):
+    """Its ONNX, what shapes it, and the release of the engine are inputs of an offline model."""
+    meta = provenance.read(tiny[0])
+    backend = engine.backend_of(meta["engine"])
+    files = {"tiny.onnx": "tiny.onnx", "the engine's library": backend.library(),
+             "common/cpu/engine_engine.py": backend.__file__}
+    path = str(Path(files.get(file, ROOT / file)))
+    assert meta["made"]["from"][path]["sha256"] == cli.sha256(path)
+    if not Path(path).is_absolute():
+        make_onnx("tiny.onnx", seed=9)
+        refused(tiny[0], "was made from another tiny.onnx")
+
+
+def test_an_om_means_what_is_beside_it(monkeypatch):
+    with pytest.raises(cli.Failure, match="none of"):
+        which.find("x.om")
+    Path("x.ort").touch()
+    assert which.find("x.om") == Path("x.ort")
+    monkeypatch.setenv("HOST_ENGINE", "openvino")
+    with pytest.raises(cli.Failure, match="HOST_ENGINE=openvino"):
+        which.find("x.om")
+    Path("x.blob").touch()
+    assert which.find("x.om") == Path("x.blob")
+    monkeypatch.delenv("HOST_ENGINE")
+    with pytest.raises(cli.Failure, match=r"x\.blob and x\.ort"):
+        which.find("x.om")
+    Path("x.om").touch()
+    with pytest.raises(cli.Failure, match="Ascend host"):
+        which.find("x.om")
+    with pytest.raises(cli.Usage):
+        which.find("x.onnx")
+
+
+# ---- set_env.sh ----
+
+def test_set_env_in_a_path_with_spaces(tmp_path):
+    folder = tmp_path / "my model"
+    shutil.copytree(CPU.parent, folder / "common", ignore=shutil.ignore_patterns("__pycache__"))
+    venv = folder / ".venv/bin"
+    venv.mkdir(parents=True)
+    (venv / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (venv / "python3").chmod(0o755)
+    (tmp_path / "work").mkdir()
+    make_onnx("work/tiny.onnx")
+    script = """
+        set -eu
+        source "../my model/common/cpu/set_env.sh"; source "$1/common/cpu/set_env.sh"
+        echo sourced
+        atc --framework=5 --model=tiny.onnx --output=tiny --input_shape="input:2,3,4,4"
+        python3 -m ais_bench --model tiny.om --loop 2
+        command -v python3
+        echo "$PATH" | tr : '\\n' | grep -c 'my model'
+        echo "$PYTHONPATH"
+    """
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "PYTHONPATH")}
+    done = subprocess.run(["bash", "-c", script, "bash", folder], cwd="work", text=True,
+                          env={**env, "CDPATH": str(tmp_path)}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["sourced", "ATC start working now, please wait for a moment."]
+    assert "nothing was saved (no --output)" in lines
+    assert lines[-3:] == [str(venv / "python3"), "2", str(folder / "common/cpu")]
+
+
+def test_nothing_is_reported_to_a_server():
+    """openvino_telemetry would start a process and send what is used, from the import on."""
+    code = ("from common.cpu import openvino_engine as e; import nncf, sys; e.openvino.Core(); "
+            "print([m for m in sys.modules if m.startswith('openvino_telemetry') "
+            "and sys.modules[m]])")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr

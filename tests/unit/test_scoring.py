@@ -1,0 +1,325 @@
+"""The chain of custody of a score: each link that does not fit is refused before a figure."""
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scored import NAMES, Chain, chain, score  # noqa: F401  fixtures
+
+from common import cli, provenance
+from common.score import against_onnx, show
+
+LINE = "good=9 total=12"
+
+
+def result():
+    return json.loads(Path("r.json").read_text())
+
+
+def test_a_sound_chain(chain, score, monkeypatch, capsys):  # noqa: F811
+    said = score().splitlines()
+    assert said[-1].endswith(LINE) and not [line for line in said if line.startswith("note")]
+    got = result()
+    assert got["produced_by"]["engine"] == "openvino" and got["good"] == 9
+    assert got["chain"]["w.pth"] == cli.sha256("w.pth")
+    assert set(got["chain"]) == {"w.pth", "m.onnx", "m.blob", "prep/manifest.json"}
+    assert set(got["made"]["from"]) == {"result/run.json", "m.blob", "prep/manifest.json"}
+    assert got["made"]["arguments"][:2] == ["result/run", "val_label.txt"]
+    monkeypatch.setattr("sys.argv", ["show", "r.json"])
+    show.main()
+    assert capsys.readouterr().out.strip() == said[-1]
+    Path("m.blob").write_text("another")
+    with pytest.raises(cli.Failure, match="r.json was made from another m.blob — score again"):
+        show.main()
+
+
+def edit_result(chain):
+    chain.logits[0].tofile(f"result/run/{NAMES[1]}_0.bin")
+
+
+def lose_result(chain):
+    os.remove(f"result/run/{NAMES[1]}_0.bin")
+
+
+def other_bins(chain):
+    """The same names, preprocessed again from other images."""
+    chain.prep(seed=7)
+
+
+def older_model(chain):
+    """A file that another time left, moved in place: it is older than the results."""
+    Path("old.blob").write_text("compiled last year")
+    os.utime("old.blob", (1, 1))
+    os.replace("old.blob", "m.blob")
+
+
+def other_weights(chain):
+    """w.pth is another file now, nothing that came of it is."""
+    Path("w.pth").write_text("weights of another training")
+
+
+def other_network(chain):
+    """ONNX and offline model were made again from other weights, after the inference."""
+    chain.network(seed=5)
+
+
+def other_onnx(chain):
+    Path("m.onnx").write_bytes(b"an ONNX that was copied here")
+
+
+@pytest.mark.parametrize("harm, said", [
+    (edit_result, "result/run is not the one that result/run.json describes"),
+    (lose_result, "result/run is not the one that result/run.json describes"),
+    (other_bins, "result/run was made from another prep/manifest.json"),
+    (older_model, "result/run was made from another m.blob"),
+    (other_network, "result/run was made from another m.blob"),
+    (other_weights, "m.onnx was made from another w.pth"),
+    (other_onnx, "m.blob was made from another m.onnx"),
+])
+def test_a_link_that_does_not_fit(chain, score, harm, said, capsys):  # noqa: F811
+    harm(chain)
+    with pytest.raises(cli.Failure, match=f"{said} — infer again"):
+        score()
+    assert "top1" not in capsys.readouterr().out
+    assert not Path("r.json").exists() and not Path("table.json").exists()
+
+
+def test_bins_of_another_folder(chain, score):  # noqa: F811
+    shutil.copytree("prep", "other")
+    chain.prep(seed=7)
+    Path("prep").rename("seven")
+    Path("other").rename("prep")
+    with pytest.raises(cli.Failure, match="not of the bins that seven/manifest.json describes"):
+        score("--manifest", "seven")
+
+
+def test_results_of_another_model_than_the_one_named(chain, score):  # noqa: F811
+    """int8's results scored as f32's, once by the record and once by the summary alone."""
+    other = Chain("int8", "m_int8.blob", "result/run_int8")
+    other.compile()
+    with pytest.raises(cli.Failure, match="made by m.blob, and m_int8.blob.json is the record of "
+                                          "another model"):
+        score("--against", "result/run", model="m_int8.blob")
+    told = {"engine": "openvino", "precision": "int8", "onnx": {"file": "m.onnx"}}
+    os.remove("result/run.json")
+    cli.write_json("result/run_summary.json", told)
+    with pytest.raises(cli.Failure, match="m.blob.json is of a model in f32, .* computed in int8"):
+        score()
+    told = {"onnx": {"file": "other.onnx", "sha256": "0" * 64}}
+    cli.write_json("result/run_summary.json", told)
+    with pytest.raises(cli.Failure, match=r"m.blob.json is of m.onnx .*, .* made by other.onnx"):
+        score()
+
+
+def test_a_run_without_a_record_is_said_to_be_unchecked(chain, score):  # noqa: F811
+    os.remove("result/run.json")
+    said = score(model=None)
+    assert "note: it is not checked of which model and bins" in said and said.endswith(LINE + "\n")
+    assert "not checked" in result()["notes"][0]
+    cli.write_json("result/run.json", {"title": "somebody's table"})
+    assert "not checked" in score()
+
+
+def test_the_offline_model_itself_is_checked_without_a_record(chain, score):  # noqa: F811
+    os.remove("result/run.json")
+    older_model(chain)
+    with pytest.raises(cli.Failure, match="m.blob is not the one that m.blob.json describes"):
+        score()
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"onnx": "x"}', '{"made": {"sha256": 5}}', None])
+def test_a_damaged_record_of_the_model(chain, score, content):  # noqa: F811
+    os.remove("p.json") if Path("p.json").exists() else None
+    if content is not None:
+        Path("p.json").write_text(content)
+    with pytest.raises(cli.Failure, match="p.json"):
+        score(model="p")
+
+
+def test_model_and_bins_made_for_different_recipes(chain, score, monkeypatch):  # noqa: F811
+    content = json.loads(Path("prep/manifest.json").read_text())
+    content["recipe"]["resize"] = 9
+    cli.write_json("prep/manifest.json", content)
+    chain.check(monkeypatch)
+    said = score()
+    assert 'note: the images were preprocessed with {"resize": 9' in said
+    assert result()["notes"] and "preprocessed" in Path("table.json").read_text()
+
+
+def test_labels_where_the_images_are_not_at_hand(chain, score):  # noqa: F811
+    """The folder that the manifest names may be gone; a misspelt path is no such folder."""
+    assert "/gone/imagenet is not at hand" in score(labels="/gone/imagenet")
+    assert score(labels="prep").endswith(LINE + "\n")
+    with pytest.raises(cli.Failure, match="does not exist"):
+        score(labels="/gone/imagenets")
+
+
+# ---- the check that ends the inference ----
+
+def test_results_of_the_onnx(chain, monkeypatch, capsys):  # noqa: F811
+    record = chain.check(monkeypatch)
+    assert record["compared"]["images"] == [f"{NAMES[i]}.JPEG" for i in (0, 3, 7, 11)]
+    assert record["compared"]["error"] < 1e-5 and record["note"] is None
+    assert set(record["made"]["from"]) == {"m.blob", "prep/manifest.json"}
+    assert "4 of 12 images computed with m.onnx too" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model, precision, share, fits", [
+    ("m.blob", "f32", 5e-4, True), ("m.blob", "f32", 5e-3, False), ("m.blob", "bf16", 0.03, True),
+    ("m.blob", "bf16", 0.2, False), ("m.om", None, 0.08, True), ("m.om", None, 0.15, False)])
+def test_results_a_little_off(chain, monkeypatch, model, precision, share, fits):  # noqa: F811
+    """By a share of the logits' spread, in one of the images that are looked at."""
+    other = Chain(precision, model)
+    other.compile()
+    four = chain.logits[[0, 3, 7, 11]]
+    chain.logits[7, 5] += share * (four.max() - four.min())
+    chain.infer()
+    os.remove("result/run.json")
+    words = ("--result", "result/run", "--model", model, "--bins", "prep")
+    if fits:
+        assert chain.check(monkeypatch, *words)["compared"]["error"] == pytest.approx(share, rel=.1)
+        return
+    said = f"{model} computes {NAMES[7]}.JPEG otherwise than m.onnx: .* of the logits' spread"
+    with pytest.raises(cli.Failure, match=f"{said} .* allowed. — compile it again"):
+        chain.check(monkeypatch, *words)
+    assert not Path("result/run.json").exists()
+
+
+@pytest.mark.parametrize("channels", [[2, 1, 0]])
+def test_bytes_are_normalised_by_the_recipe(chain, monkeypatch, channels):  # noqa: F811
+    """uint8 bins: the ONNX takes what torchvision makes of them; red and blue changed is seen."""
+    torchvision = pytest.importorskip("torchvision")
+    chain.prep(raw=True)
+    to_tensor = torchvision.transforms.functional.to_tensor
+    normalize = torchvision.transforms.functional.normalize
+    images = [normalize(to_tensor(x), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+              for x in chain.bytes]
+    chain.infer(np.array([x.numpy().ravel() @ chain.weights.T for x in images]))
+    assert chain.check(monkeypatch)["compared"]["error"] < 1e-5
+    chain.infer(np.array([x[channels].numpy().ravel() @ chain.weights.T for x in images]))
+    with pytest.raises(cli.Failure, match="otherwise than m.onnx"):
+        chain.check(monkeypatch)
+
+
+def test_what_cannot_be_compared_is_said_in_every_output(chain, score, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "onnxruntime is not installed" in chain.check(monkeypatch)["note"]
+    assert "note: the results are not compared with the ONNX: onnxruntime" in score()
+    assert "onnxruntime" in result()["notes"][0]
+
+
+def test_no_onnx_at_hand(chain, monkeypatch):  # noqa: F811
+    os.remove("m.onnx")
+    os.remove("m.onnx.json")
+    assert "it is not at hand" in chain.check(monkeypatch)["note"]
+
+
+def test_an_onnx_that_cannot_be_read(chain, monkeypatch):  # noqa: F811
+    Path("n.onnx").write_bytes(b"x")
+    words = ("--result", "result/run", "--model", "m.blob", "--bins", "prep", "--onnx", "n.onnx")
+    assert "ONNX Runtime does not take n.onnx" in chain.check(monkeypatch, *words)["note"]
+
+
+@pytest.mark.parametrize("harm, said", [
+    (lose_result, f"1 bins without a result: {NAMES[1]} — delete result/run and infer again"),
+    (lambda c: Path("result/run/o_0.bin").write_bytes(b"x"), "1 results of no bin: o_0.bin"),
+    (lambda c: os.truncate(f"prep/{NAMES[3]}.bin", 9), "of another size"),
+    (lambda c: os.truncate(f"result/run/{NAMES[3]}_0.bin", 9), f"{NAMES[3]}_0.bin is 9 bytes"),
+    (older_model, "m.blob is not the one that m.blob.json describes — compile"),
+    (other_network, "otherwise than m.onnx"),
+    (other_bins, "otherwise than m.onnx"),
+    (lambda c: Path("result/run.json").write_text("{}"), "would be overwritten — move it away"),
+])
+def test_inference_that_is_not_done(chain, monkeypatch, harm, said):  # noqa: F811
+    harm(chain)
+    with pytest.raises(cli.Failure, match=said):
+        chain.check(monkeypatch)
+
+
+# ---- a lower precision ----
+
+@pytest.fixture
+def int8(chain, monkeypatch):  # noqa: F811
+    """int8(wrong) adds int8's results, `wrong` of them with another answer, to a chain of 200
+    images; the model's name."""
+    def make(wrong):
+        other = Chain("int8", "m_int8.blob", "result/run_int8")
+        other.compile()
+        low = chain.logits.copy()
+        for i in range(3, 3 + wrong):
+            low[i, low[i].argmax()] = low[i].min()
+        monkeypatch.setitem(against_onnx.LIMITS, "int8", 2.0)
+        other.infer(low)
+        other.check(monkeypatch)
+        return other
+    return make
+
+
+def score_int8(score, *words):  # noqa: F811
+    return score(*words, run_folder="result/run_int8", model="m_int8.blob")
+
+
+def test_int8_as_good_as_f32(int8, score):  # noqa: F811
+    int8(0)
+    said = score_int8(score, "--against", "result/run")
+    assert "note: int8 beside f32 on 12 images: Top-1 75.00 % → 75.00 %" in said
+    assert "12 answers the same" in said
+    assert result()["against_f32"] == {
+        "images": 12, "f32": {"top1": 9, "top5": result()["counts"][4]}, "lost": 0.0, "same": 12,
+        "lower": {"top1": 9, "top5": result()["counts"][4]}, "verdict": "accepted"}
+    assert "result/run.json" in result()["made"]["from"]
+
+
+def test_int8_over_a_point_is_refused_before_its_json(int8, score, capsys):  # noqa: F811
+    int8(1)
+    with pytest.raises(cli.Failure, match=r"int8 loses 8.33 points of Top-1, over 1 .* 75.00 % → "
+                                          r"66.67 %.*, 11 answers the same\) — use PRECISION="):
+        score_int8(score, "--against", "result/run")
+    assert not Path("r.json").exists() and "top1" not in capsys.readouterr().out
+
+
+def test_int8_alone_does_not_count(int8, score):  # noqa: F811
+    int8(0)
+    with pytest.raises(cli.Failure, match="in int8, which count only beside f32's — make eval "
+                                          "PRECISION=int8, or --against"):
+        score_int8(score)
+
+
+def test_int8_is_not_compared_with_itself(int8, score):  # noqa: F811
+    """As OM=m_int8.blob did, with which both runs were made."""
+    int8(0)
+    with pytest.raises(cli.Failure, match="holds results of int8, not of f32"):
+        score_int8(score, "--against", "result/run_int8")
+    shutil.copytree("result/run_int8", "result/again")
+    provenance.record("result/again", ["m_int8.blob", "prep/manifest.json"], model="m_int8.blob",
+                      bins="prep/manifest.json", note=None)
+    with pytest.raises(cli.Failure, match="holds results of int8, not of f32"):
+        score_int8(score, "--against", "result/again")
+
+
+def test_f32_of_another_network_or_edited(int8, score, chain):  # noqa: F811
+    int8(0)
+    edit_result(chain)
+    with pytest.raises(cli.Failure, match="result/run is not the one that result/run.json"):
+        score_int8(score, "--against", "result/run")
+    os.remove("result/run.json")
+    cli.write_json("result/run_summary.json", {"onnx": {"file": "n.onnx", "sha256": "0" * 64}})
+    with pytest.raises(cli.Failure, match="is of another ONNX than result/run_int8"):
+        score_int8(score, "--against", "result/run")
+
+
+def test_a_point_is_a_point(tmp_path):
+    """Exactly one point lost is accepted; over the images that both have."""
+    from common.score import metrics, precision
+
+    def of(right, answers):
+        rank = np.where(np.arange(200) < right, 0, 7)
+        return metrics.Score([right] * 5, 200, rank=rank, answer=np.array(answers))
+    f32, lower = of(150, range(200)), of(148, range(200))
+    lower.rank[199] = -1
+    got = precision.compare(lower, f32)
+    assert (got["images"], got["f32"]["top1"], got["lower"]["top1"]) == (199, 150, 148)
+    assert got["same"] == 199 and precision.MOST == 1.0
