@@ -1,5 +1,6 @@
 """Compare every operator of an ONNX with what CANN's ONNX parser takes, so that atc does not
-fail after minutes.
+fail after minutes. The export names such operators as well (common/model/operators.py); this
+says where they are.
 
     python3 -m tools.inspect.check_ops build/x.onnx        (make check-ops)
 
@@ -10,49 +11,8 @@ import ast
 import collections
 
 from common import cli
+from common.model import operators
 
-# ONNX operators that CANN's parser has a plugin for, by the model's opset: the keys
-# ai.onnx::<opset>::<operator> in the *_onnx_plugin.cpp of hicann/ops-nn (e5c3fa9), ops-math
-# (c419332) and ops-cv (6ae8765), 2026-08. A release may have fewer. Constant is in none of
-# them: the parser takes it at any opset (hicann/ge, onnx_parser.cc).
-TABLE = {
-    (8, 18): """
-        Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool
-        BatchNormalization Cast Ceil Celu Clip Concat ConstantOfShape Conv ConvTranspose Cos
-        Cosh CumSum DepthToSpace Det Div Dropout Einsum Elu Equal Erf Exp Expand EyeLike
-        Flatten Floor GRU Gather GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool
-        GlobalMaxPool Greater HardSigmoid Hardmax Identity If InstanceNormalization LRN LSTM
-        LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization LpPool MatMul Max MaxPool
-        MaxRoiPool Mean Min Mul Multinomial Neg Not Or PRelu Pad Pow RandomNormal
-        RandomNormalLike RandomUniform RandomUniformLike Range Reciprocal ReduceLogSum
-        ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
-        Relu Reshape RoiAlign Round ScatterND Selu Shape Sigmoid Sign Sin Sinh Size Slice
-        Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh Tile TopK
-        Transpose Unsqueeze Where Xor""",
-    (8, 17): "ReduceL1 ReduceL2",
-    (8, 16): "AffineGrid",
-    (8, 9): "Upsample",
-    (8, 8): "GreaterOrEqual",
-    (9, 18): "Compress IsNaN MeanVarianceNormalization NonZero OneHot Shrink",
-    (9, 11): "Scatter",
-    (9, 9): "MaxUnpool",
-    (10, 18): "IsInf Mod NonMaxSuppression Resize ReverseSequence ThresholdedRelu",
-    (11, 18): """
-        BitShift ConcatFromSequence MaxUnpool ScatterElements SequenceAt SequenceConstruct
-        SequenceEmpty SequenceErase SequenceInsert SequenceLength SplitToSequence Unique""",
-    (11, 16): "Upsample",
-    (11, 11): "GridSample",
-    (12, 18): "GreaterOrEqual SoftmaxCrossEntropyLoss",
-    (14, 18): "HardSwish Trilu",
-    (15, 18): "Bernoulli CastLike",
-    (16, 18): "GridSample",
-    (17, 18): "LayerNormalization",
-    (18, 18): "BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Col2Im Mish",
-}
-OPSETS = collections.defaultdict(list)  # operator → [(lowest opset, highest opset)]
-for opsets, operators in TABLE.items():
-    for operator in operators.split():
-        OPSETS[operator].append(opsets)
 LOWEST, HIGHEST = 8, 18
 # What CANN's own documents state: atc's manual of each release, parameter --framework and the
 # ONNX operator list.
@@ -141,15 +101,14 @@ def domains(model, nodes):
 
 
 def unknown(nodes, opset):
-    """Problems of operators that CANN has not at this opset, one per kind of operator."""
+    """Problems of operators that CANN does not have at this opset, one per kind of operator."""
     missing = collections.defaultdict(list)
     for node in nodes:
-        ranges = OPSETS.get(node.op_type, [])
-        known = node.op_type == "Constant" or any(low <= opset <= high for low, high in ranges)
-        if not node.domain and not known:
+        ranges = operators.opsets(node.op_type)
+        if not node.domain and not any(low <= opset <= high for low, high in ranges):
             missing[node.op_type].append(node)
     for op, found in sorted(missing.items()):
-        at = " and ".join(f"{low} to {high}" for low, high in OPSETS.get(op, []))
+        at = " and ".join(f"{low} to {high}" for low, high in operators.opsets(op))
         yield (f"{op}, {len(found)} nodes, the first {where(found[0])}, is not in CANN's table "
                f"at opset {opset} ({f'only at {at}' if at else 'at no opset'})", EXPORT)
 

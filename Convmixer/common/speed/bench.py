@@ -151,9 +151,14 @@ def chain(artefact, todo="make om"):
     return {}
 
 
-def run(command, name):
+def run(command, name, on_npu=False):
     """Run `command`; show and return what it prints. Failure when it fails."""
     status, log = cli.tee(command)
+    if status and on_npu:
+        from common.ascend import errors
+
+        why, todo = errors.explain(log, status)
+        raise cli.Failure(f"{name} failed: {why}", todo)
     if status:
         raise cli.Failure(f"{name} ended with status {status}", "see its messages above")
     return log
@@ -186,9 +191,10 @@ def main():
     args = get_args()
     links = chain(args.model)
     facts = provenance.read(args.model) or {}
+    on_npu = facts.get("engine", "ascend") == "ascend"
     with alone():
         others = Others()
-        runs = [parse(run(args.command, "ais_bench")) for _ in range(args.repeats)]
+        runs = [parse(run(args.command, "ais_bench", on_npu)) for _ in range(args.repeats)]
         busy = others.share()
     result = median(runs, busy if runs[0]["device"] == "CPU" else None)
     if facts.get("batch", result["batch"]) != result["batch"]:
