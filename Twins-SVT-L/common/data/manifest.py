@@ -59,7 +59,7 @@ class Manifest:
                               f"delete {folder}/manifest.json and run the preprocessing step (make prep)")
 
 
-def labelled(source, manifest=None):
+def labelled(source, manifest=None, classes=1000):
     """The Manifest of the images that `source` labels (a label file, or the images' folder); `manifest` says which result is
     which image, without it an image's result has its stem. Failure when the two name different labels for an image."""
     source = Path(source)
