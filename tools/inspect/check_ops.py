@@ -39,7 +39,8 @@ def read(path):
     except FileNotFoundError:
         raise cli.Failure(f"{path} does not exist", "make onnx") from None
     except (DecodeError, ValueError) as e:
-        raise cli.Failure(f"{path} is not an ONNX model ({e})", "delete it, then make onnx") from None
+        raise cli.Failure(f"{path} is not an ONNX model ({e})",
+                          "delete it, then make onnx") from None
     if not model.graph.node:
         raise cli.Failure(f"{path} is not an ONNX model: it holds no operators",
                           "delete it, then make onnx")
