@@ -14,9 +14,11 @@ one, ModelZoo's own numbering counts, where the results are as many as the label
 import argparse
 from pathlib import Path
 
-from common import cli
+from common import cli, published
 from common.data import manifest
 from common.score import results, script
+
+FOLDER = Path(__file__).parent
 
 
 def positive(text):
@@ -50,7 +52,9 @@ def get_args(argv=None):
 def by_number(found, source, batch):
     """The Manifest of results `input_NNNNN_0` that have none, as ModelZoo's script counts them:
     row r of file n is ILSVRC2012_val_(n * batch + r + 1). Failure where that cannot be so."""
-    label = {Path(row.image).stem: row.label for row in manifest.labelled(source).rows}
+    classes = published.load(FOLDER).classes
+    given = manifest.labelled(source, classes=classes).rows
+    label = {Path(row.image).stem: row.label for row in given}
     images = [f"ILSVRC2012_val_{i + 1:08d}" for i in range(len(label))]
     rows = [manifest.Row(image, f"input_{i // batch:05d}", i % batch, label.get(image))
             for i, image in enumerate(images)]
@@ -74,12 +78,12 @@ def main():
     if found.bins is None and any(found.run.glob("input_[0-9][0-9][0-9][0-9][0-9]_[01].*")):
         known = by_number(found, source, args.batch_size or 1)
     else:
-        known = script.labels(found, source)
+        known = script.labels(found, source, FOLDER)
     held = max(known.files.values(), default=1)
     if args.batch_size and held not in (1, args.batch_size):
         raise cli.Failure(f"--batch-size {args.batch_size}: the bins hold {held} images each",
                           f"give --batch-size {held}")
-    score = script.evaluate(found, known, args, Path(__file__).parent)
+    score = script.evaluate(found, known, args, FOLDER)
     print(f"top1:{score.percent(1)}%")
     script.finish(score, found, args, table=Path(args.result_json_path) / args.json_file_name)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from common import cli
 from common.score import script
 
+FOLDER = Path(__file__).parent
+
 
 def get_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__,
@@ -32,8 +34,8 @@ def main():
     if args.txt_path is None:
         raise cli.Usage("--txt-path is not given", "give the folder that ais_bench wrote")
     found = script.open_run(args, args.txt_path, args.label_path)
-    known = script.labels(found, args.label_path)
-    score = script.evaluate(found, known, args, Path(__file__).parent)
+    known = script.labels(found, args.label_path, FOLDER)
+    score = script.evaluate(found, known, args, FOLDER)
     print(f"{{key: Top1 accuracy, value: {score.percent(1)}%}}"
           f"{{key: Top5 accuracy, value: {score.percent(5)}%}}")
     script.finish(score, found, args)

@@ -14,6 +14,8 @@ from common import cli
 from common.data.manifest import Manifest, Row
 from common.score import script
 
+FOLDER = Path(__file__).parent
+
 
 def get_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__,
@@ -71,7 +73,7 @@ def main():
     found = script.open_run(args, args.result_dir)
     if found.bins:
         truth = checked(truth, Manifest.load(found.bins), args.gt_path)
-    score = script.evaluate(found, truth, args, Path(__file__).parent)
+    score = script.evaluate(found, truth, args, FOLDER)
     top1, top5 = (score.counts[k] / score.total for k in (0, 4))
     print(f"Acc@Top1:{top1:.4f}, Acc@Top5:{top5:.4f}")
     script.finish(score, found, args, inputs=[args.gt_path])

@@ -14,6 +14,8 @@ from pathlib import Path
 from common import cli
 from common.score import script
 
+FOLDER = Path(__file__).parent
+
 
 def get_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__,
@@ -31,8 +33,8 @@ def get_args(argv=None):
 def main():
     args = get_args()
     found = script.open_run(args, args.pred, args.input_path)
-    known = script.labels(found, args.input_path)
-    score = script.evaluate(found, known, args, Path(__file__).parent)
+    known = script.labels(found, args.input_path, FOLDER)
+    score = script.evaluate(found, known, args, FOLDER)
     top1 = 100 * score.counts[0] / score.total
     print(f"Accuracy of the network on the {score.total} val images: {top1:.1f}%")
     script.finish(score, found, args)

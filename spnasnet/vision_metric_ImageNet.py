@@ -14,6 +14,8 @@ from pathlib import Path
 from common import cli
 from common.score import script
 
+FOLDER = Path(__file__).parent
+
 
 def get_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__,
@@ -30,8 +32,8 @@ def get_args(argv=None):
 def main():
     args = get_args()
     found = script.open_run(args, args.result, args.labels)
-    known = script.labels(found, args.labels)
-    score = script.evaluate(found, known, args, Path(__file__).parent)
+    known = script.labels(found, args.labels, FOLDER)
+    score = script.evaluate(found, known, args, FOLDER)
     print(f"Top1 accuracy: {score.percent(1)}%, Top5 accuracy: {score.percent(5)}%")
     script.finish(score, found, args, table=Path(args.out_dir) / args.out_name)
 

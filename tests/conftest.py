@@ -16,6 +16,7 @@ from fault_table import (  # noqa: F401  pytest finds hooks and fixtures here
     pytest_terminal_summary,
     seen,
 )
+from scored import chain, score  # noqa: F401  fixtures for tests of scoring
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))

@@ -1,6 +1,5 @@
-"""spnasnet's scripts: bins against torchvision, the .info file, Top-1…5 against timm, its JSON, export, flags, faults."""
+"""spnasnet's scripts: bins against torchvision, the .info file, export, flags, faults."""
 import argparse
-import json
 import subprocess
 import sys
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 from conftest import ROOT, make, odd_images
 from PIL import Image
-from timm.utils import accuracy
 from torchvision import transforms as tv
 from torchvision.datasets.folder import default_loader
 
@@ -94,76 +92,6 @@ def test_info_called_wrongly(script, words):
     with pytest.raises(SystemExit) as stop:
         script(FOLDER, "get_info.py")(*words)
     assert stop.value.code == 2
-
-
-@pytest.fixture
-def case(tmp_path):
-    """40 images with labels in another order than the results, which are the older benchmark tool's."""
-    rng = np.random.default_rng(6)
-    logits = rng.permuted(np.tile(np.linspace(-9, 9, 1000, dtype=np.float32), (40, 1)), axis=1)
-    labels = np.argsort(-logits, 1)[np.arange(40), rng.integers(0, 7, 40)]
-    names = [f"ILSVRC2012_val_{i:08d}" for i in rng.choice(50000, 40, replace=False)]
-    (tmp_path / "val_label.txt").write_text("".join(f"{n}.JPEG {y}\n" for n, y in zip(names, labels, strict=True)))
-    (tmp_path / "result/dumpOutput_device0").mkdir(parents=True)
-    (tmp_path / "result/perf_vision_batchsize_1_device_0.txt").write_text("[e2e] throughputRate: 1, latency: 1\n")
-    for name, row in zip(names, logits, strict=True):
-        (tmp_path / f"result/dumpOutput_device0/{name}_1.txt").write_text(" ".join(f"{v:f}" for v in row))
-    want = accuracy(torch.from_numpy(logits), torch.from_numpy(labels), topk=(1, 2, 3, 4, 5))
-    return tmp_path, names, [round(float(w), 2) for w in want], labels
-
-
-def value(table):
-    return {entry["key"]: entry["value"] for entry in table["value"]}
-
-
-def test_accuracy_is_timms_and_the_json_modelzoos(case, script):
-    folder, _, want, _ = case
-    said = script(FOLDER, "vision_metric_ImageNet.py")(f"{folder}/result/dumpOutput_device0/", folder / "val_label.txt",
-                                                       folder / "new", "result_bs1.json").splitlines()
-    assert said[0] == f"Top1 accuracy: {want[0]:.2f}%, Top5 accuracy: {want[4]:.2f}%"
-    assert said[-1] == f"top1={want[0]:.2f}% top5={want[4]:.2f}% good={round(want[0] * 0.4)} total=40"
-    assert json.loads((folder / "new/result_bs1.json").read_text()) == {"title": "Overall statistical evaluation", "value": [
-        {"key": "Number of images", "value": "40"}, {"key": "Number of classes", "value": "1000"},
-        *({"key": f"Top{k} accuracy", "value": f"{w}%"} for k, w in enumerate(want, 1))]}
-
-
-@pytest.mark.parametrize("batch", [1, 8])
-def test_labels_from_class_folders_and_a_subset(tmp_path, script, batch):
-    synsets = dataset.SYNSETS.read_text().split()
-    for i, path in enumerate(odd_images(tmp_path)[0]):
-        place = tmp_path / "val" / synsets[(3, 500, 999)[i % 3]]
-        place.mkdir(parents=True, exist_ok=True)
-        path.rename(place / path.name)
-    script(FOLDER, "preprocess_spnasnet_100_pytorch.py")(tmp_path / "val", tmp_path / "prep", "--limit", 10, "--batch-size",
-                                                         batch)
-    manifest = dataset.Manifest.load(tmp_path / "prep")
-    (tmp_path / "out").mkdir()
-    for file, rows in manifest.files.items():
-        logits = np.zeros((rows, 1000), np.float32)
-        for row in manifest.rows:
-            if row.file == file:
-                logits[row.row, (3, 500, 999)[(int(row.image[-7:-5]) - 1) % 3]] = 1
-        np.savetxt(tmp_path / "out" / f"{file}_0.txt", logits, "%f")
-    score = script(FOLDER, "vision_metric_ImageNet.py")
-    said = score(tmp_path / "out", tmp_path / "val", tmp_path, "r.json", "--manifest", tmp_path / "prep")
-    assert said.splitlines()[-1] == "top1=100.00% top5=100.00% good=10 total=10"
-    table = value(json.loads((tmp_path / "r.json").read_text()))
-    assert table["Top1 accuracy"] == "100.0%" and "subset of 10 of 21" in table["Note"]
-
-
-@pytest.mark.parametrize("harm, message", [
-    (lambda d, n: (d / f"result/dumpOutput_device0/{n}_1.txt").unlink(), "1 images without a result: "),
-    (lambda d, n: (d / "result/dumpOutput_device0/other_1.txt").write_text("0 "), "1 result files of no image: other_1.txt"),
-    (lambda d, n: (d / f"result/dumpOutput_device0/{n}_1.txt").write_text("0 " * 999), "1 broken result files: "),
-    (lambda d, n: (d / "val_label.txt").write_text("x.JPEG 3\n"), "40 result files of no image"),
-    (lambda d, n: (d / "val_label.txt").unlink(), "label file .* does not exist"),
-    (lambda d, n: (d / "result").rename(d / "r"), "result folder .* does not exist")])
-def test_results_and_labels_that_do_not_fit(case, script, harm, message):
-    folder, names, _, _ = case
-    harm(folder, names[3])
-    with pytest.raises(cli.Failure, match=message):
-        script(FOLDER, "vision_metric_ImageNet.py")(folder / "result", folder / "val_label.txt", folder, "r.json")
-    assert not (folder / "r.json").exists()
 
 
 def test_export_of_the_official_layout_at_every_batch(script, tmp_path):

@@ -1,5 +1,4 @@
-"""Twins' scripts: bins against torchvision, labels from folders, Top-1 against timm, batches, flags, faults."""
-import json
+"""Twins' scripts: bins against torchvision, labels from folders, batches, flags, faults."""
 import subprocess
 import sys
 
@@ -9,11 +8,9 @@ import pytest
 import timm
 import torch
 from conftest import ROOT, make, odd_images
-from timm.utils import accuracy
 from torchvision import transforms as tv
 from torchvision.datasets import ImageFolder
 
-from common import cli
 from common.data import dataset
 
 FOLDER = "Twins-SVT-L"
@@ -50,102 +47,6 @@ def test_bins_are_the_documented_recipe(synset_folders, tmp_path, script, batch)
 
 # Endings and a dash on which ModelZoo's own script stumbles.
 NAMES = [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, 31)] + ["GPEJ.JPEG", "a-b.jpeg", "c-d-e.jpg", "x_0.JPEG", "x.png"]
-
-
-@pytest.fixture
-def case(tmp_path):
-    """Files that are no images, in class folders; and TXT results of which timm's accuracy is known."""
-    rng = np.random.default_rng(4)
-    logits = rng.permuted(np.tile(np.linspace(-9, 9, 1000, dtype=np.float32), (len(NAMES), 1)), axis=1)
-    truth = rng.choice(list(SYNSETS.values()), len(NAMES))
-    for i, (name, label) in enumerate(zip(NAMES, truth, strict=True)):
-        rank = rng.integers(0, 7)
-        other = np.argsort(-logits[i])[rank]
-        logits[i, [other, label]] = logits[i, [label, other]]
-        folder = tmp_path / "val" / next(s for s, index in SYNSETS.items() if index == label)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("not an image: whoever decodes it fails")
-        result = tmp_path / "result" / "alt_gvt_large_bs8" / f"{name.rsplit('.', 1)[0]}_0.txt"
-        result.parent.mkdir(parents=True, exist_ok=True)
-        result.write_text("".join(f"{v:f} " for v in logits[i]) + "\n")
-    top1, top5 = accuracy(torch.from_numpy(logits), torch.from_numpy(truth), (1, 5))
-    return tmp_path, float(top1), float(top5), dict(zip(NAMES, truth.tolist(), strict=True))
-
-
-@pytest.mark.parametrize("pred", ["result", "result/alt_gvt_large_bs8/"])
-def test_accuracy_is_timms_and_no_image_is_decoded(case, script, pred):
-    folder, top1, top5, _ = case
-    said = script(FOLDER, "Twins_postprocess.py")("--pred", f"{folder}/{pred}", "--input_path", folder / "val").splitlines()
-    assert 0 < top1 < top5 < 100
-    good = round(top1 * len(NAMES) / 100)
-    assert said == [f"Accuracy of the network on the 35 val images: {top1:.1f}%",
-                    f"top1={top1:.2f}% top5={top5:.2f}% good={good} total=35"]
-
-
-def test_flat_folder_with_label_file(case, script):
-    folder, top1, _, labels = case
-    (folder / "flat").mkdir()
-    for path in (folder / "val").rglob("*.*"):
-        path.rename(folder / "flat" / path.name)
-    (folder / "val_label.txt").write_text("".join(f"{name} {label}\n" for name, label in labels.items()))
-    said = script(FOLDER, "Twins_postprocess.py")("--pred", folder / "result", "--input_path", folder / "flat")
-    assert said.startswith(f"Accuracy of the network on the 35 val images: {top1:.1f}%\n")
-    (folder / "val_label.txt").unlink()
-    with pytest.raises(cli.Failure, match="have no labels"):
-        script(FOLDER, "Twins_postprocess.py")("--pred", folder / "result", "--input_path", folder / "flat")
-
-
-@pytest.mark.parametrize("harm, message", [
-    (lambda d: (d / "result/alt_gvt_large_bs8/a-b_0.txt").unlink(), r"1 images without a result: a-b\.jpeg"),
-    (lambda d: next((d / "val").rglob("a-b.jpeg")).unlink(), r"1 result files of no image: a-b_0\.txt"),
-    (lambda d: (d / "result/alt_gvt_large_bs8/a-b_0.txt").write_text(""), r"a-b_0\.txt \(is empty\)"),
-    (lambda d: (d / "result/alt_gvt_large_bs8/a-b_0.txt").write_text("0.1 " * 2000), r"1 broken result files: a-b_0\.txt"),
-    (lambda d: (d / "val/n01440764").rename(d / "val/n01440765"), None),
-    (lambda d: (d / "val").rename(d / "images2"), "does not exist")])
-def test_results_and_folders_that_do_not_fit(case, script, harm, message):
-    folder, top1, _, labels = case
-    rows = [dataset.Row(n, n.rsplit(".", 1)[0], 0, label) for n, label in labels.items()]
-    dataset.Manifest(rows, {r.file: 1 for r in rows}, {}).save(folder)
-    harm(folder)
-    words = ("--pred", folder / "result", "--input_path", folder / "val")
-    if message is None:  # other folder names are other labels: the manifest knows better
-        script(FOLDER, "Twins_postprocess.py")(*words)
-        words, message = (*words, "--manifest", folder), "labels of .* are not those that the preprocessing found"
-    with pytest.raises(cli.Failure, match=message):
-        script(FOLDER, "Twins_postprocess.py")(*words)
-
-
-def test_partial_says_so(case, script):
-    folder = case[0]
-    (folder / "result/alt_gvt_large_bs8/a-b_0.txt").unlink()
-    said = script(FOLDER, "Twins_postprocess.py")("--pred", folder / "result", "--input_path", folder / "val",
-                                                  "--allow-partial").splitlines()
-    assert said[0].startswith("Accuracy of the network on the 34 val images: ")
-    assert said[-1].endswith("total=34 missing=1 partial")
-
-
-@pytest.mark.parametrize("batch", [1, 8])
-def test_a_subset_and_whole_batches(synset_folders, tmp_path, script, batch):
-    """The folders have more images than the results; which row is which image comes from the manifest."""
-    script(FOLDER, "Twins_preprocess.py")("--root_path", synset_folders, "--bin_path", tmp_path / "prep", "--limit", 10,
-                                          "--batch-size", batch)
-    manifest = dataset.Manifest.load(tmp_path / "prep")
-    (tmp_path / "out/run").mkdir(parents=True)
-    for file, rows in manifest.files.items():
-        logits = np.zeros((rows, 1000), np.float32)
-        for row in manifest.rows:
-            if row.file == file:
-                logits[row.row, row.label] = 1
-        np.savetxt(tmp_path / "out/run" / f"{file}_0.txt", logits, "%f")
-    words = ["--pred", tmp_path / "out", "--input_path", synset_folders]
-    score = script(FOLDER, "Twins_postprocess.py")
-    with pytest.raises(cli.Failure, match="without a result"):
-        score(*words)
-    files = {str(i): {"infiles": [str(tmp_path / "prep" / f"{f}.bin")], "outfiles": []} for i, f in enumerate(manifest.files)}
-    (tmp_path / "out/run_summary.json").write_text(json.dumps({"filesinfo": files}))
-    for said in (score(*words), score(*words, "--manifest", tmp_path / "prep")):
-        assert said.splitlines()[0] == "Accuracy of the network on the 10 val images: 100.0%"
-        assert "subset of 10 of 21 images" in said
 
 
 def test_export_is_right_at_every_batch(script, monkeypatch, tmp_path):

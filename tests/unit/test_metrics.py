@@ -219,7 +219,9 @@ def test_labels_that_are_positions_say_so(case):
     m = manifest(case[2], labels_from="labels are positions of 37 folders, sorted")
     score = metrics.evaluate(case[0], m, classes=C)
     assert score.notes == ["labels are positions of 37 folders, sorted"]
-    m.info["labels_from"] = "val_label.txt"
+    m.info["notes"] = ["no image has label 0"]
+    assert metrics.evaluate(case[0], m, classes=C).notes[1:] == m.info.pop("notes")
+    m.info["labels_from"] = "labels of positions.txt"
     assert metrics.evaluate(case[0], m, classes=C).notes == []
 
 
@@ -243,7 +245,7 @@ def test_result_json(case, tmp_path):
 
 def test_modelzoos_json(case, tmp_path):
     score = metrics.evaluate(case[0], manifest(case[2], demo=True), classes=C)
-    metrics.write_table(tmp_path / "new" / "table.json", score, C)
+    metrics.write_table(tmp_path / "new" / "table.json", score)
     got = json.loads((tmp_path / "new" / "table.json").read_text())
     assert got["title"] == "Overall statistical evaluation"
     by_key = {v["key"]: v["value"] for v in got["value"]}

@@ -250,8 +250,8 @@ def test_manifest_through_the_summary(tmp_path):
     (prep / "manifest.json").write_text("{}")
     assert results.manifest_of(run) == prep / "manifest.json"
     assert results.manifest_of(tmp_path / "out") == prep / "manifest.json"
-    for files in ("[]", '[""]', "[1]"):
-        content = '{"filesinfo": {"0": {"infiles": %s}}}' % files
+    for files in ([], [""], [1]):
+        content = json.dumps({"filesinfo": {"0": {"infiles": files}}})
         (tmp_path / "out/run_summary.json").write_text(content)
         assert results.manifest_of(run) is None
     for content in ("", "[]", "{}", '{"filesinfo": {}}'):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scored import NAMES, Chain, chain, score  # noqa: F401  fixtures
+from scored import NAMES, Chain
 
 from common import cli, provenance
 from common.score import against_onnx, show
@@ -19,7 +19,7 @@ def result():
     return json.loads(Path("r.json").read_text())
 
 
-def test_a_sound_chain(chain, score, monkeypatch, capsys):  # noqa: F811
+def test_a_sound_chain(chain, score, monkeypatch, capsys):
     said = score().splitlines()
     assert said[-1].endswith(LINE) and not [line for line in said if line.startswith("note")]
     got = result()
@@ -79,7 +79,7 @@ def other_onnx(chain):
     (other_weights, "m.onnx was made from another w.pth"),
     (other_onnx, "m.blob was made from another m.onnx"),
 ])
-def test_a_link_that_does_not_fit(chain, score, harm, said, capsys):  # noqa: F811
+def test_a_link_that_does_not_fit(chain, score, harm, said, capsys):
     harm(chain)
     with pytest.raises(cli.Failure, match=f"{said} — infer again"):
         score()
@@ -87,7 +87,7 @@ def test_a_link_that_does_not_fit(chain, score, harm, said, capsys):  # noqa: F8
     assert not Path("r.json").exists() and not Path("table.json").exists()
 
 
-def test_bins_of_another_folder(chain, score):  # noqa: F811
+def test_bins_of_another_folder(chain, score):
     shutil.copytree("prep", "other")
     chain.prep(seed=7)
     Path("prep").rename("seven")
@@ -96,7 +96,7 @@ def test_bins_of_another_folder(chain, score):  # noqa: F811
         score("--manifest", "seven")
 
 
-def test_results_of_another_model_than_the_one_named(chain, score):  # noqa: F811
+def test_results_of_another_model_than_the_one_named(chain, score):
     """int8's results scored as f32's, once by the record and once by the summary alone."""
     other = Chain("int8", "m_int8.blob", "result/run_int8")
     other.compile()
@@ -114,7 +114,7 @@ def test_results_of_another_model_than_the_one_named(chain, score):  # noqa: F81
         score()
 
 
-def test_a_run_without_a_record_is_said_to_be_unchecked(chain, score):  # noqa: F811
+def test_a_run_without_a_record_is_said_to_be_unchecked(chain, score):
     os.remove("result/run.json")
     said = score(model=None)
     assert "note: it is not checked of which model and bins" in said and said.endswith(LINE + "\n")
@@ -123,7 +123,7 @@ def test_a_run_without_a_record_is_said_to_be_unchecked(chain, score):  # noqa: 
     assert "not checked" in score()
 
 
-def test_the_offline_model_itself_is_checked_without_a_record(chain, score):  # noqa: F811
+def test_the_offline_model_itself_is_checked_without_a_record(chain, score):
     os.remove("result/run.json")
     older_model(chain)
     with pytest.raises(cli.Failure, match="m.blob is not the one that m.blob.json describes"):
@@ -131,7 +131,7 @@ def test_the_offline_model_itself_is_checked_without_a_record(chain, score):  # 
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"onnx": "x"}', '{"made": {"sha256": 5}}', None])
-def test_a_damaged_record_of_the_model(chain, score, content):  # noqa: F811
+def test_a_damaged_record_of_the_model(chain, score, content):
     os.remove("p.json") if Path("p.json").exists() else None
     if content is not None:
         Path("p.json").write_text(content)
@@ -139,7 +139,7 @@ def test_a_damaged_record_of_the_model(chain, score, content):  # noqa: F811
         score(model="p")
 
 
-def test_model_and_bins_made_for_different_recipes(chain, score, monkeypatch):  # noqa: F811
+def test_model_and_bins_made_for_different_recipes(chain, score, monkeypatch):
     content = json.loads(Path("prep/manifest.json").read_text())
     content["recipe"]["resize"] = 9
     cli.write_json("prep/manifest.json", content)
@@ -149,17 +149,19 @@ def test_model_and_bins_made_for_different_recipes(chain, score, monkeypatch):  
     assert result()["notes"] and "preprocessed" in Path("table.json").read_text()
 
 
-def test_labels_where_the_images_are_not_at_hand(chain, score):  # noqa: F811
-    """The folder that the manifest names may be gone; a misspelt path is no such folder."""
-    assert "/gone/imagenet is not at hand" in score(labels="/gone/imagenet")
-    assert score(labels="prep").endswith(LINE + "\n")
+def test_labels_where_the_images_are_not_at_hand(chain, score):
+    """As on another host: the labels are the manifest's, and that is said; a file must be there."""
+    assert score(labels="/gone/imagenet").endswith(LINE + "\n")
+    assert result()["notes"] == [
+        "/gone/imagenet is not here: the labels are those that the preprocessing found"]
+    assert score(labels="prep").endswith(LINE + "\n") and result()["notes"] == []
     with pytest.raises(cli.Failure, match="does not exist"):
-        score(labels="/gone/imagenets")
+        score(labels="/gone/val_label.txt")
 
 
 # ---- the check that ends the inference ----
 
-def test_results_of_the_onnx(chain, monkeypatch, capsys):  # noqa: F811
+def test_results_of_the_onnx(chain, monkeypatch, capsys):
     record = chain.check(monkeypatch)
     assert record["compared"]["images"] == [f"{NAMES[i]}.JPEG" for i in (0, 3, 7, 11)]
     assert record["compared"]["error"] < 1e-5 and record["note"] is None
@@ -170,7 +172,7 @@ def test_results_of_the_onnx(chain, monkeypatch, capsys):  # noqa: F811
 @pytest.mark.parametrize("model, precision, share, fits", [
     ("m.blob", "f32", 5e-4, True), ("m.blob", "f32", 5e-3, False), ("m.blob", "bf16", 0.03, True),
     ("m.blob", "bf16", 0.2, False), ("m.om", None, 0.08, True), ("m.om", None, 0.15, False)])
-def test_results_a_little_off(chain, monkeypatch, model, precision, share, fits):  # noqa: F811
+def test_results_a_little_off(chain, monkeypatch, model, precision, share, fits):
     """By a share of the logits' spread, in one of the images that are looked at."""
     other = Chain(precision, model)
     other.compile()
@@ -189,7 +191,7 @@ def test_results_a_little_off(chain, monkeypatch, model, precision, share, fits)
 
 
 @pytest.mark.parametrize("channels", [[2, 1, 0]])
-def test_bytes_are_normalised_by_the_recipe(chain, monkeypatch, channels):  # noqa: F811
+def test_bytes_are_normalised_by_the_recipe(chain, monkeypatch, channels):
     """uint8 bins: the ONNX takes what torchvision makes of them; red and blue changed is seen."""
     torchvision = pytest.importorskip("torchvision")
     chain.prep(raw=True)
@@ -204,20 +206,20 @@ def test_bytes_are_normalised_by_the_recipe(chain, monkeypatch, channels):  # no
         chain.check(monkeypatch)
 
 
-def test_what_cannot_be_compared_is_said_in_every_output(chain, score, monkeypatch):  # noqa: F811
+def test_what_cannot_be_compared_is_said_in_every_output(chain, score, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert "onnxruntime is not installed" in chain.check(monkeypatch)["note"]
     assert "note: the results are not compared with the ONNX: onnxruntime" in score()
     assert "onnxruntime" in result()["notes"][0]
 
 
-def test_no_onnx_at_hand(chain, monkeypatch):  # noqa: F811
+def test_no_onnx_at_hand(chain, monkeypatch):
     os.remove("m.onnx")
     os.remove("m.onnx.json")
     assert "it is not at hand" in chain.check(monkeypatch)["note"]
 
 
-def test_an_onnx_that_cannot_be_read(chain, monkeypatch):  # noqa: F811
+def test_an_onnx_that_cannot_be_read(chain, monkeypatch):
     Path("n.onnx").write_bytes(b"x")
     words = ("--result", "result/run", "--model", "m.blob", "--bins", "prep", "--onnx", "n.onnx")
     assert "ONNX Runtime does not take n.onnx" in chain.check(monkeypatch, *words)["note"]
@@ -233,7 +235,7 @@ def test_an_onnx_that_cannot_be_read(chain, monkeypatch):  # noqa: F811
     (other_bins, "otherwise than m.onnx"),
     (lambda c: Path("result/run.json").write_text("{}"), "would be overwritten — move it away"),
 ])
-def test_inference_that_is_not_done(chain, monkeypatch, harm, said):  # noqa: F811
+def test_inference_that_is_not_done(chain, monkeypatch, harm, said):
     harm(chain)
     with pytest.raises(cli.Failure, match=said):
         chain.check(monkeypatch)
@@ -242,7 +244,7 @@ def test_inference_that_is_not_done(chain, monkeypatch, harm, said):  # noqa: F8
 # ---- a lower precision ----
 
 @pytest.fixture
-def int8(chain, monkeypatch):  # noqa: F811
+def int8(chain, monkeypatch):
     """int8(wrong) adds int8's results, `wrong` of them with another answer, to a chain of 200
     images; the model's name."""
     def make(wrong):
@@ -258,11 +260,11 @@ def int8(chain, monkeypatch):  # noqa: F811
     return make
 
 
-def score_int8(score, *words):  # noqa: F811
+def score_int8(score, *words):
     return score(*words, run_folder="result/run_int8", model="m_int8.blob")
 
 
-def test_int8_as_good_as_f32(int8, score):  # noqa: F811
+def test_int8_as_good_as_f32(int8, score):
     int8(0)
     said = score_int8(score, "--against", "result/run")
     assert "note: int8 beside f32 on 12 images: Top-1 75.00 % → 75.00 %" in said
@@ -273,7 +275,7 @@ def test_int8_as_good_as_f32(int8, score):  # noqa: F811
     assert "result/run.json" in result()["made"]["from"]
 
 
-def test_int8_over_a_point_is_refused_before_its_json(int8, score, capsys):  # noqa: F811
+def test_int8_over_a_point_is_refused_before_its_json(int8, score, capsys):
     int8(1)
     with pytest.raises(cli.Failure, match=r"int8 loses 8.33 points of Top-1, over 1 .* 75.00 % → "
                                           r"66.67 %.*, 11 answers the same\) — use PRECISION="):
@@ -281,14 +283,14 @@ def test_int8_over_a_point_is_refused_before_its_json(int8, score, capsys):  # n
     assert not Path("r.json").exists() and "top1" not in capsys.readouterr().out
 
 
-def test_int8_alone_does_not_count(int8, score):  # noqa: F811
+def test_int8_alone_does_not_count(int8, score):
     int8(0)
     with pytest.raises(cli.Failure, match="in int8, which count only beside f32's — make eval "
                                           "PRECISION=int8, or --against"):
         score_int8(score)
 
 
-def test_int8_is_not_compared_with_itself(int8, score):  # noqa: F811
+def test_int8_is_not_compared_with_itself(int8, score):
     """As OM=m_int8.blob did, with which both runs were made."""
     int8(0)
     with pytest.raises(cli.Failure, match="holds results of int8, not of f32"):
@@ -300,7 +302,7 @@ def test_int8_is_not_compared_with_itself(int8, score):  # noqa: F811
         score_int8(score, "--against", "result/again")
 
 
-def test_f32_of_another_network_or_edited(int8, score, chain):  # noqa: F811
+def test_f32_of_another_network_or_edited(int8, score, chain):
     int8(0)
     edit_result(chain)
     with pytest.raises(cli.Failure, match="result/run is not the one that result/run.json"):

@@ -1,7 +1,8 @@
 """What the five models' scoring scripts share: options, the way from results to a Score, the end.
 
     found = script.open_run(args, args.result, args.labels)
-    score = script.evaluate(found, script.labels(found, args.labels), args, Path(__file__).parent)
+    known = script.labels(found, args.labels, FOLDER)
+    score = script.evaluate(found, known, args, FOLDER)
     print(ModelZoo's own line)
     script.finish(score, found, args)
 """
@@ -44,24 +45,22 @@ def open_run(args, folder, source=None):
     return found
 
 
-def labels(found, source):
-    """The Manifest of the images with the labels that `source` has.
+def labels(found, source, folder):
+    """The Manifest of the images with the labels that `source` has; `folder` is the model's.
 
     source: a label file, the images' folder, the folder of the bins, or None: the labels that
-    the preprocessing found. So it is too where its own folder of images is not at hand any more.
+    the preprocessing found. So it is too, with a note, where the images are on another host.
     """
     if source is None and found.bins is None:
         raise cli.Usage("no labels are given, and no manifest.json is known",
                         "give the label file, or --manifest FOLDER_OF_BINS")
     if source is None or (Path(source) / "manifest.json").is_file():
         return manifest.Manifest.load(found.bins)
-    if found.bins and not Path(source).exists():
-        known = manifest.Manifest.load(found.bins)
-        if known.info.get("dataset") == str(Path(source).resolve()):
-            found.notes.append(f"{source} is not at hand: the labels are those that the "
-                               "preprocessing found there")
-            return known
-    return manifest.labelled(source, found.bins)
+    if found.bins and not Path(source).exists() and not Path(source).suffix:
+        found.notes.append(f"{source} is not here: the labels are those that the preprocessing "
+                           "found")
+        return manifest.Manifest.load(found.bins)
+    return manifest.labelled(source, found.bins, published.load(folder).classes)
 
 
 def evaluate(found, known, args, folder):

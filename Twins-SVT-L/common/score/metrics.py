@@ -20,7 +20,7 @@ class Score:
     are ("float32 bin"); demo: whether images or weights are generated; findings: more notes.
     rank, answer: int (images,), the label's rank and the first class of each image of the
     manifest, -1 where it has no result or label; None where counts are all there is.
-    against: what precision.check() found of a lower precision.
+    against: what precision.check() found of a lower precision. classes: of the network.
     """
 
     counts: list
@@ -33,6 +33,7 @@ class Score:
     rank: np.ndarray | None = None
     answer: np.ndarray | None = None
     against: dict | None = None
+    classes: int = IMAGENET
 
     @property
     def notes(self):
@@ -46,9 +47,9 @@ class Score:
         if self.demo:
             notes.append("demo: generated images or weights; the figures say nothing about the "
                          "model's accuracy")
-        if "position" in str(self.dataset.get("labels_from")):
-            notes.append(self.dataset["labels_from"])
-        return notes + self.findings
+        source = self.dataset.get("labels_from") or ""
+        notes += [source] if source.startswith("labels are positions") else []
+        return notes + list(self.dataset.get("notes") or ()) + self.findings
 
     def percent(self, k):
         """Top-k as text with two decimals, rounded half up from the counts (3 of 32 is 9.38)."""
@@ -111,7 +112,7 @@ def evaluate(folder, manifest, allow_partial=False, classes=IMAGENET):
     if not differ:
         suspicion.of_constant(run.folder, first, total)
     score = Score(within(rank[scored]), total, dataset=manifest.info, kind=run.kind,
-                  demo=bool(manifest.info.get("demo")), rank=rank, answer=answer)
+                  demo=bool(manifest.info.get("demo")), rank=rank, answer=answer, classes=classes)
     bad = sorted(manifest.info.get("bad") or {})
     score.missing = [row.image for row, good in zip(manifest.rows, scored) if not good] + bad
     score.findings = [said] if said else []
@@ -172,9 +173,9 @@ def write_result(path, score, produced_by=None, **more):
     })
 
 
-def write_table(path, score, classes=IMAGENET):
+def write_table(path, score):
     """Write the accuracies in the JSON form of ModelZoo's vision scripts, notes after them."""
-    rows = {"Number of images": str(score.total), "Number of classes": str(classes)}
+    rows = {"Number of images": str(score.total), "Number of classes": str(score.classes)}
     rows.update((f"Top{k} accuracy", f"{float(score.percent(k))}%") for k in range(1, 6))
     value = [{"key": key, "value": text} for key, text in rows.items()]
     value += [{"key": "Note", "value": note} for note in score.notes]

@@ -1,0 +1,310 @@
+"""The five scoring scripts: Top-1 and Top-5 are timm's, however results and labels are given."""
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from timm.utils import accuracy
+
+from common import cli, published
+from common.data.manifest import Manifest, Row
+
+SYNSETS = (ROOT / "common/imagenet_synsets.txt").read_text().split()
+# Endings and a dash on which ModelZoo's own scripts stumble.
+NAMES = ["GPEJ.JPEG", "a-b.jpeg", "c-d-e.jpg", "x_0.JPEG", "x.png"]
+NAMES = [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(1, 31)] + NAMES
+ILSVRC = NAMES[:30]
+SCRIPTS = {
+    "SPACH": ("SPACH_postprocess.py", "--txt-path {run} --label-path {labels}",
+              "{{key: Top1 accuracy, value: {0:.2f}%}}{{key: Top5 accuracy, value: {1:.2f}%}}"),
+    "Convmixer": ("convmixer_eval_acc.py", "--result_dir {run} --label_path {labels} "
+                  "--result-json-path .", "top1:{0:.2f}%"),
+    "Twins-SVT-L": ("Twins_postprocess.py", "--pred {run} --input_path {labels}",
+                    "Accuracy of the network on the {2} val images: {0:.1f}%"),
+    "spnasnet": ("vision_metric_ImageNet.py", "{run} {labels} . result_bs1.json",
+                 "Top1 accuracy: {0:.2f}%, Top5 accuracy: {1:.2f}%"),
+    "ShiftViT": ("shiftvit_postprocess.py", "--result-dir {run} --gt-path {labels}",
+                 "Acc@Top1:{3:.4f}, Acc@Top5:{4:.4f}"),
+}
+BY_LABELS = [model for model in SCRIPTS if model != "ShiftViT"]
+
+
+class Case:
+    """Images' names, labels and logits, and what timm makes of them."""
+
+    def __init__(self, names, seed=4):
+        rng = np.random.default_rng(seed)
+        self.names, n = names, len(names)
+        logits = np.tile(np.linspace(-9, 9, 1000, dtype=np.float32), (n, 1))
+        self.logits = rng.permuted(logits, axis=1)
+        ranks = rng.integers(0, 8, n)
+        self.labels = np.argsort(-self.logits)[np.arange(n), ranks]
+        top = accuracy(torch.from_numpy(self.logits), torch.from_numpy(self.labels), (1, 5))
+        self.top1, self.top5 = map(float, top)
+        good = int((ranks == 0).sum())
+        self.end = f"top1={self.top1:.2f}% top5={self.top5:.2f}% good={good} total={n}"
+        assert 0 < self.top1 < self.top5 < 100
+
+    def line(self, model):
+        return SCRIPTS[model][2].format(self.top1, self.top5, len(self.names), self.top1 / 100,
+                                        self.top5 / 100)
+
+    def label_file(self):
+        Path("val_label.txt").write_text("".join(
+            f"{name} {label}\n" for name, label in zip(self.names, self.labels)))
+        return "val_label.txt"
+
+    def class_folders(self):
+        for name, label in zip(self.names, self.labels):
+            path = Path("val", SYNSETS[label], name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("not an image: whoever decodes it fails")
+        return "val"
+
+    def results(self, stem=None, batch=1, ending="txt"):
+        """Write the run; stem(i) names the file of image i. Returns its folder."""
+        stem = stem or (lambda i: self.names[i].rpartition(".")[0])
+        Path("result/run").mkdir(parents=True)
+        for i in range(0, len(self.names), batch):
+            table = np.zeros((batch, 1000), np.float32)
+            table[:len(self.logits[i:i + batch])] = self.logits[i:i + batch]
+            path = Path("result/run", f"{stem(i)}_0.{ending}")
+            if ending == "bin":
+                table.tofile(path)
+            else:
+                path.write_text("".join("%f " * 1000 % tuple(row) + "\n" for row in table))
+        return "result/run"
+
+    def manifest(self, batch, name, **info):
+        """The manifest of whole-batch bins in prep/, and ais_bench's summary that leads there."""
+        rows = [Row(image, name(i), i % batch, int(label))
+                for i, (image, label) in enumerate(zip(self.names, self.labels))]
+        Path("prep").mkdir()
+        Manifest(rows, dict.fromkeys((row.file for row in rows), batch), info).save("prep")
+        files = {"0": {"infiles": [f"prep/{rows[0].file}.bin"], "outfiles": []}}
+        cli.write_json("result/run_summary.json", {"filesinfo": files})
+
+
+@pytest.fixture
+def call(script, tmp_path, monkeypatch):
+    """call(model, run, labels, *more words): the lines that the model's script prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def of(model, run, labels, *words):
+        name, flags, _ = SCRIPTS[model]
+        given = flags.format(run=run, labels=labels).split()
+        return script(model, name)(*given, *words).splitlines()
+    return of
+
+
+@pytest.mark.parametrize("model", BY_LABELS)
+def test_one_image_per_file(call, model):
+    """TXT from the parent folder with a label file; BIN with class folders; no image is decoded."""
+    case = Case(NAMES)
+    case.results()
+    said = call(model, "result/", case.label_file())
+    assert said[0] == case.line(model) and said[-1] == case.end
+    assert call(model, "result/run", case.class_folders())[-1] == case.end
+
+
+@pytest.mark.parametrize("ending", ["txt", "bin"])
+@pytest.mark.parametrize("model", BY_LABELS)
+def test_whole_batches(call, model, ending):
+    """A row of padding; the manifest is given, is found by the summary, or has the labels."""
+    case = Case(NAMES)
+
+    def stem(i):
+        return f"{'input_' if model == 'Convmixer' else 'batch-'}{i // 4:05d}"
+    case.results(stem, 4, ending)
+    case.manifest(4, stem)
+    labels = case.label_file()
+    for words in ((labels,), (labels, "--manifest", "prep"), ("prep",)):
+        assert call(model, "result/run", *words)[-1] == case.end
+
+
+def test_a_subset_says_so_in_both_jsons(call):
+    case = Case(NAMES[:16])
+    case.results()
+    case.manifest(1, lambda i: NAMES[i].rpartition(".")[0], limit=16, dataset_total=50000)
+    said = call("spnasnet", "result/run", case.label_file(), "--json", "r.json")
+    assert "note: subset of 16 of 50000 images, not comparable with the full set" in said
+    table = json.loads(Path("result_bs1.json").read_text())["value"]
+    assert {"key": "Top1 accuracy", "value": f"{round(case.top1, 2)}%"} in table
+    for notes in ([v["value"] for v in table], json.loads(Path("r.json").read_text())["notes"]):
+        assert any("subset of 16" in note for note in notes)
+
+
+def test_partial(call):
+    case = Case(NAMES)
+    run, labels = Path(case.results()), case.label_file()
+    (run / "x_0.txt").unlink()
+    with pytest.raises(cli.Failure, match="1 images without a result: x.* --allow-partial"):
+        call("SPACH", run, labels)
+    said = call("SPACH", run, labels, "--allow-partial")
+    assert said[-1].endswith("total=34 missing=1 partial")
+    assert "note: partial: 1 of 35 images are not scored" in said
+
+
+def test_fewer_classes_than_a_label_has(call, monkeypatch):
+    """The number of classes is published.json's."""
+    case = Case(NAMES)
+    run, labels = case.results(), case.class_folders()
+    real = published.load
+    monkeypatch.setattr(published, "load",
+                        lambda folder: dataclasses.replace(real(folder), classes=37))
+    with pytest.raises(cli.Failure, match="37|36"):
+        call("Twins-SVT-L", run, labels)
+
+
+# ---- defaults of ModelZoo's scripts ----
+
+def test_defaults_are_modelzoos(script):
+    twins = script("Twins-SVT-L", "Twins_postprocess.py").module.get_args([])
+    assert (twins.pred, twins.input_path) == ("result/dumpOutput_device0/", "bin_path")
+    mixer = script("Convmixer", "convmixer_eval_acc.py").module.get_args([])
+    assert mixer.folder_davinci_target == "./result/outputs_bs1_om/"
+    assert mixer.annotation_file_path == "/opt/npu/imageNet/val_label.txt"
+    assert (mixer.result_json_path, mixer.json_file_name) == ("./result", "result_bs1.json")
+    spach = script("SPACH", "SPACH_postprocess.py").module.get_args([])
+    assert (spach.txt_path, spach.label_path) == (None, None)
+
+
+def test_twins_without_arguments(script, tmp_path, monkeypatch):
+    """Its default for the images is the folder of the bins, which knows the labels."""
+    monkeypatch.chdir(tmp_path)
+    case = Case(NAMES)
+    case.results()
+    case.manifest(1, lambda i: NAMES[i].rpartition(".")[0])
+    Path("prep").rename("bin_path")
+    Path("result/run_summary.json").unlink()
+    Path("result/run").rename("result/dumpOutput_device0")
+    run = script("Twins-SVT-L", "Twins_postprocess.py")
+    assert run().splitlines()[-1] == case.end
+
+
+def test_spach_without_arguments(script, call):
+    run = script("SPACH", "SPACH_postprocess.py")
+    with pytest.raises(cli.Usage, match="--txt-path is not given — give the folder"):
+        run()
+    case = Case(NAMES)
+    case.results()
+    with pytest.raises(cli.Usage, match="no labels are given"):
+        run("--txt-path", "result")
+    case.manifest(1, lambda i: NAMES[i].rpartition(".")[0])
+    assert run("--txt-path", "result").splitlines()[-1] == case.end
+
+
+# ---- ConvMixer's results by number ----
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_convmixer_by_number(call, batch):
+    """ModelZoo's own run: input_00000_0.txt, no manifest; row by row as its script counts."""
+    case = Case(ILSVRC)
+    run = case.results(lambda i: f"input_{i // batch:05d}", batch)
+    said = call("Convmixer", run, case.label_file(), "--batch-size", batch)
+    assert said[0] == case.line("Convmixer") and said[-1] == case.end
+    assert any(line.startswith("note: there is no manifest.json: the number") for line in said)
+
+
+@pytest.mark.parametrize("names, count, words", [
+    (ILSVRC, 29, ()),  # a result is missing
+    (ILSVRC[:-1], 30, ()),  # a label is missing
+    (ILSVRC[1:], 29, ()),  # a subset: number 1 is not in it
+    (NAMES[1:31], 30, ()),  # other images than ILSVRC's
+    (ILSVRC, 30, ("--batch-size", 4)),
+])
+def test_convmixer_by_number_where_it_cannot_be(call, names, count, words):
+    case = Case(names)
+    run = case.results(lambda i: f"input_{i:05d}")
+    for path in sorted(Path(run).iterdir())[count:]:
+        path.unlink()
+    if len(names) < count:
+        (Path(run) / "input_00029_0.txt").write_text("0 " * 1000)
+    with pytest.raises(cli.Failure, match="holds results by number .*, and nothing says which "
+                                          "images .* — give the folder of the bins"):
+        call("Convmixer", run, case.label_file(), *words)
+
+
+def test_convmixer_batch_size_is_checked(call):
+    case = Case(NAMES)
+    run = case.results(lambda i: f"input_{i // 8:05d}", 8)
+    case.manifest(8, lambda i: f"input_{i // 8:05d}")
+    with pytest.raises(cli.Failure, match="--batch-size 2: the bins hold 8 images each"):
+        call("Convmixer", run, case.label_file(), "--batch-size", 2)
+
+
+# ---- ShiftViT's ground truth ----
+
+def ground_truth(case, batch, stem, path="gt.npy"):
+    """As shiftvit_preprocess.py writes it: file, row, image, label; padding has label -1."""
+    count = -(-len(case.names) // batch)
+    table = np.zeros((count, batch), [("file", "U40"), ("row", "i4"), ("image", "U40"),
+                                      ("label", "i4")])
+    table["label"] = -1
+    for i, (name, label) in enumerate(zip(case.names, case.labels)):
+        table[i // batch, i % batch] = stem(i), i % batch, name, label
+    table["file"] = table["file"][:, :1]
+    np.save(path, table)
+    return path
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("known", [True, False])
+def test_shiftvit(call, batch, known):
+    case = Case(NAMES)
+
+    def stem(i):
+        return f"batch-{i // batch:05d}" if batch > 1 else NAMES[i].rpartition(".")[0]
+    run = case.results(stem, batch, "bin")
+    if known:
+        case.manifest(batch, stem, limit=35, dataset_total=50000)
+    said = call("ShiftViT", run, ground_truth(case, batch, stem))
+    assert said[0] == case.line("ShiftViT") and said[-1] == case.end
+    assert any("subset of 35" in line for line in said) == known
+
+
+def test_shiftvit_with_modelzoos_integers(call):
+    case = Case(NAMES[:28])
+    run = case.results(lambda i: f"batch-{i // 4:05d}", 4, "bin")
+    np.save("gt.npy", case.labels.reshape(7, 4))
+    assert call("ShiftViT", run, "gt.npy")[-1] == case.end
+
+
+@pytest.mark.parametrize("harm", ["a label", "an image lost", "an image more"])
+def test_shiftvit_ground_truth_of_another_preprocessing(call, harm):
+    """As after a kill between the writing of the two."""
+    case = Case(NAMES)
+
+    def stem(i):
+        return NAMES[i].rpartition(".")[0]
+    run = case.results(stem, 1, "bin")
+    case.manifest(1, stem)
+    path = ground_truth(case, 1, stem)
+    table = np.load(path)
+    if harm == "a label":
+        table["label"][3] += 1
+    elif harm == "an image lost":
+        table = np.delete(table, 3, 0)
+    else:
+        table = np.append(table, table[:1], 0)
+        table["file"][-1] = "another"
+    np.save(path, table)
+    said = "1 labels of gt.npy are not those of the bins: .* — run shiftvit_preprocess.py again"
+    with pytest.raises(cli.Failure, match=said):
+        call("ShiftViT", run, path)
+
+
+@pytest.mark.parametrize("content, said", [
+    (None, "does not exist"), (b"x", "is no .npy file"), (b"", "is no .npy file"),
+    (np.zeros(3), "holds float64, not labels"), (np.array("x"), "gt.npy")])
+def test_shiftvit_ground_truth_that_is_none(call, content, said):
+    case = Case(NAMES)
+    if isinstance(content, bytes):
+        Path("gt.npy").write_bytes(content)
+    elif content is not None:
+        np.save("gt.npy", content)
+    with pytest.raises(cli.Failure, match=said):
+        call("ShiftViT", case.results(), "gt.npy")
