@@ -1,25 +1,30 @@
-"""How every benchmark here measures: both sides in one process, turn about, warm, several rounds; then ratios of one round.
+"""How every benchmark here measures: all sides in one process, turn about, warm, several rounds;
+then ratios of one round.
 
     times = interleave({"ours": f, "peer": g}, rounds=7)
-    print(ratio(times, "peer", "ours"))             median and spread of peer's time over ours
+    print(shown(ratio(times, "peer", "ours")))      median and spread of peer's time over ours
 
-Absolute times wander with the machine; the ratio of two sides measured within the same seconds does not.
+Absolute times wander with the machine; the ratio of two sides that were measured within the same
+seconds does not.
 """
-import json
 import os
 import platform
 import statistics
 import time
 from pathlib import Path
 
-from common import cli, doctor
+from common import cli
+from common.speed import bench
+
+RUN = "BENCHMARK_RUN"  # set by `make benchmarks`: parts of one run have one value
 
 
 def interleave(sides, rounds=7, warm=1, before=None):
-    """Call each of `sides` {name: function without arguments} once a round, in turn; return {name: [seconds]}.
+    """Call each of `sides` {name: function without arguments} once per round, in turn; return
+    {name: [seconds]}.
 
-    The order turns round from one round to the next, so that no side always runs in another's wake. The first
-    `warm` rounds are not counted. before(name) is called ahead of each turn, untimed.
+    The order is turned round after each round, so that no side always follows the same one. The
+    first `warm` rounds are not counted. before(name) is called ahead of each turn, untimed.
     """
     times = {name: [] for name in sides}
     for i in range(-warm, rounds):
@@ -35,9 +40,20 @@ def interleave(sides, rounds=7, warm=1, before=None):
 
 
 def ratio(times, slow, fast):
-    """Return (median, lowest, highest) of slow's time over fast's, taken round by round."""
+    """(median, lowest, highest) of slow's time over fast's, taken round by round."""
     ratios = [a / b for a, b in zip(times[slow], times[fast], strict=True)]
     return statistics.median(ratios), min(ratios), max(ratios)
+
+
+def noise(times):
+    """By how much two turns of one side after another differ: the median, as a share."""
+    pairs = zip(times, times[1:], strict=False)
+    return statistics.median(abs(a - b) / b for a, b in pairs)
+
+
+def per_second(times, items):
+    """Items per second at the median time."""
+    return items / statistics.median(times)
 
 
 def shown(r):
@@ -47,7 +63,7 @@ def shown(r):
 
 def machine():
     """One line on what this ran on."""
-    return f"{doctor.cpu_name()}, {cli.cores()} cores, Python {platform.python_version()}"
+    return f"{bench.cpu_name()}, {cli.cores()} cores, Python {platform.python_version()}"
 
 
 def outside_make():
@@ -58,16 +74,17 @@ def outside_make():
 
 def table(head, rows):
     """Print rows of strings under `head` as a Markdown table, columns aligned."""
-    width = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
+    width = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in [head, ["-" * w for w in width], *rows]:
-        print("| " + " | ".join(c.ljust(w) for c, w in zip(row, width, strict=True)) + " |", flush=True)
+        cells = (cell.ljust(w) for cell, w in zip(row, width, strict=True))
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def finish(args, title, head, rows, targets, notes=()):
-    """Print the table and whether each target was reached, and write all of it to args.json for RESULTS.md.
+    """Print the table and whether each target was reached; write all to args.json for RESULTS.md.
 
-    rows: lists of strings. targets: (claim, figure, wanted) with figure a number and reached when figure >= wanted;
-    a target that was missed is shown as missed, never left out.
+    rows: lists of strings. targets: (claim, figure, wanted), reached when figure >= wanted; a
+    target that was missed is shown as missed, never left out.
     """
     print(f"\n{title} — {machine()}")
     table(head, rows)
@@ -78,9 +95,10 @@ def finish(args, title, head, rows, targets, notes=()):
         table(["claim", "measured", "target", ""], verdicts)
     for note in notes:
         print(note)
-    content = {"title": title, "machine": machine(), "date": time.strftime("%Y-%m-%d"), "head": head, "rows": rows,
-               "targets": verdicts, "notes": list(notes)}
     if args.json:
         Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        cli.write_json(args.json, {
+            "title": title, "machine": machine(), "date": time.strftime("%Y-%m-%d"),
+            "run": os.environ.get(RUN), "head": head, "rows": rows, "targets": verdicts,
+            "notes": list(notes)})
         print(f"wrote {args.json}")

@@ -1,9 +1,9 @@
-"""JPEG files to .bin files: ours against torchvision's transforms, in one process and in as many as we have threads.
+"""JPEG files to .bin files: our threads beside torchvision's transforms in as many processes.
 
     python3 -m benchmarks.prep --json build/benchmarks/prep.json
 
-The images are generated: 500x375, about 100 KB each, as ImageNet's are on average. All sides read from the disk's cache
-and write the same bytes, which is checked before anything is timed.
+The images are generated: 500x375, about 100 KB each, as ImageNet's are on average. All sides read
+from the disk's cache and write the same bytes, which is checked before anything is timed.
 """
 import argparse
 import contextlib
@@ -20,20 +20,22 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from benchmarks import measure
-from common.data import dataset, preprocess, transforms
-from common.data import fast_jpeg as fast
+from common.data import dataset, fast_jpeg, preprocess, transforms
 
 RECIPE = transforms.Recipe()
-SIDES = ("torchvision, 1 process", "torchvision, {} processes", "ours, {} threads", "ours without numba, {} threads")
+ONE = "torchvision, 1 process"
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1000, help=f"at least {fast.WORTH}, else numba is not used "
-                        "(default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="our threads, the peer's processes (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1000,
+                        help=f"at least {fast_jpeg.WORTH}, else numba is not used "
+                             "(default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2,
+                        help="our threads, the peer's processes (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="(default: %(default)s)")
-    parser.add_argument("--folder", help="where to make the temporary folder (default: the system's)")
+    parser.add_argument("--folder", help="where to make the temporary folder")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     return parser.parse_args(argv)
 
@@ -41,11 +43,13 @@ def get_args(argv=None):
 def photograph(seed):
     """Bytes of a JPEG of about 100 KB: soft shapes, and grain as a photograph has it."""
     rng = np.random.default_rng(seed)
-    shapes = Image.fromarray(rng.integers(0, 256, (19, 25, 3), np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
+    shapes = Image.fromarray(rng.integers(0, 256, (19, 25, 3), np.uint8))
+    shapes = np.asarray(shapes.resize((500, 375), Image.Resampling.BICUBIC))
     grain = Image.fromarray(rng.normal(128, 28, (375, 500, 3)).clip(0, 255).astype(np.uint8))
     grain = np.asarray(grain.filter(ImageFilter.GaussianBlur(0.8)), np.int16) - 128
     out = io.BytesIO()
-    Image.fromarray((np.asarray(shapes) + grain).clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=95)
+    picture = (shapes + grain).clip(0, 255).astype(np.uint8)
+    Image.fromarray(picture).save(out, "JPEG", quality=95)
     return out.getvalue()
 
 
@@ -54,7 +58,8 @@ def theirs():
     """The documented recipe, as torchvision's users write it."""
     from torchvision import transforms as tv
 
-    return tv.Compose([tv.Resize(RECIPE.resize, tv.InterpolationMode.BICUBIC), tv.CenterCrop(RECIPE.crop), tv.ToTensor(),
+    return tv.Compose([tv.Resize(RECIPE.resize, tv.InterpolationMode.BICUBIC),
+                       tv.CenterCrop(RECIPE.crop), tv.ToTensor(),
                        tv.Normalize(RECIPE.mean, RECIPE.std)])
 
 
@@ -62,58 +67,70 @@ def convert(path, folder):
     """The peer's step for one image."""
     from torchvision.datasets.folder import default_loader
 
-    theirs()(default_loader(str(path))).numpy().tofile(folder / f"{path.stem}.bin")
+    theirs()(default_loader(path)).numpy().tofile(folder / f"{Path(path).stem}.bin")
 
 
 def ours(data, folder, workers, worth):
-    """What the model folders' *_preprocess.py run, here without what it prints."""
+    """What the model folders' *_preprocess.py run, here without what it prints; numba is used
+    from `worth` images on."""
     options = argparse.Namespace(jobs=workers, limit=None, allow_partial=False, input="float32")
-    fast.WORTH = worth
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    fast_jpeg.WORTH = worth
+    quiet = io.StringIO()
+    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
         preprocess.run(data, folder, RECIPE, options)
 
 
 def digests(folder):
+    """{name: SHA-256} of the bins in `folder`."""
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.bin")}
 
 
-def end_to_end(args, temp):
-    """Seconds of each side for all images, from files to files."""
+def draw(folder, count):
+    """`count` JPEGs in a folder, 50 of them different; returns the Dataset and these 50."""
+    (folder / "val").mkdir(parents=True)
+    different = [photograph(seed) for seed in range(min(count, 50))]
+    names = [f"image_{i:05d}.JPEG" for i in range(count)]
+    for i, name in enumerate(names):
+        (folder / "val" / name).write_bytes(different[i % len(different)])
+    (folder / "val_label.txt").write_text("".join(f"{name} {i % 1000}\n"
+                                                  for i, name in enumerate(names)))
+    return dataset.find(folder), different
+
+
+def end_to_end(args, temp, data):
+    """{side: seconds} for all images, from files to files; the names of the sides in order."""
     import torch
 
-    (temp / "data/val").mkdir(parents=True)
-    different = [photograph(seed) for seed in range(min(args.images, 50))]
-    for i in range(args.images):
-        (temp / f"data/val/image_{i:05d}.JPEG").write_bytes(different[i % len(different)])
-    (temp / "data/val_label.txt").write_text("".join(f"image_{i:05d}.JPEG 0\n" for i in range(args.images)))
-    size = sum(map(len, different)) / len(different)
-    data = dataset.find(temp / "data")
-    paths = [image.path for image in data.images]
-    with multiprocessing.get_context("spawn").Pool(args.workers, torch.set_num_threads, (1,)) as pool:
-        folders = {name.format(args.workers): temp / str(i) for i, name in enumerate(SIDES)}
-        one, many, quick, slow = folders
-        sides = {
-            one: lambda: [convert(path, folders[one]) for path in paths],
-            many: lambda: pool.starmap(convert, [(path, folders[many]) for path in paths], 16),
-            quick: lambda: ours(data, folders[quick], args.workers, 0),
-            slow: lambda: ours(data, folders[slow], args.workers, args.images + 1)}
+    paths, n = [image.path for image in data.images], args.workers
+    names = [ONE, f"torchvision, {n} processes", f"ours, {n} threads",
+             f"ours without numba, {n} threads"]
+    folders = {name: temp / str(i) for i, name in enumerate(names)}
+    one, many, quick, slow = (folders[name] for name in names)
+    with multiprocessing.get_context("spawn").Pool(n, torch.set_num_threads, (1,)) as pool:
+        sides = dict(zip(names, (
+            lambda: [convert(path, one) for path in paths],
+            lambda: pool.starmap(convert, [(path, many) for path in paths], 16),
+            lambda: ours(data, quick, n, 0),
+            lambda: ours(data, slow, n, args.images + 1)), strict=True))
 
         def fresh(name):
             shutil.rmtree(folders[name], ignore_errors=True)
             folders[name].mkdir()
-            os.sync()  # what the side before has left to write, and what is deleted here, is not this side's work
+            os.sync()  # what the side before has left to write is not this side's work
 
         for name, side in sides.items():
             fresh(name)
             side()
-            if digests(folders[name]) != digests(folders[one]) or len(digests(folders[name])) != args.images:
-                raise SystemExit(f"{name} does not write the same bytes as {one}")
-        return measure.interleave(sides, args.rounds, before=fresh), different, size
+            written = digests(folders[name])
+            if written != digests(one) or len(written) != args.images:
+                raise SystemExit(f"{name} does not write the same bytes as {ONE}")
+        return measure.interleave(sides, args.rounds, before=fresh), names
 
 
 def in_memory(args, files):
-    """Seconds of both sides for `files` (bytes), decoded from memory into an array, on one core."""
-    out, tools = np.empty((3, RECIPE.crop, RECIPE.crop), np.float32), fast.compiled()
+    """{side: seconds} for `files` (bytes), decoded from memory into an array, on one core."""
+    shape, tools = (3, RECIPE.crop, RECIPE.crop), fast_jpeg.compiled()
+    out = np.empty(shape, np.float32)
 
     def peer():
         for content in files:
@@ -121,7 +138,7 @@ def in_memory(args, files):
 
     def quick():
         for content in files:
-            if not fast.from_bytes(content, RECIPE, out, tools):
+            if not fast_jpeg.from_bytes(content, RECIPE, out, tools):
                 raise SystemExit("an image does not take the fast way")
 
     return measure.interleave({"torchvision": peer, "ours": quick}, 3 * args.rounds)
@@ -129,25 +146,32 @@ def in_memory(args, files):
 
 def main():
     args = get_args()
-    if not fast.compiled():
+    if not fast_jpeg.compiled():
         raise SystemExit("OpenCV or numba is missing: there is nothing to compare")
     import torch
 
     torch.set_num_threads(1)  # as in DataLoader's workers; more make such small images slower
     with tempfile.TemporaryDirectory(dir=args.folder) as temp:
-        times, files, size = end_to_end(args, Path(temp))
-    one, many, quick, slow = times
+        data, files = draw(Path(temp) / "data", args.images)
+        times, (_, many, quick, slow) = end_to_end(args, Path(temp), data)
     memory = in_memory(args, files)
-    rows = [[name, f"{args.images / min(times[name]):.0f}", measure.shown(measure.ratio(times, one, name))] for name in times]
-    rows += [[f"in memory, one core: {name}", f"{len(files) / min(memory[name]):.0f}",
-              measure.shown(measure.ratio(memory, "torchvision", name))] for name in memory]
-    end, same = measure.ratio(times, one, quick), measure.ratio(times, many, quick)
-    inside = measure.ratio(memory, "torchvision", "ours")
-    measure.finish(args, "Preprocessing", ["side", "images/s", "against torchvision, 1 process"], rows, [
-        ("JPEG to .bin, end to end, against torchvision in 1 process", end[0], 3.5),
-        ("in memory on one core, against torchvision", inside[0], 2.5)],
-        [f"{args.images} JPEGs of {size / 1000:.0f} KB on average, .bin files of 602 KB; every side writes the same bytes.",
-         f"Against torchvision in {args.workers} processes: {measure.shown(same)}."])
+    rows = [[name, f"{measure.per_second(taken, args.images):.0f}",
+             measure.shown(measure.ratio(times, ONE, name)),
+             measure.shown(measure.ratio(times, many, name)) if name in (quick, slow) else ""]
+            for name, taken in times.items()]
+    rows += [[f"in memory, one core: {name}", f"{measure.per_second(taken, len(files)):.0f}",
+              measure.shown(measure.ratio(memory, "torchvision", name)), ""]
+             for name, taken in memory.items()]
+    same, inside = measure.ratio(times, many, quick), measure.ratio(memory, "torchvision", "ours")
+    size = sum(map(len, files)) / len(files) / 1000
+    n = args.workers
+    head = ["side", "images/s", "beside torchvision in 1 process", f"in {n} processes"]
+    claim = f"JPEG to .bin, end to end, {n} threads beside torchvision in {n} processes"
+    measure.finish(args, "Preprocessing", head, rows, [
+        (claim, same[0], 1.5),
+        ("in memory, one core beside one core of torchvision", inside[0], 2.5)],
+        [f"{args.images} JPEGs of {size:.0f} KB on average, .bin files of 602 KB; every side "
+         "writes the same bytes."])
 
 
 if __name__ == "__main__":

@@ -1,44 +1,97 @@
-"""Put what the benchmarks wrote together: build/benchmarks/*.json → benchmarks/RESULTS.md.
+"""Put together what the benchmarks wrote: build/benchmarks/*.json → benchmarks/RESULTS.md.
 
-    python3 -m benchmarks.results startup score prep
+    python3 -m benchmarks.results --run    (make benchmarks) measure all parts, three quarters of
+                                           an hour; only this writes the headline
+    python3 -m benchmarks.results          after a part was measured again by itself: it gets a
+                                           date of its own, the headline stays that of the run
 """
 import argparse
-import json
+import os
+import secrets
+import subprocess
+import sys
 from pathlib import Path
 
+from benchmarks import measure
+from common import cli
+
 HERE = Path(__file__).parent
+PARTS = ("prep", "e2e", "infer", "precision", "score", "startup", "memory")
+INTRO = ("Written by `make benchmarks`; do not edit. Figures are medians; ratios are of two sides "
+         "measured turn about in one run, median (lowest…highest of the rounds). Absolute figures "
+         "are of this machine on this day only.")
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", help="benchmarks, in the order of the page")
-    parser.add_argument("--folder", type=Path, default=Path("build/benchmarks"), help="where their JSON lies (%(default)s)")
-    parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md", help="(default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", action="store_true", help="measure everything first")
+    parser.add_argument("--folder", type=Path, default=Path("build/benchmarks"),
+                        help="where the JSONs are (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md",
+                        help="(default: %(default)s)")
     return parser.parse_args(argv)
+
+
+def run(folder):
+    """Measure all parts as one run, and keep its headline in `folder`."""
+    token = secrets.token_hex(8)
+    for name in PARTS:
+        command = [sys.executable, "-m", f"benchmarks.{name}", "--json", folder / f"{name}.json"]
+        done = subprocess.run(command, env={**os.environ, measure.RUN: token})
+        if done.returncode:
+            raise cli.Failure(f"benchmarks.{name} ended with status {done.returncode}",
+                              "see its messages above")
+    parts = read(folder)
+    cli.write_json(folder / "headline.json", {"run": token, "line": headline(parts.values())})
+
+
+def read(folder):
+    """{name: content of its JSON} of all parts; Failure where one is absent."""
+    return {name: cli.read_json(folder / f"{name}.json", "make benchmarks") for name in PARTS}
+
+
+def headline(parts):
+    """How many targets were reached in one run, and which were not."""
+    parts = list(parts)
+    targets = [row for part in parts for row in part["targets"]]
+    missed = [row[0] for row in targets if row[-1] == "MISSED"]
+    reached = f"{len(targets) - len(missed)} of {len(targets)} targets reached"
+    return (f"{parts[0]['machine']}, {parts[-1]['date']}. {reached}"
+            + (f"; missed: {', '.join(missed)}" if missed else "") + ".")
 
 
 def markdown(head, rows):
     """A Markdown table of strings."""
-    return "\n".join("| " + " | ".join(r) + " |" for r in [head, ["---"] * len(head), *rows])
+    return "\n".join(f"| {' | '.join(r)} |" for r in [head, ["---"] * len(head), *rows]) + "\n"
+
+
+def page(head, parts):
+    """RESULTS.md: `head` is the run's headline, parts {name: content}."""
+    again = [name for name, part in parts.items() if part.get("run") != head["run"]]
+    lines = ["# Measured\n", f"{INTRO}\n", f"{head['line']}\n"]
+    if again:
+        lines.append("Measured again since, by themselves, and not in the line above: "
+                     f"{', '.join(parts[name]['title'] for name in again)}.\n")
+    for name, part in parts.items():
+        when = f", measured again on {part['date']}, {part['machine']}" if name in again else ""
+        lines += [f"## {part['title']}\n", f"`python3 -m benchmarks.{name}`{when}\n",
+                  markdown(part["head"], part["rows"])]
+        if part["targets"]:
+            lines.append(markdown(["claim", "measured", "target", ""], part["targets"]))
+        lines += [f"{note}\n" for note in part["notes"]]
+    return "\n".join(lines)
 
 
 def main():
     args = get_args()
-    parts = [json.loads((args.folder / f"{name}.json").read_text(encoding="utf-8")) for name in args.names]
-    targets = [row for part in parts for row in part["targets"]]
-    missed = [row[0] for row in targets if row[-1] == "MISSED"]
-    lines = ["# Measured\n", "Written by `make benchmarks`; do not edit. Ratios are of two sides measured turn about in one "
-             "run, median (lowest…highest of the rounds); absolute figures are of this machine on this day only.\n",
-             f"{parts[0]['machine']}, {parts[-1]['date']}. {len(targets) - len(missed)} of {len(targets)} targets reached"
-             + (f"; missed: {', '.join(missed)}" if missed else "") + ".\n"]
-    for name, part in zip(args.names, parts, strict=True):
-        lines += [f"## {part['title']}\n", f"`python3 -m benchmarks.{name}`\n", markdown(part["head"], part["rows"]) + "\n"]
-        if part["targets"]:
-            lines.append(markdown(["claim", "measured", "target", ""], part["targets"]) + "\n")
-        lines += [f"{note}\n" for note in part["notes"]]
-    args.out.write_text("\n".join(lines), encoding="utf-8")
-    print(f"wrote {args.out}: {len(targets) - len(missed)} of {len(targets)} targets reached")
+    if args.run:
+        run(args.folder)
+    head = cli.read_json(args.folder / "headline.json", "make benchmarks")
+    with cli.whole_file(args.out) as part:
+        part.write_text(page(head, read(args.folder)), encoding="utf-8")
+    print(f"wrote {args.out}: {head['line']}")
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

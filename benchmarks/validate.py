@@ -1,8 +1,10 @@
-"""The peer of benchmarks.e2e: Top-1 as timm's validate.py finds it, torch eager over a DataLoader. Run in a model folder:
+"""The peer of benchmarks.e2e: Top-1 as timm's validate.py finds it, torch eager over a DataLoader.
+Run in a model folder:
 
-    PYTHONPATH=.:.. python3 -m benchmarks.validate --data /path/to/imagenet --weights model_best.pth.tar
+    PYTHONPATH=.:.. python3 -m benchmarks.validate --data /path/to/imagenet --weights w.pth
 
-Nothing of ours is in it but the network of model.py, the list of images and labels, and the numbers of the recipe.
+Nothing of ours is in it but the network of model.py, the list of images and labels, and the
+numbers of the recipe.
 """
 import argparse
 
@@ -16,10 +18,11 @@ class Images:
         import timm.data
 
         self.images = images
-        # timm resizes to floor(crop / crop_pct); half a pixel keeps that from falling one short.
+        # timm resizes to floor(crop / crop_pct); half a pixel keeps that from being one short.
         self.transform = timm.data.create_transform(
-            (3, recipe.crop, recipe.crop), interpolation=recipe.interpolation, mean=recipe.mean, std=recipe.std,
-            crop_pct=recipe.crop / (recipe.resize + 0.5), crop_mode="center" if recipe.keep_aspect else "squash")
+            (3, recipe.crop, recipe.crop), interpolation=recipe.interpolation, mean=recipe.mean,
+            std=recipe.std, crop_pct=recipe.crop / (recipe.resize + 0.5),
+            crop_mode="center" if recipe.keep_aspect else "squash")
 
     def __len__(self):
         return len(self.images)
@@ -27,16 +30,32 @@ class Images:
     def __getitem__(self, index):
         from torchvision.datasets.folder import default_loader
 
-        return self.transform(default_loader(str(self.images[index].path))), self.images[index].label
+        return self.transform(default_loader(self.images[index].path)), self.images[index].label
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder that holds val/")
     parser.add_argument("--weights", required=True, help="checkpoint")
     parser.add_argument("--batch-size", type=int, default=32, help="(default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode and resize (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2,
+                        help="processes that decode and resize (default: %(default)s)")
     return parser.parse_args(argv)
+
+
+def network(weights):
+    """The network of model.py with the checkpoint `weights`, as a user of torch loads it."""
+    import torch
+
+    import model
+
+    content = torch.load(weights, weights_only=True)
+    tensors = content.get("state_dict", content.get("model", content))
+    tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    net = model.build()
+    net.load_state_dict(model.convert(tensors) if hasattr(model, "convert") else tensors)
+    return net, model.RECIPE
 
 
 def main():
@@ -44,19 +63,13 @@ def main():
     import torch
     from torch.utils.data import DataLoader
 
-    import model
-
-    content = torch.load(args.weights, weights_only=True)
-    state_dict = {k.removeprefix("module."): v for k, v in content.get("state_dict", content.get("model", content)).items()}
-    net = model.build()
-    net.load_state_dict(model.convert(state_dict) if hasattr(model, "convert") else state_dict)
-    images = dataset.find(args.data).images
-    good = total = 0
+    net, recipe = network(args.weights)
+    images = Images(dataset.find(args.data).images, recipe)
+    good = 0
     with torch.inference_mode():
-        for batch, labels in DataLoader(Images(images, model.RECIPE), args.batch_size, num_workers=args.workers):
-            good += int((net(batch).topk(5).indices[:, 0] == labels).sum())
-            total += len(labels)
-    print(f"good={good} total={total}")
+        for batch, labels in DataLoader(images, args.batch_size, num_workers=args.workers):
+            good += int((net(batch).argmax(1) == labels).sum())
+    print(f"good={good} total={len(images)}")
 
 
 if __name__ == "__main__":

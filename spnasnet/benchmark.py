@@ -81,18 +81,21 @@ def gpu():
 def main():
     args = get_args()
     links = bench.chain(args.model)
+    facts = provenance.read(args.model) or {}
     if args.command:
         with bench.alone():
             log = bench.run(args.command, "trtexec")
-        result = {**bench.median([parse_trtexec(log, args.batch)]), "gpu": gpu()}
-        return bench.keep(args, result, "trtexec", links, [args.model])
+        result = bench.median([parse_trtexec(log, args.batch)])
+        onnx = {**facts, "file": args.model, "sha256": cli.sha256(args.model)}
+        known = {"onnx": onnx, "demo": facts.get("demo"), **result, "gpu": gpu()}
+        return bench.keep(args.json, {**known, "runner": "trtexec"}, links, [args.model])
     if not args.log.is_file():
         raise cli.Failure(f"{args.log} does not exist", "make infer")
-    card = (provenance.read(args.model) or {}).get("soc")
-    chips = args.chips or (4 if card == "Ascend310" else 1)
+    chips = args.chips or (4 if facts.get("soc") == "Ascend310" else 1)
     text = args.log.read_text(encoding="utf-8", errors="replace")
     result = bench.median([parse_benchmark(text, args.batch, chips)])
-    bench.keep(args, result, "benchmark", links, [args.model, args.log])
+    known = {**facts, **result, "runner": "benchmark"}
+    bench.keep(args.json, known, links, [args.model, args.log])
 
 
 if __name__ == "__main__":

@@ -45,7 +45,6 @@ $(if $(findstring $(comma),$(DEVICE)),$(error DEVICE=$(DEVICE): several need an 
 export HOST_ENGINE := $(engine)
 export HOST_PRECISION := $(PRECISION)
 export HOST_PROVIDER := $(PROVIDER)
-export HOST_CALIB = $(calib)
 atc := $(py) -m common.cpu.atc
 infer := env PYTHONPATH=common/cpu $(py) -m ais_bench
 bench := $(infer)
@@ -104,7 +103,7 @@ EXPORT_ARGS = $(wordlist 2,99,$(EXPORT)) $(OPSET_ARGS) $(patsubst %,--net %,$(fi
 OPSET_ARGS = $(addprefix $(OPSET_FLAG) ,$(or $(OPSET),$(OPSET_DEFAULT)))
 atc_args = --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
   --input_shape="$(INPUT_NAME):$(BS),3,$(or $(SIZE),224),$(or $(SIZE),224)" --soc_version=$(SOC) $(ATC_OWN) $(ATC_FLAGS) \
-  $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1)
+  $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1) $(calib:%=--calibration=%)
 check_args = --result $(result) --model $(om) --bins $(prep) $(if $(OM),,--onnx $(onnx))
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
 beside_om := $(if $(OM),$(wildcard $(OM).json),$(om).json)
@@ -130,8 +129,8 @@ link = $1 '$(strip $2)'
 links = $(if $(demo_images),$(call link,$(demo_images),$(demo_images_args))) \
   $(if $(demo),$(call link,$(weights),$(demo_weights_args))) \
   $(if $(OM),,$(if $(can_export),$(call link,$B/$(EXPORTED).onnx,$(EXPORT_ARGS)) $(MORE_LINKS)) \
-  $(call link,$(om),$(atc_args))) \
-  $(call link,$(result).json,$(check_args)) $(call link,$(score),$(score_args)) \
+  $(if $(kind),$(call link,$B/aipp.cfg,--out $B/aipp.cfg)) $(call link,$(om),$(atc_args))) \
+  $(call link,$(result),$(check_args)) $(call link,$(score),$(score_args)) \
   $(call link,$(online),$(online_args)) $(call link,$(perf),$(bench_args))
 ifneq ($(and $(goals),$(wildcard $B/.),$(shell command -v $(py))),)
 nothing := $(shell $(py) -m common.provenance $(links))
@@ -207,7 +206,7 @@ $B/$(EXPORTED).onnx: | $(ready) $(mark) $(if $(demo),$(weights))
 om: $(om) ## ONNX → offline model for batch BS
 	$(call end,$(om),infer)
 ifeq ($(OM),)
-$B/aipp.cfg: published.json | $(ready) $(mark)
+$B/aipp.cfg: | $(ready) $(mark)
 	$(py) -m common.toolchain --out $@
 $(om): | $(onnx) $(if $(kind),$B/aipp.cfg) $(if $(filter $B/data/train,$(calib)),$B/data/DEMO.txt)
 	$(made)

@@ -16,9 +16,10 @@ from common import cli, provenance
 from common.cpu.which import ENDINGS, cpu
 
 AGAIN = "delete it and run `make om` (or atc) again"
+BOUND = ("engine_version", "device", "cpu_kind")  # what an offline model is bound to
 # What a record has to hold for load() to use it.
-KINDS = {"engine": str, "engine_version": str, "cpu_kind": str, "precision": str, "batch": int,
-         "part": int, "demo": bool, "onnx": dict}
+KINDS = {"engine": str, "engine_version": str, "device": str, "cpu_kind": str, "precision": str,
+         "batch": int, "part": int, "demo": bool, "onnx": dict}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,11 +86,7 @@ def load(path, threads=None):
         raise cli.Failure(f"{path} does not exist", "run `make om` (or atc)")
     meta = sound_record(path)
     backend = backend_of(meta["engine"])
-    here = what_runs(backend)
-    if any(meta[key] != here[key] for key in ("engine_version", "cpu_kind")):
-        raise cli.Failure(f"{path} was compiled by {backend.TITLE} {meta['engine_version']} on a "
-                          f"CPU with {meta['cpu_kind']}; here it is {here['engine_version']} on "
-                          f"{here['cpu_kind']}", AGAIN)
+    check_host(path, backend, meta)
     # The engines take a blob with flipped weights, or with other weights, without a word.
     wrong = provenance.misfit(path)
     if wrong:
@@ -105,6 +102,15 @@ def load(path, threads=None):
         raise cli.Failure(f"{provenance.record_path(path)} says batch {meta['batch']}, and {path} "
                           f"takes {model.inputs[0].shape}", AGAIN)
     return dataclasses.replace(model, meta=meta)
+
+
+def check_host(path, backend, meta):
+    """Failure when a model is for another engine release, device or kind of CPU than is here."""
+    here = what_runs(backend)
+    made, now = ([about[key] for key in BOUND] for about in (meta, here))
+    if made != now:
+        raise cli.Failure(f"{path} was compiled by {backend.TITLE} {' for '.join(made)}; here it is "
+                          f"{' for '.join(now)}", AGAIN)
 
 
 def sound_record(path):

@@ -1,131 +1,48 @@
-"""Faults in the ONNX file, the offline model and the sidecar beside it."""
+"""Faults in the ONNX file, the offline model and their records."""
 import json
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import tiny
+from graphs import save_graph
+from onnx import helper
+from tiny import BLOB, ONNX
 
-from faults import data
-from faults.data import BLOB, LINE, RESULT, failed, fresh, make, run, score, worked
+from common import cli, provenance
+from common.cpu import atc, compiler, engine, graph, which
 
-ONNX = "build/spnasnet_100.onnx"
-SIDECAR = f"{BLOB}.json"
-
-
-def atc(folder, model, *more, name="actual_input_1"):
-    """The stand-in's atc, as `make om` calls it."""
-    return run(folder, "-m", "common.cpu.atc", "--framework=5", f"--model={model}", "--output=build/other",
-               f"--input_shape={name}:4,3,224,224", *more)
+PYTHON = f"PYTHON={sys.executable}"
 
 
-def infer(folder, model=BLOB):
-    """The stand-in's ais_bench, as `make infer` calls it, into a folder of its own."""
-    return run(folder, "-m", "ais_bench", "--model", model, "--input", "build/prep", "--output", "out",
-               "--output_dirname", "run", "--outfmt", "TXT", "--batchsize", "4", env={"PYTHONPATH": "common/cpu"})
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory):
+    """The stand-in after `make om`; copy it before you harm it."""
+    folder = tiny.make_folder(tmp_path_factory.mktemp("models"))
+    tiny.worked(tiny.make(folder, "om", PYTHON))
+    return folder
 
 
-def sidecar(folder, **change):
-    """Change entries of the offline model's sidecar; None takes one away."""
-    known = {**json.loads((folder / SIDECAR).read_text()), **change}
-    (folder / SIDECAR).write_text(json.dumps({key: value for key, value in known.items() if value is not None}))
+@pytest.fixture
+def folder(stand_in, tmp_path):
+    return tiny.fresh(stand_in, tmp_path / "spnasnet")
 
 
-def onnx_file(path, name="actual_input_1", batch="n", weight=1.0, op="Relu", metadata=None):
-    """Write a network of two operators: `op`, then the mean over each of a thousand pieces."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    rng = np.random.default_rng(0)
-    w = rng.standard_normal((196, 1000), dtype=np.float32) * np.float32(weight)
-    nodes = [helper.make_node(op, ["x"], ["y"]), helper.make_node("AveragePool", ["y"], ["z"], kernel_shape=[16, 16],
-                                                                  strides=[16, 16]),
-             helper.make_node("Slice", ["z", "from", "to", "axis"], ["s"]), helper.make_node("Flatten", ["s"], ["f"]),
-             helper.make_node("MatMul", ["f", "w"], ["class"])]
-    nodes[0].input[0] = name
-    ints = [numpy_helper.from_array(np.array([v]), k) for k, v in (("from", 0), ("to", 1), ("axis", 1))]
-    graph = helper.make_graph(nodes, "other", [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3, 224, 224])],
-                              [helper.make_tensor_value_info("class", TensorProto.FLOAT, [batch, 1000])],
-                              [numpy_helper.from_array(w, "w"), *ints])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
-    helper.set_model_props(model, metadata or {})
-    return model if path is None else onnx.save(model, path)
+def make(folder, *words):
+    """`make om`; what it said."""
+    done = tiny.make(folder, "om", PYTHON, *words)
+    tiny.worked(done)
+    return done.stdout + done.stderr
 
 
-# ---- the ONNX file ----
-
-@pytest.mark.parametrize("harm, said", [
-    pytest.param(lambda path: os.truncate(path, path.stat().st_size // 2), "is not an ONNX model", id="half",
-                 marks=pytest.mark.fault(".onnx truncated", "exit 1, no offline model; deleted: the same result")),
-    pytest.param(lambda path: path.write_bytes(b""), "is not an ONNX model", id="empty",
-                 marks=pytest.mark.fault(".onnx empty", "exit 1, no offline model; deleted: the same result")),
-    pytest.param(lambda path: path.write_bytes(b"<html>403</html>"), "is not an ONNX model", id="page",
-                 marks=pytest.mark.fault("web page as .onnx", "exit 1, no offline model; deleted: the same result")),
-])
-def test_damaged_onnx(built, tmp_path, seen, harm, said):
-    folder = fresh(built, tmp_path / "spnasnet")
-    os.remove(folder / BLOB)
-    harm(folder / ONNX)
-    done = make(folder, "eval")
-    seen(done)
-    line = failed(done, ONNX, said, status=2)
-    assert "delete it and run make onnx" in line  # make onnx alone sees a file that is up to date
-    assert not (folder / BLOB).exists()
-    data.no_leftovers(folder / "build")
-    os.remove(folder / ONNX)
-    assert worked(make(folder, "eval")).strip().endswith(LINE)
-    for name in (ONNX, RESULT):
-        path = folder / name
-        assert data.content(path) == data.content(built / name) if path.is_dir() else \
-            path.read_bytes() == (built / name).read_bytes()
-
-
-@pytest.mark.parametrize("content, more, said", [
-    pytest.param({"name": "input"}, (), "input 'actual_input_1' of --input_shape is not in other.onnx.*input:n,3,224,224",
-                 id="names", marks=pytest.mark.fault(".onnx of another model", "exit 1, its inputs named")),
-    pytest.param({"batch": 1}, (), "--input_shape actual_input_1:4,3,224,224 does not fit other.onnx", id="batch",
-                 marks=pytest.mark.fault(".onnx with a fixed batch of 1", "exit 1, its inputs named")),
-    pytest.param({"weight": float("nan")}, (), "error of nan", id="nan",
-                 marks=pytest.mark.fault(".onnx with NaN weights", "exit 1, no offline model")),
-    pytest.param({"op": "Frobnicate"}, (), "cannot compile other.onnx for batch 4", id="op",
-                 marks=pytest.mark.fault(".onnx with an operator that nobody knows", "exit 1, the operator named")),
-    pytest.param({}, ("--insert_op_conf=no.cfg",), "no.cfg", id="aipp",
-                 marks=pytest.mark.fault("AIPP configuration absent", "exit 1, the file named")),
-])
-def test_foreign_onnx(tiny, tmp_path, seen, content, more, said):
-    folder = fresh(tiny, tmp_path / "spnasnet", "common")
-    onnx_file(folder / "other.onnx", **content)
-    done = atc(folder, "other.onnx", *more)
-    seen(done)
-    failed(done, said)
-    assert not list(folder.glob("build/*"))
-
-
-@pytest.mark.fault(".onnx is a folder", "exit 1, the name said")
-def test_onnx_is_a_folder(tiny, tmp_path, seen):
-    folder = fresh(tiny, tmp_path / "spnasnet", "common")
-    (folder / "other.onnx").mkdir()
-    done = atc(folder, "other.onnx")
-    seen(done)
-    failed(done, "other.onnx")
-
-
-@pytest.mark.fault(".onnx whose weights lie in another file, which is absent", "exit 1, that file named")
-def test_external_weights_absent(tiny, tmp_path, seen):
-    import onnx
-
-    folder = fresh(tiny, tmp_path / "spnasnet", "common")
-    onnx.save(onnx_file(None), folder / "other.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
-    os.remove(folder / "weights.bin")
-    done = atc(folder, "other.onnx")
-    seen(done)
-    failed(done, "weights.bin")
-
-
-# ---- the offline model and its sidecar ----
+# ---- what make makes again ----
 
 def cut(path):
-    os.truncate(path, path.stat().st_size - 100)
+    os.truncate(path, path.stat().st_size // 2)
 
 
 def flip(path):
@@ -134,181 +51,192 @@ def flip(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("harm, said", [
-    pytest.param(lambda folder: cut(folder / BLOB), "bs4.blob is damaged", id="truncated",
-                 marks=pytest.mark.fault("offline model truncated", "exit 1; deleted: the same result")),
-    pytest.param(lambda folder: flip(folder / BLOB), "bs4.blob is damaged", id="flipped",
-                 marks=pytest.mark.fault("offline model with a flipped bit", "exit 1; deleted: the same result")),
-    pytest.param(lambda folder: (folder / BLOB).write_bytes(b""), "bs4.blob is damaged", id="empty",
-                 marks=pytest.mark.fault("offline model empty", "exit 1; deleted: the same result")),
-    pytest.param(lambda folder: (folder / SIDECAR).write_text('{"engine": '), "blob.json is not JSON", id="sidecar cut",
-                 marks=pytest.mark.fault("sidecar truncated", "exit 1; deleted: the same result")),
-    pytest.param(lambda folder: (folder / SIDECAR).write_text("[1, 2]"), "blob.json", id="sidecar list",
-                 marks=pytest.mark.fault("sidecar that is a list", "exit 1; deleted: the same result")),
-    pytest.param(lambda folder: (folder / SIDECAR).write_text("{}"), "blob.json", id="sidecar of nothing",
-                 marks=pytest.mark.fault("sidecar that says nothing", "exit 1; deleted: the same result")),
-    pytest.param(lambda folder: sidecar(folder, cpu_kind=None), "blob.json", id="sidecar without cpu",
-                 marks=pytest.mark.fault("sidecar without the CPU", "exit 1; deleted: the same result")),
-    pytest.param(lambda folder: sidecar(folder, engine="onnxruntime"), "blob", id="sidecar of another engine",
-                 marks=pytest.mark.fault("sidecar that names another engine", "exit 1; deleted: the same result")),
-    pytest.param(lambda folder: sidecar(folder, batch=1), "blob.json.*batch", id="sidecar of another batch",
-                 marks=pytest.mark.fault("sidecar that names another batch", "exit 1; deleted: the same result")),
-    pytest.param(lambda folder: sidecar(folder, engine_version="2020.1"), "was compiled by OpenVINO 2020.1", id="version",
-                 marks=pytest.mark.fault("offline model of another engine release", "exit 1; deleted: the same result")),
-    pytest.param(lambda folder: sidecar(folder, cpu_kind="x86_64 sse"), "on a CPU with x86_64 sse", id="cpu",
-                 marks=pytest.mark.fault("offline model of another CPU", "exit 1; deleted: the same result")),
+def older(path):
+    """Put another content in place with the size and time of the old one, as `cp -p` does."""
+    old = path.stat()
+    flip(path)
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+
+
+def case(name, harm, again):
+    mark = pytest.mark.fault(name, f"{again} is made again, the same as before")
+    return pytest.param(harm, again, marks=mark, id=name.replace(" ", "-"))
+
+
+@pytest.mark.parametrize("harm, again", [
+    case(".onnx truncated", lambda f: cut(f / ONNX), ONNX),
+    case(".onnx replaced by another one of its time", lambda f: older(f / ONNX), ONNX),
+    case("record of the .onnx lost", lambda f: (f / f"{ONNX}.json").unlink(), ONNX),
+    case("offline model with a flipped bit", lambda f: flip(f / BLOB), BLOB),
+    case("offline model replaced by one of its time", lambda f: older(f / BLOB), BLOB),
+    case("offline model that is a folder", lambda f: (f / BLOB).unlink() or (f / BLOB).mkdir(),
+         BLOB),
+    case("record of the offline model lost", lambda f: (f / f"{BLOB}.json").unlink(), BLOB),
+    case("record that is a list", lambda f: (f / f"{BLOB}.json").write_text("[1, 2]"), BLOB),
 ])
-def test_damaged_model(built, tmp_path, seen, harm, said):
-    folder = fresh(built, tmp_path / "spnasnet")
+def test_made_again(stand_in, folder, seen, harm, again):
     harm(folder)
-    done = infer(folder)
-    seen(done)
-    failed(done, said, "delete it and run `make om`")
-    assert not (folder / "out").exists()
-    os.remove(folder / BLOB)
-    worked(make(folder, "om"))
-    worked(infer(folder))
-    assert data.content(folder / "out/run") == data.content(built / RESULT)
+    said = make(folder)
+    seen(next(line for line in said.splitlines() if line.startswith("again: ")))
+    assert f"again: {again} " in said
+    for name in (ONNX, BLOB):
+        assert (folder / name).read_bytes() == (stand_in / name).read_bytes(), name
+    assert f"om: {BLOB} is up to date" in make(folder)
 
 
-@pytest.mark.fault("sidecar lost, make eval", "the offline model is made again")
-def test_sidecar_lost(built, tmp_path, seen):
-    folder = fresh(built, tmp_path / "spnasnet")
-    os.remove(folder / SIDECAR)
-    failed(infer(folder), "blob.json does not exist", "delete it and run `make om`")
-    done = make(folder, "eval")
-    seen(done)
-    assert worked(done).strip().endswith(LINE) and (folder / SIDECAR).exists()
-    assert "eval: nothing to do" in worked(make(folder, "eval"))
+def library(record):
+    """The engine's library as a record names it: asked of the engine, not of the record."""
+    import openvino._pyopenvino
+
+    path = str(Path(openvino._pyopenvino.__file__).resolve())
+    return record["made"]["from"][path]
 
 
-@pytest.mark.parametrize("was", [
-    pytest.param(lambda text: text.replace("openvino==", "openvino==1"), id="engine",
-                 marks=pytest.mark.fault("engine upgraded since, make eval", "the offline model is made again")),
-    pytest.param(lambda text: text.replace("avx", "old"), id="cpu",
-                 marks=pytest.mark.fault("folder moved to another CPU, make eval", "the offline model is made again")),
+def upgrade(folder):
+    """The engine was another release when the model was compiled."""
+    record = json.loads((folder / f"{BLOB}.json").read_text())
+    library(record).update(sha256="0" * 64, stat=[0, 0, 0, 0])
+    record["engine_version"] = "2020.1"
+    cli.write_json(folder / f"{BLOB}.json", record)
+
+
+def edit(name):
+    """A function that changes a file by a byte that changes no result."""
+    def harm(folder):
+        with open(folder / name, "a", encoding="utf-8") as f:
+            f.write("\n")
+    return harm
+
+
+def swap(other):
+    """A function that puts another offline model in the place of the one for batch 4."""
+    def harm(folder):
+        tiny.worked(tiny.make(folder, "om", PYTHON, *other[1:]))
+        for ending in ("", ".json"):
+            os.replace(folder / f"build/{other[0]}{ending}", folder / f"{BLOB}{ending}")
+    return harm
+
+
+@pytest.mark.parametrize("harm, again", [
+    case("engine upgraded since", upgrade, BLOB),
+    case("published.json changed", edit("published.json"), ONNX),
+    case("network code changed", edit("model.py"), ONNX),
+    case("code of the export changed", edit("common/model/export.py"), ONNX),
+    case("code of the compiler changed", edit("common/cpu/rewrites.py"), BLOB),
+    case("offline model of another batch under this name",
+         swap(("spnasnet_100_bs1.blob", "BS=1")), BLOB),
+    case("offline model of another input type under this name",
+         swap(("spnasnet_100_bs4_uint8.blob", "INPUT=uint8")), BLOB),
 ])
-def test_another_engine_or_cpu(built, tmp_path, seen, was):
-    folder = fresh(built, tmp_path / "spnasnet")
-    stamp = folder / "build/om_blob.cfg"
-    if was(stamp.read_text()) == stamp.read_text():
-        pytest.skip("this CPU has no AVX to be told from one without")
-    stamp.write_text(was(stamp.read_text()))
-    sidecar(folder, engine_version="2020.1", cpu_kind="x86_64 sse")
-    done = make(folder, "eval")
+def test_made_again_from_what_is_at_hand(folder, seen, harm, again):
+    harm(folder)
+    said = make(folder)
+    seen(next(line for line in said.splitlines() if line.startswith("again: ")))
+    assert f"again: {again} " in said
+    record = provenance.read(folder / BLOB)
+    assert record["batch"] == 4 and record["inputs"][0]["dtype"] == "float32"
+    assert record["engine_version"] != "2020.1"
+    assert f"om: {BLOB} is up to date" in make(folder)
+
+
+@pytest.mark.fault("CALIB= replaced, or another one", "the int8 model is made again")
+def test_another_calibration(folder, seen):
+    from PIL import Image
+
+    int8 = "build/spnasnet_100_bs4_int8.blob"
+    shutil.copytree(folder / "data/val", folder / "other")
+    make(folder, "PRECISION=int8", "CALIB=data/val")
+    said = make(folder, "PRECISION=int8", "CALIB=other")
+    assert f"again: {int8} was made with other settings" in said
+    Image.new("RGB", (300, 260)).save(folder / "other" / tiny.NAMES[0])
+    said = make(folder, "PRECISION=int8", "CALIB=other")
+    seen(said.splitlines()[-1])
+    assert f"again: {int8} was made from another other" in said
+    assert "is up to date" in make(folder, "PRECISION=int8", "CALIB=other")
+
+
+@pytest.mark.fault("offline model of another CPU", "exit 1, both kinds of CPU and what to do")
+def test_another_cpu(folder, seen):
+    record = json.loads((folder / f"{BLOB}.json").read_text())
+    cli.write_json(folder / f"{BLOB}.json", {**record, "cpu_kind": "x86_64 sse"})
+    words = ("-m", "ais_bench", "--model", BLOB)
+    done = tiny.run(folder, *words, env={"PYTHONPATH": "common/cpu"})
     seen(done)
-    assert worked(done).strip().endswith(LINE)
-    assert json.loads((folder / SIDECAR).read_text())["engine_version"] != "2020.1"
-    assert data.content(folder / RESULT) == data.content(built / RESULT)
+    tiny.failed(done, "compiled by OpenVINO .* x86_64 sse; here it is", which.cpu()[1],
+                "delete it and run `make om`")
 
 
-@pytest.mark.fault("offline model is a folder", "exit 1, the name said")
-def test_model_is_a_folder(built, tmp_path, seen):
-    folder = fresh(built, tmp_path / "spnasnet")
-    os.remove(folder / BLOB)
-    (folder / BLOB).mkdir()
-    done = infer(folder)
-    seen(done)
-    failed(done, "spnasnet_100_bs4.blob")
+# ---- by hand, in process ----
+
+def network(path, name="actual_input_1", batch="n", weight=1.0, op="Relu"):
+    """An ONNX of two operators: `op`, then the mean over each of a thousand pieces."""
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((196, 1000), dtype=np.float32) * np.float32(weight)
+    nodes = [helper.make_node(op, [name], ["y"]),
+             helper.make_node("AveragePool", ["y"], ["z"], kernel_shape=[16, 16],
+                              strides=[16, 16]),
+             helper.make_node("Slice", ["z", "from", "to", "axis"], ["s"]),
+             helper.make_node("Flatten", ["s"], ["f"]),
+             helper.make_node("MatMul", ["f", "w"], ["class"])]
+    ints = {k: np.array([v]) for k, v in (("from", 0), ("to", 1), ("axis", 1))}
+    save_graph(path, nodes, {name: [batch, 3, 224, 224]}, {"class": [batch, 1000]},
+               {"w": w, **ints})
 
 
-@pytest.fixture(scope="module")
-def others(built, tmp_path_factory):
-    """Beside the one for batch 4, an offline model for batch 1 and one that takes bytes."""
-    folder = fresh(built, tmp_path_factory.mktemp("others") / "spnasnet")
-    worked(make(folder, "om", "BS=1"))
-    worked(make(folder, "om", "INPUT=uint8"))
-    return folder
+def bad(name, content, said):
+    mark = pytest.mark.fault(name, "exit 1, no offline model")
+    return pytest.param(content, said, marks=mark, id=name.replace(" ", "-"))
 
-
-def swap(folder, other):
-    """Put another offline model in the place of the one for batch 4, as a person who renames files does."""
-    for ending in (".blob", ".blob.json"):
-        shutil.copy2(folder / f"build/{other}{ending}", folder / f"build/spnasnet_100_bs4{ending}")
-        os.utime(folder / f"build/spnasnet_100_bs4{ending}")
-
-
-@pytest.mark.fault("offline model of another batch under this name, make bench", "exit 1, both batches named; no figure")
-def test_another_batch(others, tmp_path, seen):
-    folder = fresh(others, tmp_path / "spnasnet")
-    swap(folder, "spnasnet_100_bs1")
-    done = make(folder, "bench", "LOOP=3")
-    seen(done)
-    failed(done, "is for batch 1 .*, and was timed as one for 4", status=2)
-    assert not list(folder.glob("build/perf*.json"))
-
-
-@pytest.mark.fault("offline model of another input type under this name", "exit 1, both types named")
-def test_another_type(others, tmp_path, seen):
-    folder = fresh(others, tmp_path / "spnasnet")
-    swap(folder, "spnasnet_100_bs4_uint8")
-    done = make(folder, "eval")
-    seen(done)
-    failed(done, "the bins hold float32, .*bs4.blob takes uint8", "same INPUT=", status=2)
-    assert not (folder / f"{RESULT}.done").exists() or not list((folder / RESULT).glob("*"))
-
-
-@pytest.mark.fault("OM= that does not exist", "exit 2, the file named")
-def test_no_om(built, tmp_path, seen):
-    folder = fresh(built, tmp_path / "spnasnet")
-    done = make(folder, "eval", "OM=nowhere.om")
-    seen(done)
-    failed(done, "OM=nowhere.om does not exist", status=2)
-
-
-@pytest.mark.fault("an .om where there is no NPU", "exit 1, what to do")
-def test_an_om_without_npu(built, tmp_path, seen):
-    folder = fresh(built, tmp_path / "spnasnet")
-    (folder / "build/x.om").write_bytes(b"IMOD")
-    done = infer(folder, "build/x.om")
-    seen(done)
-    failed(done, "build/x.om is for an NPU")
-
-
-# ---- what the sidecar says, at the scoring ----
 
 @pytest.mark.parametrize("content, said", [
-    pytest.param(None, "p.json does not exist", id="absent",
-                 marks=pytest.mark.fault("provenance absent", "exit 1, the file named")),
-    pytest.param("{", "p.json is not JSON", id="cut",
-                 marks=pytest.mark.fault("provenance truncated", "exit 1, the file named")),
-    pytest.param("[]", "p.json", id="list", marks=pytest.mark.fault("provenance that is a list", "exit 1, the file named")),
-    pytest.param('{"onnx": "x.onnx"}', "p.json", id="text",
-                 marks=pytest.mark.fault("provenance whose onnx is a text", "exit 1, the file named")),
-    pytest.param('{"onnx": {"metadata": {"preprocessing": "{"}}}', "p.json", id="recipe",
-                 marks=pytest.mark.fault("provenance with a damaged recipe", "exit 1, the file named")),
+    bad(".onnx of another model", {"name": "input"},
+        "input 'actual_input_1' of --input_shape is not in other.onnx.*input:n,3,224,224"),
+    bad(".onnx with a fixed batch of 1", {"batch": 1},
+        "--input_shape actual_input_1:4,3,224,224 does not fit other.onnx"),
+    bad(".onnx with NaN weights", {"weight": float("nan")}, "error of nan"),
+    bad(".onnx with an operator that nobody knows", {"op": "Frobnicate"},
+        "cannot compile other.onnx for batch 4"),
 ])
-def test_damaged_provenance(built, tmp_path, seen, content, said):
-    folder = fresh(built, tmp_path / "spnasnet")
-    if content is not None:
-        (folder / "p.json").write_text(content)
-    done = score(folder, "--manifest", "build/prep", "--provenance", "p.json", "--json", "r.json", result=RESULT)
-    seen(done)
-    failed(done, said)
-    assert not (folder / "r.json").exists() and not (folder / "table.json").exists()
+def test_foreign_onnx(tmp_path, monkeypatch, capsys, seen, content, said):
+    monkeypatch.chdir(tmp_path)
+    network("other.onnx", **content)
+    monkeypatch.setattr(sys, "argv", [
+        "atc", "--framework=5", "--model=other.onnx", "--output=x",
+        "--input_shape=actual_input_1:4,3,224,224"])
+    with pytest.raises(cli.Failure, match=said) as e:
+        atc.main()
+    seen(f"exit 1: error: {e.value}")
+    assert [p.name for p in tmp_path.iterdir()] == ["other.onnx"]
 
 
-@pytest.mark.fault("provenance of another model than made the results", "exit 1, both named; no result.json")
-def test_provenance_of_another_model(others, tmp_path, seen):
-    folder = fresh(others, tmp_path / "spnasnet")
-    other = json.loads((folder / SIDECAR).read_text())
-    other["onnx"] = {**other["onnx"], "file": "other.onnx", "sha256": "0" * 64}
-    (folder / "p.json").write_text(json.dumps(other))
-    done = score(folder, "--manifest", "build/prep", "--provenance", "p.json", "--json", "r.json", result=RESULT)
-    seen(done)
-    failed(done, "p.json", "other.onnx", "spnasnet_100.onnx")
-    assert not (folder / "r.json").exists()
+@pytest.mark.parametrize("content", [b"", b"<html>403</html>", b"\x08\x06"],
+                         ids=["empty", "page", "cut"])
+def test_no_onnx(tmp_path, content):
+    (tmp_path / "x.onnx").write_bytes(content)
+    with pytest.raises(cli.Failure, match="x.onnx is not an ONNX model.*run make onnx again"):
+        graph.read(tmp_path / "x.onnx")
 
 
-@pytest.mark.fault("model for another preprocessing than the bins had", "exit 0, a note wherever the figures are")
-def test_another_recipe(built, tmp_path, seen):
-    folder = fresh(built, tmp_path / "spnasnet")
-    known = json.loads((folder / SIDECAR).read_text())
-    recipe = json.loads(known["onnx"]["metadata"]["preprocessing"])
-    known["onnx"]["metadata"]["preprocessing"] = json.dumps({**recipe, "keep_aspect": True})
-    (folder / "p.json").write_text(json.dumps(known))
-    done = score(folder, "--manifest", "build/prep", "--provenance", "p.json", "--json", "r.json", result=RESULT)
-    note = next((line for line in worked(done).splitlines() if line.startswith("note: the images were preprocessed")), "none")
-    seen(f"exit 0: {note}")
-    assert '"keep_aspect": true' in note and "preprocessed" in (folder / "table.json").read_text()
-    assert any("preprocessed" in note for note in json.loads((folder / "r.json").read_text())["notes"])
+@pytest.mark.fault(".onnx whose weights are in another file, which is absent",
+                   "exit 1, that file named")
+def test_external_weights_absent(tmp_path, monkeypatch, seen):
+    monkeypatch.chdir(tmp_path)
+    network("other.onnx")
+    onnx.save(onnx.load("other.onnx"), "other.onnx", save_as_external_data=True,
+              location="weights.bin", size_threshold=0)
+    os.remove("weights.bin")
+    with pytest.raises(cli.Failure, match="weights.bin") as e:
+        graph.read("other.onnx")
+    seen(f"exit 1: error: {e.value}")
+
+
+@pytest.mark.fault("offline model that is a folder, by hand", "exit 1, the name said")
+def test_model_is_a_folder(tmp_path, monkeypatch, seen):
+    monkeypatch.chdir(tmp_path)
+    network("other.onnx")
+    compiler.compile_onnx("other.onnx", 4, "openvino", "x.blob")
+    os.remove("x.blob")
+    os.mkdir("x.blob")
+    with pytest.raises(cli.Failure, match="x.blob is not the one that") as e:
+        engine.load("x.blob")
+    seen(f"exit 1: error: {e.value}")

@@ -285,7 +285,8 @@ def test_what_is_not_as_recorded_is_refused(tiny):
     path.write_bytes(flipped)
     refused(path, "is not the one that")
     path.write_bytes(good)
-    for key, value in {"engine_version": "2001.1.0", "cpu_kind": "x86_64 mmx"}.items():
+    for key, value in {"engine_version": "2001.1.0", "device": "GPU",
+                       "cpu_kind": "x86_64 mmx"}.items():
         cli.write_json(record, {**meta, key: value})
         refused(path, f"was compiled by .*{value}")
     for change in ({"batch": 2}, {"batch": "4"}, {"engine": "tpu"}, {"part": 0}, {"made": {}}):

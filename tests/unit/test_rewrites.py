@@ -1,4 +1,4 @@
-"""The host compiler's rewrites: the same numbers as the graph had, in the form that runs faster."""
+"""Rewrites for the CPU engines: the same numbers as the graph had, in a form that runs faster."""
 import os
 import subprocess
 import sys
@@ -12,8 +12,7 @@ import torch
 from conftest import ROOT
 from onnx import TensorProto, helper, numpy_helper
 
-from common.cpu import graph, openvino_engine
-from common.cpu import rewrites as passes
+from common.cpu import graph, openvino_engine, rewrites
 from common.cpu.which import cpu
 
 
@@ -61,20 +60,20 @@ def same_as_torch(module, path, opset, batch, rewrite, places):
 @pytest.mark.parametrize("batch", [None, 1, 4])
 def test_group_norm_as_formula(tmp_path, opset, batch):
     torch.manual_seed(0)
-    model = same_as_torch(Norms().eval(), tmp_path / "m.onnx", opset, batch, passes.group_norm_as_formula, 2)
+    model = same_as_torch(Norms().eval(), tmp_path / "m.onnx", opset, batch, rewrites.group_norm_as_formula, 2)
     assert not any(node.op_type == "InstanceNormalization" for node in model.graph.node)
 
 
 def test_other_norms_stay(tmp_path):
     """Two groups, or an InstanceNormalization with weights, are left alone."""
     model = exported(Norms(groups=2), tmp_path / "m.onnx")
-    assert passes.group_norm_as_formula(model) == 1
+    assert rewrites.group_norm_as_formula(model) == 1
     scaled = exported(Norms(), tmp_path / "m.onnx")
     norm = next(node for node in scaled.graph.node if node.op_type == "InstanceNormalization")
     ones = next(w for w in scaled.graph.initializer if w.name == norm.input[1])
     ones.CopyFrom(numpy_helper.from_array(np.float32([2]), ones.name))
     before = run(scaled, x := np.random.default_rng(0).normal(size=(2, 6, 5, 7)).astype(np.float32))
-    assert passes.group_norm_as_formula(scaled) == 0  # both norms share that weight
+    assert rewrites.group_norm_as_formula(scaled) == 0  # both norms share that weight
     np.testing.assert_array_equal(run(scaled, x), before)
 
 
@@ -83,7 +82,7 @@ def test_a_result_in_the_middle_is_kept(tmp_path):
     model = exported(Norms(), tmp_path / "m.onnx")
     norm = next(node for node in model.graph.node if node.op_type == "InstanceNormalization")
     model.graph.output.append(helper.make_tensor_value_info(norm.output[0], TensorProto.FLOAT, None))
-    assert passes.group_norm_as_formula(model) == 1
+    assert rewrites.group_norm_as_formula(model) == 1
     assert norm in model.graph.node
     run(model, np.zeros((2, 6, 5, 7), np.float32))
 
@@ -110,8 +109,8 @@ class Tokens(torch.nn.Module):
 @pytest.mark.parametrize("batch", [None, 1, 4])
 def test_flat_tokens(tmp_path, opset, batch):
     torch.manual_seed(0)
-    model = same_as_torch(Tokens().eval(), tmp_path / "m.onnx", opset, batch, passes.flat_tokens, 3)
-    shapes = passes._shapes(model)
+    model = same_as_torch(Tokens().eval(), tmp_path / "m.onnx", opset, batch, rewrites.flat_tokens, 3)
+    shapes = rewrites.shapes_of(model)
     assert [len(shapes[node.output[0]]) for node in model.graph.node if node.op_type == "MatMul"] == [3, 3]
 
 
@@ -133,7 +132,7 @@ class ByPlace(torch.nn.Module):
 def test_tokens_whose_place_matters_stay(tmp_path, between):
     model = exported(Tokens(between()).eval(), tmp_path / "m.onnx")
     before = model.SerializeToString()
-    assert passes.flat_tokens(model) == 0
+    assert rewrites.flat_tokens(model) == 0
     assert model.SerializeToString() == before
 
 
@@ -141,7 +140,7 @@ def test_tokens_that_are_a_result_stay(tmp_path):
     model = exported(Tokens().eval(), tmp_path / "m.onnx")
     name = next(n for n in model.graph.node if n.op_type == "Transpose").output[0]
     model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    assert passes.flat_tokens(model) == 0
+    assert rewrites.flat_tokens(model) == 0
 
 
 def primitives(compiled, layer):
@@ -175,40 +174,6 @@ def test_prefer_jit_depthwise(tmp_path, kernel, wanted):
     assert ("jit_avx512_dw_f32" in kernels) == wanted
     expected = run(model, x)
     np.testing.assert_allclose(compiled(x)[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
-
-
-class Layers(torch.nn.Module):
-    """Fully connected layers: with an activation behind, bare, without a bias, and the last one."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = torch.nn.Linear(7, 512), torch.nn.Linear(512, 512)
-        self.c, self.d = torch.nn.Linear(512, 512, bias=False), torch.nn.Linear(512, 5, bias=False)
-
-    def forward(self, x):
-        x = torch.nn.functional.gelu(self.a(x.flatten(1, 2)))
-        x = x + self.b(x)
-        return self.d(self.c(x).roll(1, 1))
-
-
-@pytest.mark.skipif("avx512f" not in cpu()[1].split(), reason="the kernels are those for AVX-512")
-def test_prefer_onednn(tmp_path):
-    torch.manual_seed(0)
-    module = Layers().eval()
-    onnx_model = exported(module, tmp_path / "m.onnx")
-    graph.fix_batch(onnx_model, 2, "m.onnx")
-    x = np.random.default_rng(0).normal(size=(2, 6, 5, 7)).astype(np.float32)
-    x[0, 0, 0, 0], x[1, 1, 1, 1] = np.nan, np.inf
-    core, found = openvino.Core(), []
-    for places in (None, 2):
-        model = core.read_model(onnx_model.SerializeToString())
-        assert places is None or openvino_engine.prefer_onednn(model) == places
-        compiled = core.compile_model(model, "CPU", openvino_engine.config("f32"))
-        found.append(primitives(compiled, "FullyConnected"))
-        with torch.no_grad():
-            np.testing.assert_allclose(compiled(x)[0], module(torch.from_numpy(x)), rtol=0, atol=1e-5)
-    mlas = [sum("mlas" in name for name in names) for names in found]
-    assert mlas[0] - mlas[1] == 2, found
 
 
 AFFINITIES = """

@@ -1,1 +1,1 @@
-"""For people who want to look inside: predict, compare, check; the repository's, not a model folder's."""
+"""What explains and compares: a photograph's Top-5, torch beside the offline model, operators."""

@@ -57,8 +57,8 @@ def choose(files, batch, images):
 
 
 def lay_out(source, manifest, stems, folder):
-    """Fill `folder` with the bins `stems` and their manifest. A bin gets a second name: ais_bench
-    refuses soft links, and files that others may write."""
+    """Fill `folder` with the bins `stems` and their manifest; returns how many images that is.
+    A bin gets a second name: ais_bench refuses soft links, and files that others may write."""
     folder.mkdir(mode=0o750)
     for stem in stems:
         target = folder / f"{stem}.bin"
@@ -70,6 +70,8 @@ def lay_out(source, manifest, stems, folder):
     rows = [row for row in manifest.rows if row.file in set(stems)]
     files = {stem: manifest.files[stem] for stem in stems}
     manifests.Manifest(rows, files, manifest.info).save(folder)
+    for path in folder.iterdir():
+        path.chmod(path.stat().st_mode & ~0o022)
     return len(rows)
 
 
@@ -93,10 +95,11 @@ def run(command, bins, out, wanted):
                           errors="replace") as process:
         taken = seconds(process.stdout)
     if process.returncode:
-        raise cli.Failure(f"ais_bench ended with status {process.returncode}", "see its messages above")
+        raise cli.Failure(f"ais_bench ended with status {process.returncode}",
+                          "see its messages above")
     if taken is None:
-        raise cli.Failure("ais_bench printed no `warm up … done` and `Performance Summary`, which "
-                          "the clock needs", "make bench gives the computation's figure")
+        raise cli.Failure("ais_bench printed no `warm up … done` and `Performance Summary`, which"
+                          " the clock needs", "make bench gives the computation's figure")
     written = sum(1 for path in out.rglob("*_0.*") if path.is_file())
     if written != wanted:
         raise cli.Failure(f"ais_bench wrote {written} results for {wanted} bins",

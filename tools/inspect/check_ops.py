@@ -10,49 +10,8 @@ import ast
 import collections
 
 from common import cli
+from common.model.operators import OPSETS
 
-# ONNX operators that CANN's parser has a plugin for, by the model's opset: the keys
-# ai.onnx::<opset>::<operator> in the *_onnx_plugin.cpp of hicann/ops-nn (e5c3fa9), ops-math
-# (c419332) and ops-cv (6ae8765), 2026-08. A release may have fewer. Constant is in none of
-# them: the parser takes it at any opset (hicann/ge, onnx_parser.cc).
-TABLE = {
-    (8, 18): """
-        Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool
-        BatchNormalization Cast Ceil Celu Clip Concat ConstantOfShape Conv ConvTranspose Cos
-        Cosh CumSum DepthToSpace Det Div Dropout Einsum Elu Equal Erf Exp Expand EyeLike
-        Flatten Floor GRU Gather GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool
-        GlobalMaxPool Greater HardSigmoid Hardmax Identity If InstanceNormalization LRN LSTM
-        LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization LpPool MatMul Max MaxPool
-        MaxRoiPool Mean Min Mul Multinomial Neg Not Or PRelu Pad Pow RandomNormal
-        RandomNormalLike RandomUniform RandomUniformLike Range Reciprocal ReduceLogSum
-        ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
-        Relu Reshape RoiAlign Round ScatterND Selu Shape Sigmoid Sign Sin Sinh Size Slice
-        Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh Tile TopK
-        Transpose Unsqueeze Where Xor""",
-    (8, 17): "ReduceL1 ReduceL2",
-    (8, 16): "AffineGrid",
-    (8, 9): "Upsample",
-    (8, 8): "GreaterOrEqual",
-    (9, 18): "Compress IsNaN MeanVarianceNormalization NonZero OneHot Shrink",
-    (9, 11): "Scatter",
-    (9, 9): "MaxUnpool",
-    (10, 18): "IsInf Mod NonMaxSuppression Resize ReverseSequence ThresholdedRelu",
-    (11, 18): """
-        BitShift ConcatFromSequence MaxUnpool ScatterElements SequenceAt SequenceConstruct
-        SequenceEmpty SequenceErase SequenceInsert SequenceLength SplitToSequence Unique""",
-    (11, 16): "Upsample",
-    (11, 11): "GridSample",
-    (12, 18): "GreaterOrEqual SoftmaxCrossEntropyLoss",
-    (14, 18): "HardSwish Trilu",
-    (15, 18): "Bernoulli CastLike",
-    (16, 18): "GridSample",
-    (17, 18): "LayerNormalization",
-    (18, 18): "BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Col2Im Mish",
-}
-OPSETS = collections.defaultdict(list)  # operator → [(lowest opset, highest opset)]
-for opsets, operators in TABLE.items():
-    for operator in operators.split():
-        OPSETS[operator].append(opsets)
 LOWEST, HIGHEST = 8, 18
 # What CANN's own documents state: atc's manual of each release, parameter --framework and the
 # ONNX operator list.
@@ -80,7 +39,8 @@ def read(path):
     except FileNotFoundError:
         raise cli.Failure(f"{path} does not exist", "make onnx") from None
     except (DecodeError, ValueError) as e:
-        raise cli.Failure(f"{path} is not an ONNX model ({e})", "delete it, then make onnx") from None
+        raise cli.Failure(f"{path} is not an ONNX model ({e})",
+                          "delete it, then make onnx") from None
     if not model.graph.node:
         raise cli.Failure(f"{path} is not an ONNX model: it holds no operators",
                           "delete it, then make onnx")

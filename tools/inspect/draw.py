@@ -81,10 +81,12 @@ def answer(paper, top, name, path, best, recipe, names):
     width = right - left - thumbnail(paper, picture, recipe, right, top) - 16
     how = "cut out" if recipe.keep_aspect else "squashed"
     canvas.text((left, top), fit(canvas, Path(name).name, font(22), width), INK, font(22))
-    for line, text in enumerate((f"{picture.width} x {picture.height} pixels",
-                                 f"the frame, {how} to {recipe.crop} x {recipe.crop},",
-                                 "is what the model sees (left)")):
-        canvas.text((left, top + 36 + 22 * line), fit(canvas, text, font(16), width), GREY, font(16))
+    texts = (f"{picture.width} x {picture.height} pixels",
+             f"the frame, {how} to {recipe.crop} x {recipe.crop},",
+             "is what the model sees (left)")
+    for line, text in enumerate(texts):
+        place = (left, top + 36 + 22 * line)
+        canvas.text(place, fit(canvas, text, font(16), width), GREY, font(16))
     bars(canvas, best, names, left, right, top + THUMB + 28)
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from common import cli, published
-from common.data import transforms
 from common.data import manifest as manifests
+from common.data import transforms
 from common.data.labels import SYNSETS
 from common.score import results
 from common.speed import bench
@@ -188,10 +188,9 @@ def main():
         others = f"; the others are answered{drawn}" if answers else ""
         raise cli.Failure(f"{len(bad)} of {len(listed)} images could not be read, named above",
                           f"replace them{others}")
-    print(f"{f'wrote {args.png}: ' if args.png else ''}"
-          f"{len(answers)} image{'s' if len(answers) > 1 else ''} answered by {about.model} ({title}"
-          f"{', demo weights' if is_demo else ''})"
-          f"{'' if args.png else '; PNG=answer.png draws what it saw'}")
+    count = f"{len(answers)} image{'s' if len(answers) > 1 else ''}"
+    said = f"{count} answered by {about.model} ({title}{', demo weights' if is_demo else ''})"
+    print(f"wrote {args.png}: {said}" if args.png else f"{said}; PNG=answer.png draws what it saw")
 
 
 if __name__ == "__main__":

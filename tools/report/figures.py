@@ -1,61 +1,63 @@
-"""What is published and what was measured, gathered for the report and the READMEs.
+"""What is published and what was measured, gathered for the report.
 
-Speeds come from results/*.json and a model's build/results/*.json (make sweep), accuracies from its build/ (make eval, make
+Speeds come from results/*.json (make sweep), accuracies from a model's build/ (make eval, make
 online).
 """
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from common import cli  # noqa: E402
-from tools.report import record  # noqa: E402
+from common import cli
+from tools.report import record
 
 FULL = 50000  # images of ImageNet-1K's validation set
 OTHERS = {"fps_310": "310", "fps_t4": "T4", "fps_baseline": "baseline"}
+KINDS = {"torch": "torch", "onnxruntime": "ONNX Runtime"}  # others are offline models
 
 
 def published_fps(published):
-    """{name of the chip: {batch: images/s}} of everything the model's page has."""
-    columns = {published["chip"]: published["fps"], **{name: published.get(k) for k, name in OTHERS.items()}}
-    return {chip: {int(b): v for b, v in fps.items()} for chip, fps in columns.items() if fps}
+    """{name of the chip: {batch: images/s}} of everything that the model's page has."""
+    columns = {published["chip"]: published["fps"]}
+    columns.update((name, published.get(key)) for key, name in OTHERS.items())
+    return {chip: {int(b): fps[b] for b in fps} for chip, fps in columns.items() if fps}
 
 
-def speeds(root, folder, build, model):
+def speeds(root, model):
     """The model's records of every host, without the committed ones that the READMEs show."""
-    files = [p for p in sorted((root / "results").glob("*.json")) if p.name != "reference.json"]
-    files += sorted((root / folder / build / "results").glob("*.json"))
+    files = sorted(path for path in (root / "results").glob("*.json")
+                   if path.name != "reference.json")
     return [r for path in files for r in record.read(path) if r["model"] == model]
 
 
 def accuracies(folder, build):
-    """What make eval and make online left: [(kind, result)], kind is torch, ONNX Runtime or offline model."""
+    """What make eval and make online have left: [(kind, result)]."""
     found = []
     for base in (folder / build, folder / build / "demo"):
         for path in [base / "online.json", *sorted(base.glob("eval_*.json"))]:
-            result = cli.read_json(path, "make eval") if path.exists() else None
-            if result and result.get("produced_by"):
+            result = cli.read_json(path, "make eval") if path.exists() else {}
+            if result.get("produced_by"):
                 engine = result["produced_by"].get("engine", "")
-                found.append(({"torch": "torch", "onnxruntime": "ONNX Runtime"}.get(engine, "offline model"), result))
+                found.append((KINDS.get(engine, "offline model"), result))
     return found
 
 
 def weights_of(result):
     """SHA-256 of the weights that a result was made with, None when it is not known."""
     by = result["produced_by"]
-    return by.get("weights_sha256") or ((by.get("onnx") or {}).get("metadata") or {}).get("weights_sha256")
+    return by.get("weights_sha256") or (by.get("onnx") or {}).get("weights_sha256")
 
 
 def to_torch(result, results):
-    """Top-1 minus torch's with the same weights on the same images, in points; None when there is none such."""
+    """Top-1 minus torch's with the same weights on the same images, in points; None when there
+    is none such."""
+    images = ("total", "demo", "subset", "partial", "dataset")
     for kind, other in results:
-        same = all(other.get(k) == result.get(k) for k in ("total", "demo", "subset", "partial", "dataset"))
-        if kind == "torch" and same and weights_of(other) and weights_of(other) == weights_of(result):
+        same = all(other.get(k) == result.get(k) for k in images)
+        weights = weights_of(other)
+        if kind == "torch" and same and weights and weights == weights_of(result):
             return 100 * (result["good"] - other["good"]) / result["total"]
     return None
 
 
 def verdict(result, published):
-    """(words, class) whether Top-1 is at least 99 % of the reference; only the whole validation set gets one."""
+    """(words, class) whether Top-1 is at least 99 % of the reference; only the whole validation
+    set gets a verdict."""
     if result["demo"]:
         return "none: demo", ""
     if result["partial"] or result["subset"] or result["total"] != FULL:
@@ -63,7 +65,7 @@ def verdict(result, published):
     reference = published.get("top1_torch") or published["top1"]
     if not reference:
         return "none: nothing is published", ""
-    # In hundredths of a percent of the reference, rounded down so that what is shown never reaches more than what is.
+    # In hundredths of a percent of the reference, rounded down: what is shown is never more.
     share = int(round(1e6 * result["good"] / result["total"] / reference, 6))
     words = f"{share // 100}.{share % 100:02d} %"
     return (f"reached, {words}", "good") if share >= 9900 else (f"missed, {words}", "bad")

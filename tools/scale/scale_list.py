@@ -1,6 +1,9 @@
-"""Which images: a folder, a folder behind a URI, or a list of paths → names, paths and labels."""
+"""Which images: a folder, a folder behind a URI, or a list of paths → names, paths, labels."""
+from __future__ import annotations
+
 import dataclasses
 import functools
+import os
 import urllib.parse
 from pathlib import Path
 
@@ -9,107 +12,138 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from common import cli
-from common.data import dataset
-from common.data.rows import natural
+from common.data import dataset, labels
+from common.data.names import is_image, natural
+from common.published import IMAGENET
 
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """name: what the image is called in the results, unique; path: where it lies, a file or a URI; label: class index."""
+    """name: what the image is called in the results, unique; path: a file or a URI; label: class
+    index; seen: size and time of change, where they are known, by which a new content shows."""
 
     name: str
     path: str
-    label: "int | None" = None
+    label: int | None = None
+    seen: str = ""
 
 
 @functools.lru_cache(maxsize=None)
 def filesystem(base):
+    """pyarrow's file system of a URI, kept, because its client is slow to make."""
     return pa.fs.FileSystem.from_uri(base)
 
 
 def opened(uri):
-    """(file system, path in it) of a URI; file systems are kept, because their clients are slow to make."""
+    """(file system, path in it) of a URI."""
     parts = urllib.parse.urlsplit(uri)
+    base = urllib.parse.urlunsplit((parts.scheme, parts.netloc, "/", parts.query, ""))
     try:
-        fs, top = filesystem(urllib.parse.urlunsplit((parts.scheme, parts.netloc, "/", parts.query, "")))
+        fs, top = filesystem(base)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
-        raise cli.Failure(f"{uri}: {e}", "give a path, or a URI that pyarrow reads (s3://, gs://, hdfs://, file://)") from None
+        raise cli.Failure(f"{uri}: {e}", "give a path, or a URI that pyarrow reads (s3://, gs://, "
+                          "hdfs://, file://)") from None
     return fs, f"{top.rstrip('/')}/{urllib.parse.unquote(parts.path).lstrip('/')}"
 
 
-def listing(source, label_file=None):
-    """The Images that `source` names, in natural order of their names, and whether they are a demo's.
+def listing(source, label_file=None, classes=IMAGENET):
+    """(Images that `source` names, in natural order of their names; whether they are a demo's).
 
-    source: a folder in either layout of common/data/dataset.py; a folder's URI (searched with its sub-folders); a Parquet file
-    with a column `path` and perhaps `label`; or a text file with a path a line. Relative paths count from the list's
-    folder. `label_file`, a val_label.txt, labels images by their stem. Failure for a name that comes twice, for labels of
-    some images only, and where there is nothing.
+    source: a folder as common/data/dataset.py takes it; a folder's URI, searched with its
+    sub-folders; a Parquet file with a column `path` and perhaps `label`; or a text file with one
+    path per line, relative ones counted from the list's folder. Failure for a name that comes
+    twice, for labels of some images only, and where there is nothing.
     """
     source, demo = str(source), False
     if "://" in source and not source.endswith((".parquet", ".txt")):
         images = in_folder(source)
     elif Path(source).is_dir():
-        found = dataset.find(source, label_file)
-        images, demo = [Image(i.path.name, str(i.path.absolute()), i.label) for i in found.images], found.demo
-        label_file = None
+        found = dataset.find(source, label_file, classes)
+        images = [Image(i.name, os.path.abspath(i.path), i.label) for i in found.images]
+        demo, label_file = found.demo, None
     else:
         images = in_list(source)
     if label_file:
-        labels = dataset.read_labels(label_file)
-        images = [dataclasses.replace(i, label=labels.get(Path(i.name).stem)) for i in images]
-    images.sort(key=lambda i: natural(i.name))
-    check(source, images, by_stem=bool(label_file))
-    return images, demo
+        given = labels.read_labels(label_file, classes)
+        known, _ = labels.join(given, [image.name for image in images])
+        images = [dataclasses.replace(i, label=known.get(i.name)) for i in images]
+    check(source, images, classes)
+    return sorted(map(look, images), key=lambda image: natural(image.name)), demo
+
+
+def look(image):
+    """The Image with size and time of change of a file; of one behind a URI as it is."""
+    if "://" in image.path:
+        return image
+    try:
+        s = os.stat(image.path)
+    except OSError:  # it will be one bad image
+        return image
+    return dataclasses.replace(image, seen=f"{s.st_size} {s.st_mtime_ns}")
 
 
 def in_folder(uri):
+    """The Images below a folder's URI."""
     fs, top = opened(uri)
-    tail = urllib.parse.urlsplit(uri)
+    whole = urllib.parse.urlsplit(uri)
     try:
         found = fs.get_file_info(pa.fs.FileSelector(top, recursive=True))
     except OSError as e:
-        raise cli.Failure(f"{uri} cannot be listed: {e}", "check the URI and the rights to read it") from None
-    names = [f.path[len(top):].strip("/") for f in found
-             if f.type == pa.fs.FileType.File and Path(f.path).suffix.lower() in dataset.IMAGE_SUFFIXES]
-    return [Image(n, urllib.parse.urlunsplit(tail._replace(path=f"{tail.path.rstrip('/')}/{urllib.parse.quote(n)}")))
-            for n in names]
+        raise cli.Failure(f"{uri} cannot be listed: {e}",
+                          "check the URI and the rights to read it") from None
+    images = []
+    for info in found:
+        name = info.path[len(top):].strip("/")
+        if info.type == pa.fs.FileType.File and is_image(name):
+            path = f"{whole.path.rstrip('/')}/{urllib.parse.quote(name)}"
+            images.append(Image(name, urllib.parse.urlunsplit(whole._replace(path=path)),
+                                seen=f"{info.size} {info.mtime_ns}"))
+    return images
 
 
 def in_list(source):
+    """The Images of a list of paths, a Parquet file or a text."""
     try:
         fs, path = opened(source) if "://" in source else (pa.fs.LocalFileSystem(), source)
         with fs.open_input_file(path) as f:
-            content = pq.read_table(f) if source.endswith(".parquet") else f.read().decode("utf-8-sig")
+            parquet = source.endswith(".parquet")
+            content = pq.read_table(f) if parquet else f.read().decode("utf-8-sig")
     except FileNotFoundError:
-        raise cli.Failure(f"{source} does not exist", "give a folder of images, a URI, or a list of paths") from None
+        raise cli.Failure(f"{source} does not exist",
+                          "give a folder of images, a URI, or a list of paths") from None
     except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as e:
-        raise cli.Failure(f"{source} is no list of images ({e})", "give a folder, Parquet, or text of paths") from None
-    if isinstance(content, str):
+        raise cli.Failure(f"{source} is no list of images ({e})",
+                          "give a folder, Parquet, or text of paths") from None
+    if not parquet:
         rows = [(line.strip(), None) for line in content.splitlines() if line.strip()]
-    elif "path" in content.column_names:
-        paths = content["path"].to_pylist()
-        rows = list(zip(paths, content["label"].to_pylist() if "label" in content.column_names else [None] * len(paths)))
+    elif "path" not in content.column_names:
+        raise cli.Failure(f"{source} has no column `path` but {content.column_names}",
+                          "name the column of the paths so")
     else:
-        raise cli.Failure(f"{source} has no column `path` but {content.column_names}", "name the column of the paths so")
-    here = source.rpartition("/")[0] if "://" in source else str(Path(source).parent.absolute())
-    return [Image(p, p if "://" in p or p.startswith("/") else f"{here}/{p}", label) for p, label in rows]
+        rows = [(row["path"], row.get("label")) for row in content.to_pylist()]
+    here = source.rpartition("/")[0] if "://" in source else Path(source).parent.absolute()
+    return [Image(path, path if "://" in path or path.startswith("/") else f"{here}/{path}", label)
+            for path, label in rows]
 
 
-def check(source, images, by_stem):
+def check(source, images, classes):
+    """Failure where the images or their labels do not add up."""
     if not images:
-        raise cli.Failure(f"{source} names no images", "give a folder of images, or a list of their paths")
+        raise cli.Failure(f"{source} names no images", "give a folder of images, or a list of "
+                          "their paths")
     seen, twice = set(), []
     for image in images:
-        key = Path(image.name).stem if by_stem else image.name
-        twice += [image.name] if key in seen else []
-        seen.add(key)
+        twice += [image.name] if image.name in seen else []
+        seen.add(image.name)
     if twice:
-        what = "names (without ending) that the label file cannot tell apart" if by_stem else "names that come twice"
-        raise cli.Failure(f"{source}: {len(twice)} {what}: {dataset.some(twice)}", "name each image once")
+        raise cli.Failure(f"{source}: {len(twice)} names that come twice: {cli.some(twice)}",
+                          "name each image once")
     without = [i.name for i in images if i.label is None]
     if 0 < len(without) < len(images):
-        raise cli.Failure(f"{len(without)} of {len(images)} images have no label: {dataset.some(without)}",
-                          "label all images, or give no labels")
-    wrong = [f"{i.name} ({i.label})" for i in images if i.label is not None and not 0 <= i.label < dataset.CLASSES]
+        raise cli.Failure(f"{len(without)} of {len(images)} images have no label: "
+                          f"{cli.some(without)}", "label all images, or give no labels")
+    wrong = [f"{i.name} ({i.label})" for i in images
+             if i.label is not None and not 0 <= i.label < classes]
     if wrong:
-        raise cli.Failure(f"labels outside 0…{dataset.CLASSES - 1}: {dataset.some(wrong)}", f"mend the labels of {source}")
+        raise cli.Failure(f"labels outside 0…{classes - 1}: {cli.some(wrong)}",
+                          f"correct the labels of {source}")

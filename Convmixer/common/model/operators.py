@@ -38,11 +38,10 @@ TABLE = {
     (17, 18): "LayerNormalization",
     (18, 18): "BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Col2Im Mish",
 }
-
-
-def opsets(operator):
-    """[(lowest, highest opset)] at which CANN's parser takes `operator`."""
-    return [opset for opset, names in TABLE.items() if operator in names.split()]
+OPSETS = {}  # operator → [(lowest, highest opset)]
+for opsets, names in TABLE.items():
+    for operator in names.split():
+        OPSETS.setdefault(operator, []).append(opsets)
 
 
 def refused(model):
@@ -50,4 +49,4 @@ def refused(model):
     opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
     names = {f"{n.domain}::{n.op_type}" if n.domain else n.op_type for n in model.graph.node}
     return sorted(name for name in names
-                  if not any(low <= opset <= high for low, high in opsets(name)))
+                  if not any(low <= opset <= high for low, high in OPSETS.get(name, [])))

@@ -8,6 +8,7 @@ answers of torch and of the offline model are compared image by image.
 """
 import argparse
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def get_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", metavar="DIR", help="the demo's folder in each model folder")
-    parser.add_argument("--engine", nargs="+", default=["openvino"],
+    parser.add_argument("--engine", nargs="+", default=["auto"],
                         help="engine of the offline models: one for all, or one per folder")
     parser.add_argument("--bs", type=int, default=8, help="batch size (default: %(default)s)")
     parser.add_argument("--folders", nargs="+", default=["."],
@@ -82,10 +83,22 @@ def demo_row(build, run, bs, todo):
     return cells, offline["line"], images - same <= DIFFER * images, notes
 
 
+def engine_of(folder, engine):
+    """`engine`, or for auto what the pipeline takes in a model folder: ascend where CANN is
+    loaded, else ENGINE_CPU of its Makefile."""
+    if engine != "auto":
+        return engine
+    if os.environ.get("ASCEND_HOME_PATH") or os.environ.get("ASCEND_TOOLKIT_HOME"):
+        return "ascend"
+    text = (Path(folder) / "Makefile").read_text(encoding="utf-8")
+    return re.search(r"^ENGINE_CPU := (\w+)", text, re.MULTILINE)[1]
+
+
 def demo(folders, args):
     """Print a row per model: torch and offline model on the demo images, and ModelZoo's
     figures. Failure when the two disagree."""
     engines = args.engine * (len(folders) if len(args.engine) == 1 else 1)
+    engines = [engine_of(*pair) for pair in zip(folders, engines)]
     top, rows = os.getcwd(), []
     for folder, engine in zip(folders, engines):
         os.chdir(folder)  # the paths in its records start there

@@ -151,11 +151,17 @@ def chain(artefact, todo="make om"):
     return {}
 
 
-def run(command, name):
+def run(command, name, on_npu=False):
     """Run `command`; show and return what it prints. Failure when it fails."""
     status, log = cli.tee(command)
+    if status and on_npu:
+        from common.ascend import errors
+
+        why, todo = errors.explain(log, status)
+        raise cli.Failure(f"{name} failed: {why}", todo)
     if status:
-        raise cli.Failure(f"{name} ended with status {status}", "see its messages above")
+        why, todo = errors.explain(log, status, name)
+        raise cli.Failure(f"{name}: {why}", todo)
     return log
 
 
@@ -168,18 +174,17 @@ def median(runs, busy=None):
     return {**middle, "repeats": fps, "spread": spread, "others": busy}
 
 
-def keep(args, result, runner, links, inputs):
-    """Write args.json: `result`, what the record of args.model says, and what both come from
-    (`links` of chain(), files `inputs`). Print the figure."""
-    facts = {**(provenance.read(args.model) or {}), **result, **conditions(), "runner": runner,
-             "chain": links, "made": provenance.made(args.json, inputs)}
-    cli.write_json(args.json, facts)
-    if noise(result):
-        print(f"warning: {noise(result)}: this means little, measure again on an idle host")
-    what = [facts.get("engine", "ascend"), facts.get("precision", "?"), facts["device"]]
-    ms = result.get("ms")
+def keep(file, known, links, inputs):
+    """Write `known` (a median() and what the record of its model says) as the JSON `file`, with
+    what it comes from: `links` of chain(), and the files `inputs`. Print the figure."""
+    made = provenance.made(file, inputs)
+    cli.write_json(file, {**known, **conditions(), "chain": links, "made": made})
+    if noise(known):
+        print(f"warning: {noise(known)}: this means little, measure again on an idle host")
+    what = [known.get("engine", "ascend"), known.get("precision", "?"), known["device"]]
+    ms = known.get("ms")
     times = f", {ms['min']:.1f}…{ms['max']:.1f} ms" if ms else ""
-    print(f"{result['fps']:.1f} fps at batch {result['batch']} ({', '.join(what)}, compute only"
+    print(f"{known['fps']:.1f} fps at batch {known['batch']} ({', '.join(what)}, compute only"
           f"{times})")
 
 
@@ -187,9 +192,10 @@ def main():
     args = get_args()
     links = chain(args.model)
     facts = provenance.read(args.model) or {}
+    on_npu = facts.get("engine", "ascend") == "ascend"
     with alone():
         others = Others()
-        runs = [parse(run(args.command, "ais_bench")) for _ in range(args.repeats)]
+        runs = [parse(run(args.command, "ais_bench", on_npu)) for _ in range(args.repeats)]
         busy = others.share()
     result = median(runs, busy if runs[0]["device"] == "CPU" else None)
     if facts.get("batch", result["batch"]) != result["batch"]:
@@ -198,7 +204,7 @@ def main():
                           f"for {result['batch']}", f"BS={facts['batch']}")
     if result["device"] == "CPU":  # the stand-in's log says so of a GPU too
         result["device"] = facts.get("device", "CPU")
-    keep(args, result, "ais_bench", links, [args.model])
+    keep(args.json, {**facts, **result, "runner": "ais_bench"}, links, [args.model])
 
 
 if __name__ == "__main__":

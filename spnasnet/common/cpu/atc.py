@@ -7,8 +7,8 @@
 
 writes x_bs8.blob (OpenVINO) or, with HOST_ENGINE=onnxruntime, x_bs8.ort, and beside it
 x_bs8.blob.json, which says what is in it. The computation is float32, or with HOST_PRECISION=bf16
-or int8 that; int8 is calibrated with the images of the folder HOST_CALIB. Exit status: 0 done, 1
-failed, 2 called wrongly.
+or int8 that; int8 is calibrated with the images of --calibration (or HOST_CALIB), a folder. Exit
+status: 0 done, 1 failed, 2 called wrongly.
 """
 import argparse
 import os
@@ -42,6 +42,8 @@ def get_args(argv=None):
     p.add_argument("--insert_op_conf", help="AIPP: the model takes bytes and normalises them "
                    "itself (common/toolchain.py writes it)")
     p.add_argument("--output_type", default="FP32", help="FP32 or FP16: the type of the outputs")
+    p.add_argument("--calibration", default=os.environ.get("HOST_CALIB") or None,
+                   help="the stand-in's own: folder of images for HOST_PRECISION=int8")
     for name in WITHOUT_EFFECT:
         p.add_argument(f"--{name}", help="taken, without effect here")
     for name in REFUSED:
@@ -112,7 +114,7 @@ def compile_as(args):
     output = Path(args.output + which.ENDINGS[name])
     model = compiler.compile_onnx(
         args.model, batch, name, output, args.output_type, args.insert_op_conf,
-        which.precision(), os.environ.get("HOST_CALIB"))
+        which.precision(), args.calibration)
     return model, output
 
 

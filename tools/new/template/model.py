@@ -1,4 +1,5 @@
-"""@name@: timm's @timm@, with attention and padding written out for the export. The parameter names are timm's."""
+"""@name@: timm's @timm@, with attention and padding written out for the export. The parameter
+names are timm's."""
 from pathlib import Path
 
 import timm
@@ -16,15 +17,16 @@ RECIPE = transforms.published(Path(__file__).parent)
 
 
 def build(net="bundled"):
-    """Return the network in eval mode, weights random: float32 (N, 3, 224, 224), normalised RGB → logits (N, 1000)."""
+    """The network in eval mode, weights random: float32 (N, 3, 224, 224), normalised RGB →
+    logits float32 (N, 1000)."""
     if net == "upstream":
-        raise cli.Usage("NET=upstream: @name@ has no source besides timm", "leave NET away")
+        raise cli.Usage("NET=upstream: @name@ has no source besides timm", "leave out NET")
     model = timm.create_model("@timm@", pretrained=False)
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             # torch exports the fused operator from opset 14 on only.
             module.fused_attn = False
         if isinstance(module, nn.Conv2d) and module.padding == "same":
-            # Exported as it is, "same" becomes ONNX's auto_pad, which compilers read each in their own way.
+            # As it is it becomes ONNX's auto_pad, which compilers read each in their own way.
             module.padding = tuple(k // 2 for k in module.kernel_size)
     return model.eval()
