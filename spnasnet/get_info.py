@@ -58,14 +58,18 @@ def find(folder, endings):
 
 
 def size(path):
-    """(width, height) of a JPEG by its header; Failure when it is none."""
-    from PIL import Image
+    """(width, height) of an image by its header; Failure when it is none.
+
+    ImageNet has a PNG under the name of a JPEG.
+    """
+    from common.data import transforms  # bins need no Pillow
 
     try:
-        with Image.open(path, formats=["JPEG"]) as image:
+        with transforms.open_image(path) as image:
             return image.size
-    except (OSError, Image.DecompressionBombError) as e:
-        raise cli.Failure(f"{path} cannot be read ({e})", "replace the image, or move it away") from None
+    except Exception as e:  # whatever a decoder raises
+        raise cli.Failure(f"{path} cannot be read ({transforms.why(e)})",
+                          "replace the image, or move it away") from None
 
 
 def main():
