@@ -11,7 +11,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from common import cli, published as of_model
+from common import cli
+from common import published as of_model
 
 # ImageNet's channel means and deviations, as torchvision and timm give them (RGB, values in 0..1).
 MEAN = (0.485, 0.456, 0.406)

@@ -21,7 +21,6 @@ import time
 from pathlib import Path
 
 from common import cli, provenance
-from common.ascend import errors
 
 NUMBER = r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)"
 # Older releases print batchsize(8), newer ones batchsize.mean(8); the stand-in names the CPU.

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from common import cli
 from common.data import journal, transforms
 
 try:
