@@ -13,10 +13,12 @@ def test_info_of_bins(tmp_path, script, monkeypatch):
         (tmp_path / "prep_bin" / name).write_bytes(b"0")
     monkeypatch.chdir(tmp_path)
     said = script("spnasnet", "get_info.py")("bin", "./prep_bin", "./x.info", 224, 192)
-    assert (tmp_path / "x.info").read_text() == ("0 prep_bin/img_1.bin 224 192\n1 prep_bin/img_9.bin 224 192\n"
-                                                 "2 prep_bin/img_10.bin 224 192\n")
+    lines = (tmp_path / "x.info").read_text().splitlines()
+    assert lines == ["0 prep_bin/img_1.bin 224 192", "1 prep_bin/img_9.bin 224 192",
+                     "2 prep_bin/img_10.bin 224 192"]
     assert said == "wrote ./x.info (3 files)\n"
-    script("spnasnet", "get_info.py")("bin", "prep_bin", "x.info", 1, 1, "--seen-from", tmp_path / "a/b")
+    words = ("bin", "prep_bin", "x.info", 1, 1, "--seen-from", tmp_path / "a/b")
+    script("spnasnet", "get_info.py")(*words)
     assert (tmp_path / "x.info").read_text().startswith("0 ../../prep_bin/img_1.bin 1 1\n1 ")
 
 
@@ -29,7 +31,8 @@ def test_info_of_images_has_their_sizes(tmp_path, script):
     assert [int(line[0]) for line in lines] == list(range(len(paths) + 2))
     for _, path, width, height in lines:
         assert default_loader(path).size == (int(width), int(height))
-    assert {line[1] for line in lines} == {str(tmp_path / "images" / n) for n in ("a.JPG", "b.jpeg")} | {*map(str, paths)}
+    more = [tmp_path / "images" / name for name in ("a.JPG", "b.jpeg")]
+    assert {line[1] for line in lines} == {str(path) for path in (*paths, *more)}
 
 
 @pytest.mark.parametrize("words, message", [
@@ -49,8 +52,9 @@ def test_info_faults(tmp_path, script, monkeypatch, words, message):
     assert not (tmp_path / "x.info").exists()
 
 
-@pytest.mark.parametrize("words", [("bin", ".", "x.info"), ("bin", ".", "x.info", 224), ("bin", ".", "x.info", 0, 224),
-                                   ("jpg", ".", "x.info", 224, 224), ("png", ".", "x.info"), ()])
+@pytest.mark.parametrize("words", [
+    ("bin", ".", "x.info"), ("bin", ".", "x.info", 224), ("bin", ".", "x.info", 0, 224),
+    ("jpg", ".", "x.info", 224, 224), ("png", ".", "x.info"), ()])
 def test_info_called_wrongly(script, words):
     with pytest.raises(SystemExit) as stop:
         script("spnasnet", "get_info.py")(*words)

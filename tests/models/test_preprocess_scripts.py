@@ -1,4 +1,4 @@
-"""The five preprocessing scripts: bins equal the documented torchvision recipe; ModelZoo's flags."""
+"""The five preprocessing scripts: bins equal the documented recipe of torchvision; flags."""
 import json
 import subprocess
 import sys
