@@ -99,19 +99,20 @@ def prepare(listed, recipe, dtype, folder):
     folder.mkdir()
     manifest, bad = manifests.Manifest([], {}, {"dtype": dtype, "bad": {}}), {}
     for place, (name, path) in enumerate(listed):
+        if not path.exists():
+            bad[name] = f"does not exist in {path.parent.resolve()}"
+            continue
         try:
             picture = photo.load(path)
-        except FileNotFoundError:
-            bad[name] = f"does not exist in {path.parent.resolve()}"
-        except transforms.UNREADABLE as e:
-            bad[name] = str(e).replace(str(path), name) or type(e).__name__
-        else:
-            # ais_bench takes few characters, and two images may have one name.
-            stem = f"image-{place:05d}"
             content = recipe.pixels(picture) if dtype == "uint8" else recipe(picture)
-            content.tofile(folder / f"{stem}.bin")
-            manifest.rows.append(manifests.Row(str(place), stem, 0, None))
-            manifest.files[stem] = 1
+        except transforms.BadImage as e:
+            bad[name] = str(e)
+            continue
+        # ais_bench takes few characters, and two images may have one name.
+        stem = f"image-{place:05d}"
+        content.tofile(folder / f"{stem}.bin")
+        manifest.rows.append(manifests.Row(str(place), stem, 0, None))
+        manifest.files[stem] = 1
     manifest.save(folder)
     return manifest, bad
 
