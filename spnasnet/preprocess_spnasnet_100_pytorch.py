@@ -1,31 +1,37 @@
-"""ImageNet validation images → .bin files for spnasnet_100: 256×256 bilinear, centre crop 224, ImageNet's mean and std.
+"""ImageNet's validation images → .bin files for spnasnet_100: 256×256 bilinear, centre crop 224.
 
     python3 preprocess_spnasnet_100_pytorch.py /root/datasets/imagenet/val ./prep_bin
 
-The image is squashed to 256×256, whatever its shape: ModelZoo's published accuracy was measured so. --keep-aspect brings the
-short side to 256 instead, which is timm's own evaluation of this network. manifest.json beside the bins says which it was.
+The image is squashed to 256×256, whatever its shape: ModelZoo's published accuracy was measured so.
+--keep-aspect brings the short side to 256 instead, which is timm's own evaluation of this network.
+manifest.json beside the bins says which it was.
 """
 import argparse
 from pathlib import Path
 
 from common import cli
-from common.data import dataset, preprocess, transforms
+from common.data import preprocess
 
 
 def get_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("src", metavar="SRC", help="folder of the images: flat, val_label.txt beside it; or a folder a class")
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("src", metavar="SRC",
+                        help="folder of the images: flat with val_label.txt beside it, or one for "
+                             "each class; or its parent")
     parser.add_argument("dst", metavar="DST", help="folder for the bins")
-    parser.add_argument("--keep-aspect", action="store_true", help="short side 256 instead of 256×256, as timm evaluates")
-    parser.add_argument("--batch-size", type=preprocess.positive, default=1, help="images in a bin (default: 1)")
+    parser.add_argument("--keep-aspect", action="store_true",
+                        help="short side 256 instead of 256×256, as timm evaluates")
+    parser.add_argument("--batch-size", type=preprocess.positive, default=1,
+                        help="images in a bin (default: 1)")
     preprocess.add_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main():
     args = get_args()
-    recipe = transforms.published(Path(__file__).parent, "preprocessing_timm" if args.keep_aspect else "preprocessing")
-    preprocess.run(dataset.find(args.src), args.dst, recipe, args, args.batch_size)
+    preprocess.step(Path(__file__).parent, args.src, args.dst, args, args.batch_size,
+                    key="preprocessing_timm" if args.keep_aspect else "preprocessing")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ import argparse
 import re
 from pathlib import Path
 
-from common import cli, provenance, published
+from common import cli, provenance
+from common.data import recipe
 
 DIMENSION = r"-?\d{1,9}(~\d{1,9})?"
 FIXED = {
@@ -50,12 +51,12 @@ def parse_shapes(text):
     return shapes
 
 
-def aipp_text(recipe):
-    """The AIPP configuration for images of bytes as `recipe` (transforms.Recipe) crops them."""
-    values = {**FIXED, **dict.fromkeys(SIZE, recipe.crop)}
-    for name, mean in zip(MIN, recipe.mean):
+def aipp_text(images):
+    """The AIPP configuration for bytes of images that a recipe.Recipe crops."""
+    values = {**FIXED, **dict.fromkeys(SIZE, images.crop)}
+    for name, mean in zip(MIN, images.mean):
         values[name] = f"{255 * mean:.6f}"
-    for name, std in zip(RECIPROCAL, recipe.std):
+    for name, std in zip(RECIPROCAL, images.std):
         values[name] = f"{1 / (255 * std):.10f}"
     lines = "".join(f"    {name}: {value}\n" for name, value in values.items())
     return "aipp_op {\n" + lines + "}\n"
@@ -107,12 +108,10 @@ def get_args(argv=None):
 
 def main():
     args = get_args()
-    from common.data import transforms  # --help does not need Pillow
-
-    recipe = transforms.Recipe(**published.load().get("preprocessing"))
     with cli.whole_file(args.out) as part:
-        part.write_text(aipp_text(recipe), encoding="utf-8")
-    provenance.record(args.out, ["published.json", "common/toolchain.py"])
+        part.write_text(aipp_text(recipe.published(Path())), encoding="utf-8")
+    code = ["common/toolchain.py", "common/data/recipe.py"]
+    provenance.record(args.out, ["published.json", *code])
     print(f"wrote {args.out}")
 
 

@@ -130,7 +130,7 @@ links = $(if $(demo_images),$(call link,$(demo_images),$(demo_images_args))) \
   $(if $(demo),$(call link,$(weights),$(demo_weights_args))) \
   $(if $(OM),,$(if $(can_export),$(call link,$B/$(EXPORTED).onnx,$(EXPORT_ARGS)) $(MORE_LINKS)) \
   $(if $(kind),$(call link,$B/aipp.cfg,--out $B/aipp.cfg)) $(call link,$(om),$(atc_args))) \
-  $(call link,$(result).json,$(check_args)) $(call link,$(score),$(score_args)) \
+  $(call link,$(result),$(check_args)) $(call link,$(score),$(score_args)) \
   $(call link,$(online),$(online_args)) $(call link,$(perf),$(bench_args))
 ifneq ($(and $(goals),$(wildcard $B/.),$(shell command -v $(py))),)
 nothing := $(shell $(py) -m common.provenance $(links))

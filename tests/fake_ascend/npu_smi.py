@@ -1,8 +1,10 @@
-"""A stand-in for npu-smi: `info` prints the file $FAKE_NPU_SMI, `info -t board` that file with .board added to its name.
+"""A stand-in for npu-smi: `info` prints the file $FAKE_NPU_SMI, `info -t board` that file with
+.board added to its name.
 
 Without the file, it fails as on a host whose driver is broken, all of it on stdout.
 FAKE_NPU_SMI=hang: it hangs, as where the driver is stuck, and its child holds its output open.
 """
+
 import os
 import subprocess
 import sys

@@ -23,8 +23,9 @@ from common.ascend import chip, infer, toolkit
 def run(module, *words, cwd, env, status=0):
     """Run a module of common/ascend; return what it printed."""
     env = {**env, "PYTHONPATH": f"{ROOT}:{env.get('PYTHONPATH', '')}"}
-    done = subprocess.run([sys.executable, "-m", f"common.ascend.{module}", *words], cwd=cwd, env=env,
-                          text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", f"common.ascend.{module}", *words], cwd=cwd, env=env, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
     assert done.returncode == status, done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
@@ -69,7 +70,8 @@ def test_names_of_chips(given, full, capsys):
 
 
 @pytest.mark.parametrize("given, said", [
-    ("Ascend310310P3", "SOC=Ascend310P3 is meant"), ("AscendAscend310P3", "SOC=Ascend310P3 is meant"),
+    ("Ascend310310P3", "SOC=Ascend310P3 is meant"),
+    ("AscendAscend310P3", "SOC=Ascend310P3 is meant"),
     ("Ascend310P310P3", "SOC=Ascend310P3 is meant"), ("Ascend910910_9392", "SOC=Ascend910_9392"),
     ("Ascend", "no chip's name"), ("310P3;reboot", "no chip's name"), ("../310", "no chip's name")])
 def test_what_is_no_chip_is_refused(given, said):
@@ -123,13 +125,15 @@ def table(*rows, end=PROCESSES):
     (DUO, [("2", "0", "Ascend310P3"), ("2", "1", "Ascend310P3")]),
     (A3, [("0", "0", "Ascend910"), ("0", "1", "Ascend910")]),
     (NEWEST, [("0", None, "Ascend950PR")]),
-    (table(*[("4", "310", str(c)) for c in range(4)]), [("4", str(c), "Ascend310") for c in range(4)]),
+    (table(("4", "310", "0"), ("4", "310", "1")),
+     [("4", "0", "Ascend310"), ("4", "1", "Ascend310")]),
     (table(("2144", "310P3", "0"), ("32800", "310P3", "0"), end=""),
      [("2144", "0", "Ascend310P3"), ("32800", "0", "Ascend310P3")]),
     (table(("0", "910B3", "0"), end=f"| No running processes found in NPU 0   |\n{LINE}"),
      [("0", "0", "Ascend910B3")]),
     (table(("0", "Ascend 910B4", "0")), [("0", "0", "Ascend910B4")]),
     (table(("0", "Kirin", "0")), [("0", "0", "AscendKirin")]),
+    ("| NPU ID | Name |\n|\n| 0 |\n| 1 |\n", []),
     (HEADER + PROCESSES, []), ("", []), ("dcmi module initialize failed. ret is -8005", [])])
 def test_tables_of_npu_smi(text, chips):
     assert chip.parse_table(text) == chips
@@ -199,7 +203,8 @@ def test_what_runs_where(made_for, here, runs):
 
 @pytest.mark.parametrize("name, text, release", [
     ("x86_64-linux/ascend_toolkit_install.info", "package_name=x\nversion=8.0.RC3\n", "8.0.RC3"),
-    ("version.cfg", "runtime_running_version=[7.6:8.0.0]\ntoolkit_running_version=[1.84.15:6.0.1]\n", "6.0.1"),
+    ("version.cfg", "runtime_running_version=[7.6:8.0.0]\ntoolkit_running_version=[1.84:6.0.1]\n",
+     "6.0.1"),
     ("compiler/version.info", "Version=1.82.22.2.220\nversion_dir=5.1.RC2\n", "1.82.22.2.220"),
     ("nothing", "", "unknown")])
 def test_the_toolkit_s_release_is_found(tmp_path, name, text, release):
@@ -210,7 +215,8 @@ def test_the_toolkit_s_release_is_found(tmp_path, name, text, release):
 
 @pytest.mark.parametrize("where", [
     "home/Ascend/ascend-toolkit", "home/Ascend/cann-8.5.0", "home/Ascend/nnrt", "conda/Ascend/cann",
-    "env/lib/python3.11/site-packages/ascend/cann-9.0.0", "home/.local/lib/python3.8/site-packages/ascend/cann-9.0.0",
+    "env/lib/python3.11/site-packages/ascend/cann-9.0.0",
+    "home/.local/lib/python3.8/site-packages/ascend/cann-9.0.0",
     "env/lib/python3/dist-packages/ascend/cann-9.0.0"])
 def test_where_cann_is_looked_for(tmp_path, monkeypatch, where):
     (tmp_path / where).mkdir(parents=True)
@@ -227,14 +233,17 @@ def site(folder, kind):
     if kind == "broken":
         (folder / "ais_bench/infer").mkdir(parents=True)
         (folder / "ais_bench/infer/__init__.py").touch()
-        (folder / "aclruntime.py").write_text("raise ImportError(\"version `GLIBCXX_3.4.29' not found\")")
+        broken = "raise ImportError(\"version `GLIBCXX_3.4.29' not found\")"
+        (folder / "aclruntime.py").write_text(broken)
     return folder if kind else FAKES / "site"
 
 
 @pytest.mark.parametrize("kind, usable, what, todo", [
-    ("", True, "python3", ""), ("none", False, "has no ais_bench", "msprobe install_deps -m offline"),
+    ("", True, "python3", ""),
+    ("none", False, "has no ais_bench", "msprobe install_deps -m offline"),
     ("llm", False, "evaluates language models", "msit install benchmark"),
-    ("broken", False, "aclruntime does not load: version `GLIBCXX_3.4.29' not found", "LD_LIBRARY_PATH")])
+    ("broken", False, "aclruntime does not load: version `GLIBCXX_3.4.29' not found",
+     "LD_LIBRARY_PATH")])
 def test_what_ais_bench_lacks(fake_ascend, tmp_path, monkeypatch, kind, usable, what, todo):
     for name, value in fake_ascend.env(site=site(tmp_path / "site", kind)).items():
         monkeypatch.setenv(name, value)
@@ -247,6 +256,7 @@ def test_what_ais_bench_lacks(fake_ascend, tmp_path, monkeypatch, kind, usable, 
 
 # ---- atc ----
 
+SWITCH = '{"Switch": {"GraphFusion": {"GroupNormFusionPass": "off"}}}'
 PAGE = ("--framework=5 --model=x.onnx --output=build/x_bs8 --input_format=NCHW "
         "--input_shape=input:8,3,8,8 --log=error --soc_version=Ascend310P3").split()
 
@@ -265,11 +275,12 @@ def left(folder):
 def test_atc_gets_the_page_s_command_and_the_om_its_record(fake_ascend, tmp_path, name):
     folder = tmp_path / name
     folder.mkdir()
-    (folder / "fusion_switch.cfg").write_text('{"Switch": {"GraphFusion": {"GroupNormFusionPass": "off"}}}')
+    (folder / "fusion_switch.cfg").write_text(SWITCH)
     more = ["--optypelist_for_implmode=Gelu", "--op_select_implmode=high_performance",
             "--output_type=FP16", "--fusion_switch_file=fusion_switch.cfg"]
     said = compile_it(fake_ascend, folder, *more)
-    assert said.splitlines()[-1].startswith("wrote build/x_bs8.om (CANN 7.0.0, Ascend310P3, fp16, batch 8, ")
+    last = said.splitlines()[-1]
+    assert last.startswith("wrote build/x_bs8.om (CANN 7.0.0, Ascend310P3, fp16, batch 8, ")
     call, = fake_ascend.calls("atc")
     assert sorted(call["argv"]) == sorted(w.replace("build/", "") for w in PAGE + more)
     assert not Path(call["cwd"]).exists()
@@ -303,7 +314,8 @@ def test_an_om_of_other_files_is_noticed(fake_ascend, tmp_path, monkeypatch, cha
     assert provenance.misfit("build/x_bs8.om")
 
 
-@pytest.mark.parametrize("asked, soc", [("auto", "Ascend310P3"), ("", "Ascend310P3"), ("310B4", "Ascend310B4")])
+@pytest.mark.parametrize("asked, soc", [
+    ("auto", "Ascend310P3"), ("", "Ascend310P3"), ("310B4", "Ascend310B4")])
 def test_atc_asks_for_the_chip(fake_ascend, tmp_path, asked, soc):
     said = compile_it(fake_ascend, tmp_path, flags=[*PAGE[:-1], f"--soc_version={asked}"])
     assert f"soc_version {soc} (from {'SOC' if asked == '310B4' else 'npu-smi'})" in said
@@ -312,19 +324,22 @@ def test_atc_asks_for_the_chip(fake_ascend, tmp_path, asked, soc):
 
 @pytest.mark.parametrize("flags, status, said", [
     ([*PAGE[:-1], "--soc_version=Ascend310310P3"], 2, "SOC=Ascend310P3 is meant"),
-    ([*PAGE, "--input_shape=8,3,8,8"], 2, "E10002"), ([*PAGE, "--log="], 2, "--log is missing or empty"),
-    ([*PAGE, "--output=build/x.om"], 2, "has an ending"), (PAGE[:1], 2, "--model is missing"),
-    ([*PAGE, "model.onnx"], 2, "model.onnx is no flag"), ([*PAGE, "--model=y.onnx"], 1, "y.onnx does not exist"),
+    ([*PAGE, "--input_shape=8,3,8,8"], 2, "E10002"), (PAGE[:1], 2, "--model is missing"),
+    ([*PAGE, "--log="], 2, "--log is missing or empty"),
+    ([*PAGE, "--output=build/x.om"], 2, "has an ending"),
+    ([*PAGE, "model.onnx"], 2, "model.onnx is no flag"),
+    ([*PAGE, "--model=y.onnx"], 1, "y.onnx does not exist"),
     ([*PAGE, "--insert_op_conf=aipp.cfg"], 1, "--insert_op_conf: aipp.cfg does not exist")])
 def test_a_wrong_call_ends_before_atc_starts(fake_ascend, tmp_path, flags, status, said):
     assert said in error(compile_it(fake_ascend, tmp_path, flags=flags, status=status))
-    assert fake_ascend.calls("atc") == [] and left(tmp_path) == ["ascend/" + n for n in left(tmp_path / "ascend")] + [
-        "x.onnx", "x.onnx.json"]
+    assert fake_ascend.calls("atc") == [] and left(tmp_path / "build") == []
 
 
 @pytest.mark.parametrize("mode, said", [
-    ("nofile", "it says success, but there is no file"), ("silent", "it does not say that it succeeded"),
-    ("killed", "killed .status 137.*TE_PARALLEL_COMPILER=1"), ("E10016", "--input_shape names an input"),
+    ("nofile", "it says success, but there is no file"),
+    ("silent", "it does not say that it succeeded"),
+    ("killed", "killed .status 137.*TE_PARALLEL_COMPILER=1"),
+    ("E10016", "--input_shape names an input"),
     ("E16002", r"does not know an operator.*optype GroupNorm\..*OPSET=11"),
     ("E19999", "an error inside CANN.*CANN's log: .*/plog-.*log")])
 def test_a_failed_atc_says_what_to_do_and_leaves_nothing(fake_ascend, tmp_path, mode, said):
@@ -339,8 +354,9 @@ def test_two_at_once_have_a_folder_each(fake_ascend, tmp_path):
     """Both write one .om; neither takes the other's files away, and what is left is whole."""
     build(tmp_path / "x.onnx")
     env = {**fake_ascend.env(FAKE_ATC="slow", FAKE_ATC_SECONDS="2"), "PYTHONPATH": str(ROOT)}
-    both = [subprocess.Popen([sys.executable, "-m", "common.ascend.atc", *PAGE], cwd=tmp_path, env=env,
-                             stdout=subprocess.DEVNULL) for _ in range(2)]
+    command = [sys.executable, "-m", "common.ascend.atc", *PAGE]
+    both = [subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
+            for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
     assert len({call["cwd"] for call in fake_ascend.calls("atc")}) == 2
     assert left(tmp_path / "build") == ["x_bs8.om", "x_bs8.om.json"]
@@ -350,8 +366,8 @@ def test_two_at_once_have_a_folder_each(fake_ascend, tmp_path):
 def test_a_stopped_run_leaves_no_half_file_and_the_next_recovers(fake_ascend, tmp_path, number):
     build(tmp_path / "x.onnx")
     env = {**fake_ascend.env(FAKE_ATC="slow", FAKE_ATC_SECONDS="20"), "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-m", "common.ascend.atc", *PAGE], cwd=tmp_path, env=env,
-                               stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "common.ascend.atc", *PAGE], cwd=tmp_path,
+                               env=env, stdout=subprocess.DEVNULL)
     while not fake_ascend.calls("atc"):
         time.sleep(0.05)
     process.send_signal(number)
@@ -365,16 +381,18 @@ def test_atc_has_to_be_cann_s(fake_ascend, tmp_path):
     build(tmp_path / "x.onnx")
     env = {**fake_ascend.env(loaded=False), "PATH": f"{ROOT}/common/cpu/bin:/usr/bin:/bin"}
     said = error(run("atc", *PAGE, cwd=tmp_path, env=env, status=1))
-    assert f"CANN's atc is not on the PATH — source {fake_ascend.root}/ascend-toolkit/set_env.sh first" in said
+    assert f"not on the PATH — source {fake_ascend.root}/ascend-toolkit/set_env.sh first" in said
 
 
-@pytest.mark.parametrize("text", ["\x7fELF of another processor", "#!/bin/bash\nexec \"$(dirname $0)/atc.elf\" \"$@\"\n"])
+@pytest.mark.parametrize("text", [
+    "\x7fELF of another processor", '#!/bin/bash\nexec "$(dirname $0)/atc.elf" "$@"\n'])
 def test_an_atc_of_another_architecture_is_one_line(fake_ascend, tmp_path, text):
     folder = fake_ascend.root / "ascend-toolkit/latest/bin"
     for name, content in (("atc", text), ("atc.elf", "\x7fELF of another processor")):
         (folder / name).write_text(content)
         (folder / name).chmod(0o755)
-    assert "this CANN is for another processor (status 126" in error(compile_it(fake_ascend, tmp_path, status=1))
+    said = error(compile_it(fake_ascend, tmp_path, status=1))
+    assert "this CANN is for another processor (status 126" in said
 
 
 def test_names_flags_and_aipp(fake_ascend, tmp_path):
@@ -396,8 +414,10 @@ def test_an_onnx_without_a_record_or_with_another_s(fake_ascend, tmp_path):
     assert "note: x.onnx has no record" in compile_it(fake_ascend, tmp_path)
     about = json.loads((tmp_path / "build/x_bs8.om.json").read_text())
     assert about["onnx"] == {"file": "x.onnx", "sha256": cli.sha256(tmp_path / "x.onnx")}
-    cli.write_json(tmp_path / "x.onnx.json", {"made": {"sha256": "0", "stat": [], "from": {}, "arguments": []}})
-    assert "x.onnx is not the file that x.onnx.json describes" in error(compile_it(fake_ascend, tmp_path, status=1))
+    made = {"sha256": "0", "stat": [], "from": {}, "arguments": []}
+    cli.write_json(tmp_path / "x.onnx.json", {"made": made})
+    said = error(compile_it(fake_ascend, tmp_path, status=1))
+    assert "x.onnx is not the one that x.onnx.json describes" in said
 
 
 def test_an_om_for_another_chip_is_refused(fake_ascend, tmp_path):
@@ -407,12 +427,15 @@ def test_an_om_for_another_chip_is_refused(fake_ascend, tmp_path):
     assert run(*ask, cwd=tmp_path, env=env) == ""
     assert run(*ask, cwd=tmp_path, env={**env, "FAKE_ACL": "Ascend310P3Vir02"}) == ""
     said = error(run(*ask, cwd=tmp_path, env={**env, "FAKE_ACL": "Ascend310"}, status=1))
-    assert "was made for Ascend310P3, this host has Ascend310 — compile it for this one: make om SOC=Ascend310" in said
+    assert "was made for Ascend310P3, this host has Ascend310 — " in said
+    assert "make om SOC=Ascend310" in said
     fake_ascend.table.unlink()
-    assert "warning: build/x_bs8.om is for Ascend310P3; no Ascend chip" in run(*ask, cwd=tmp_path, env=env)
+    said = run(*ask, cwd=tmp_path, env=env)
+    assert "warning: build/x_bs8.om is for Ascend310P3; no Ascend chip" in said
     with open(tmp_path / "build/x_bs8.om", "ab") as f:
         f.write(b"x")
-    assert "is not the file that build/x_bs8.om.json describes" in error(run(*ask, cwd=tmp_path, env=env, status=1))
+    said = error(run(*ask, cwd=tmp_path, env=env, status=1))
+    assert "is not the one that build/x_bs8.om.json describes" in said
     (tmp_path / "build/x_bs8.om.json").unlink()
     assert run(*ask, cwd=tmp_path, env=env) == ""
 
@@ -436,7 +459,8 @@ def om(fake_ascend, tmp_path):
         done = subprocess.run(
             [sys.executable, "-m", "ais_bench", "--model", "build/x_bs4.om", "--input", "prep",
              "--output", "out", "--output_dirname", "r", *words],
-            cwd=tmp_path, text=True, env=fake_ascend.env(**env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            cwd=tmp_path, text=True, env=fake_ascend.env(**env),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert done.returncode == status, done.stdout
         return done.stdout
 
@@ -445,10 +469,12 @@ def om(fake_ascend, tmp_path):
 
 
 @pytest.mark.parametrize("outfmt, kind, dtype, tolerance", [
-    ("BIN", "FP32", np.float32, 1e-5), ("BIN", "FP16", np.float16, 5e-3), ("TXT", "FP32", np.float32, 2e-6)])
+    ("BIN", "FP32", np.float32, 1e-5), ("BIN", "FP16", np.float16, 5e-3),
+    ("TXT", "FP32", np.float32, 2e-6)])
 def test_result_files(om, outfmt, kind, dtype, tolerance):
     assert "filesperbatch:4 runcount:3" in om("--outfmt", outfmt, atc=[f"--output_type={kind}"])
-    assert left(om.folder / "out") == sorted([f"r/img_{i}_0.{outfmt.lower()}" for i in range(10)] + ["r_summary.json"])
+    names = [f"r/img_{i}_0.{outfmt.lower()}" for i in range(10)]
+    assert left(om.folder / "out") == [*names, "r_summary.json"]
     for i, row in enumerate(om.logits):
         path = om.folder / f"out/r/img_{i}_0.{outfmt.lower()}"
         got = np.loadtxt(path) if outfmt == "TXT" else np.fromfile(path, dtype)
@@ -467,7 +493,7 @@ def test_layouts_of_several_devices(om, release, dirs, counts, more):
 
 @pytest.mark.parametrize("spoil, said, status", [
     (lambda f: (f / "prep/img_3.bin").chmod(0o660), "prep/img_3.bin is group writable", 1),
-    (lambda f: (f / "prep/img_x.bin").symlink_to(f / "prep/img_3.bin"), "is a soft link, not supported", 1),
+    (lambda f: (f / "prep/img_x.bin").symlink_to(f / "prep/img_3.bin"), "is a soft link", 1),
     (lambda f: (f / "prep/img x.bin").touch(), "contains illegal char", 1)])
 def test_refusals_of_the_newer_release(om, spoil, said, status):
     om(FAKE_AIS_BENCH="new")

@@ -18,8 +18,9 @@ from common import cli
 from tools.report import record
 
 sys.path.insert(0, str(ROOT / "tools"))
-from tools.report import charts
 import figures  # noqa: E402
+
+from tools.report import charts
 
 MODELS = sorted(p.parent.name for p in ROOT.glob("*/published.json"))
 BROWSER = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)

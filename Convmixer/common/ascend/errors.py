@@ -147,7 +147,7 @@ def killed(status):
 
 def quote(text, at=None):
     """The line that gives the reason: the one at position `at`, or the first with a code."""
-    lines = [" ".join(NOISE.sub("", line).split()) for line in text.splitlines()]
+    lines = [" ".join(NOISE.sub("", line).split()) for line in text.split("\n")]
     coded = [i for i, line in enumerate(lines) if CODE.search(line)]
     errors = [i for i, line in enumerate(lines) if "[ERROR]" in line]
     spoken = [i for i, line in enumerate(lines) if re.search(r"\w", line)]
@@ -160,6 +160,7 @@ def quote(text, at=None):
 
 def explain(text, status, program="ais_bench"):
     """Return (why, todo) for a `program` that failed with `status` after it printed `text`."""
+    text = text.replace("\r", "\n")  # a bar of progress is written over itself
     number = killed(status)
     if number == signal.SIGKILL:
         todo = LESS_MEMORY if program == "atc" else "end other programs, or take a smaller BS="
@@ -174,7 +175,8 @@ def explain(text, status, program="ais_bench"):
     elif status == 0 and program == "atc":
         why = "it says success, but there is no file" if SUCCESS in text else (
             "it does not say that it succeeded")
-    return f"{why} (status {status}; it said: {quote(text)})", LOG
+    todo = LOG if program == "atc" else "see its messages above"
+    return f"{why} (status {status}; it said: {quote(text)})", todo
 
 
 def plog(since):

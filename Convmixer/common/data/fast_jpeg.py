@@ -1,14 +1,18 @@
-"""An image file straight into a row of a .bin: what transforms.py says, equal in every bit, about three times as fast.
+"""A JPEG straight into a row of a .bin: what transforms.py says, equal in every bit, 2.6 times as
+fast for the five models' images (benchmarks/prep.py).
 
-    >>> row = np.empty((3, 224, 224), np.float32)
-    >>> read("ILSVRC2012_val_00000001.JPEG", recipe, row, compiled())
+    >>> row, tools = np.empty((3, 224, 224), np.float32), compiled()
+    >>> from_bytes(open("ILSVRC2012_val_00000001.JPEG", "rb").read(), recipe, row, tools)
+    True
 
-An ordinary JPEG (whole, baseline, three components, one scan) is decoded by OpenCV, which has the same libjpeg-turbo as
-Pillow. Then only the rows and columns that the crop keeps are resampled, with the fixed-point arithmetic of Pillow's
-src/libImaging/Resample.c: horizontally, rounded to 8 bits, then vertically (from Pillow 13 on the other way round where
-the height shrinks by more than twice as many pixels as the width). Every other file (CMYK, grey, progressive,
-PNG, truncated, …) goes through transforms.py, and so do all where OpenCV or numba are missing. No step keeps Python's
-lock for long, so threads use all cores.
+An ordinary JPEG (whole, baseline, three components, one scan) is decoded by OpenCV, which has the
+same libjpeg-turbo as Pillow. Then only the rows and columns that the crop keeps are resampled, with
+the fixed-point arithmetic of Pillow's src/libImaging/Resample.c: horizontally, rounded to 8 bits,
+then vertically (from Pillow 13 on the other way round where the height shrinks by more than twice
+as many pixels as the width). Every other file (CMYK, grey, progressive, PNG, truncated, …) goes
+through transforms.py, and so do all where OpenCV or numba are missing or do not give Pillow's bits.
+No step keeps Python's lock for long, so threads use all cores. Without this file the bins are the
+same, later.
 """
 import collections
 import functools
@@ -26,24 +30,13 @@ WORTH = 600  # fewer images are done sooner than numba is imported (about half a
 Tools = collections.namedtuple("Tools", "baseline coefficients blend look_up tall_by_rows")
 
 
-def read(path, recipe, out, tools):
-    """Fill `out`, float32 (3, crop, crop) or uint8 (crop, crop, 3) in C order, with what `recipe` makes of an image file.
-
-    tools: what compiled() returned; None takes the way through Pillow. Raises what transforms.load raises.
-    """
-    if tools:
-        with open(path, "rb") as f:
-            content = f.read() if f.peek(2)[:2] == b"\xff\xd8" else b""
-        if from_bytes(content, recipe, out, tools):
-            return
-    image = transforms.load(path)
-    out[:] = recipe.pixels(image) if out.dtype == np.uint8 else recipe(image)
-
-
 def from_bytes(content, recipe, out, tools):
-    """Fill `out` from the bytes of a JPEG and return True, or return False when the file is one for transforms.py."""
+    """Fill `out`, float32 (3, crop, crop) or uint8 (crop, crop, 3) in C order, from the bytes of a
+    JPEG and return True; or return False when the file is one for transforms.py."""
     import cv2
 
+    if content[:2] != b"\xff\xd8":
+        return False
     data = np.frombuffer(content, np.uint8)
     width, height = size = tools.baseline(data)
     if not width or not height or width * height > (Image.MAX_IMAGE_PIXELS or math.inf):
@@ -52,8 +45,9 @@ def from_bytes(content, recipe, out, tools):
         new_width, new_height = transforms.resized(size, recipe)
         if min(new_width, new_height) < recipe.crop:
             return False
-        # Pillow reads the header as well, so that nothing is accepted here that it does not take for a JPEG in RGB.
-        with Image.open(io.BytesIO(content)) as image:
+        # Pillow reads the header as well, so that nothing is accepted here that it does not take
+        # for a JPEG in RGB.
+        with transforms.open_image(io.BytesIO(content)) as image:
             if (image.format, image.mode, image.size) != ("JPEG", "RGB", size):
                 return False
         image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -70,7 +64,8 @@ def from_bytes(content, recipe, out, tools):
     part = image[first:last, start:stop]
     left, top = left - start, top - first
     pixels = out if out.dtype == np.uint8 else np.empty((crop, crop, 3), np.uint8)
-    # Each pass is a weighted sum of whole lines, which vectorises: of rows, or of columns laid down as rows.
+    # Each pass is a weighted sum of whole lines, which vectorises: of rows, or of columns laid
+    # down as rows.
     if tools.tall_by_rows and height - new_height > max(0, 2 * (width - new_width)):
         low = _pass(tools, np.ascontiguousarray(part), top, taps_y)
         cv2.transpose(_pass(tools, cv2.transpose(low), left, taps_x), pixels)
@@ -98,9 +93,10 @@ def _taps(tools, length, resized, crop, bicubic):
 def baseline(data):
     """A JPEG's (width, height), or (0, 0) unless it is one for the fast way. data: uint8 (bytes,).
 
-    That is: 8-bit baseline Huffman coding, three components in a single scan, and from the first byte to the last nothing
-    but whole segments, that scan and the end of image marker. So no decoder can run out of data, whatever the scan holds;
-    of a truncated file, which is an error for Pillow, OpenCV would make a grey area.
+    That is: 8-bit baseline Huffman coding, three components in a single scan, and from the first
+    byte to the last nothing but whole segments, that scan and the end of image marker. So no
+    decoder can run out of data, whatever the scan holds; of a truncated file, which is an error for
+    Pillow, OpenCV would make a grey area.
     """
     end, at, width, height = len(data), 2, 0, 0
     if end < 4 or data[0] != 0xFF or data[1] != 0xD8:
@@ -119,27 +115,31 @@ def baseline(data):
                 return 0, 0
             height = 256 * data[body + 1] + data[body + 2]
             width = 256 * data[body + 3] + data[body + 4]
-        elif not (marker == 0xC4 or marker == 0xDB or marker == 0xDD or marker == 0xFE or 0xE0 <= marker <= 0xEF):
+        elif not (marker in (0xC4, 0xDB, 0xDD, 0xFE) or 0xE0 <= marker <= 0xEF):
             return 0, 0
     if at == body or data[body] != 3:
         return 0, 0
     rest, markers = data[at:], 0
     for i in range(len(rest) - 1):  # without a branch, so that it is vector instructions
-        markers += (rest[i] == 0xFF) & (rest[i + 1] != 0) & ((rest[i + 1] < 0xD0) | (rest[i + 1] > 0xD7))
-    return (width, height) if markers == 1 and data[end - 2] == 0xFF and data[end - 1] == 0xD9 else (0, 0)
+        after = rest[i + 1]
+        markers += (rest[i] == 0xFF) & (after != 0) & ((after < 0xD0) | (after > 0xD7))
+    whole = markers == 1 and data[end - 2] == 0xFF and data[end - 1] == 0xD9
+    return (width, height) if whole else (0, 0)
 
 
 def coefficients(length, resized, first, count, bicubic):
     """Which pixels, and how much of each, make up resized pixels first … first + count - 1.
 
-    Resample.c's precompute_coeffs and normalize_coeffs_8bpc, in the same order of operations. Returns the first pixel of
-    each, int64 (count,), and the weights, int32 (count, taps) in units of 2**-22, filled up with zeros to whole fours.
+    Resample.c's precompute_coeffs and normalize_coeffs_8bpc, in the same order of operations.
+    Returns the first pixel of each, int64 (count,), and the weights, int32 (count, taps) in units
+    of 2**-22, filled up with zeros to whole fours.
     """
     scale = length / resized
     wide = max(scale, 1.0)
     support = (2.0 if bicubic else 1.0) * wide
     taps = int(math.ceil(support)) * 2 + 1
-    starts, weights = np.zeros(count, np.int64), np.zeros((count, (taps + 3) // 4 * 4), np.int32)
+    starts = np.zeros(count, np.int64)
+    weights = np.zeros((count, (taps + 3) // 4 * 4), np.int32)
     row = np.zeros(taps)
     for i in range(count):
         center = (first + i + 0.5) * scale
@@ -163,7 +163,8 @@ def coefficients(length, resized, first, count, bicubic):
 
 
 def blend(lines, starts, weights, out):
-    """out[i] = the sum of weights[i, t] · lines[starts[i] + t] over t, rounded and clipped to 8 bits; four t at a time.
+    """out[i] = the sum of weights[i, t] · lines[starts[i] + t] over t, rounded and clipped to 8
+    bits; four t at a time.
 
     lines: uint8 (N, width); out: uint8 (len(starts), width).
     """
@@ -173,8 +174,10 @@ def blend(lines, starts, weights, out):
         total[:] = 1 << (BITS - 1)
         for t in range(0, weights.shape[1], 4):
             at = starts[i] + t  # beyond the last line the weights are zeros
-            a, b, c, d = lines[min(at, last)], lines[min(at + 1, last)], lines[min(at + 2, last)], lines[min(at + 3, last)]
-            wa, wb, wc, wd = weights[i, t], weights[i, t + 1], weights[i, t + 2], weights[i, t + 3]
+            a, b = lines[min(at, last)], lines[min(at + 1, last)]
+            c, d = lines[min(at + 2, last)], lines[min(at + 3, last)]
+            wa, wb = weights[i, t], weights[i, t + 1]
+            wc, wd = weights[i, t + 2], weights[i, t + 3]
             for j in range(len(total)):
                 total[j] += wa * a[j] + wb * b[j] + wc * c[j] + wd * d[j]
         row = out[i]
@@ -194,9 +197,11 @@ def look_up(pixels, table, out):
 
 @functools.lru_cache(maxsize=None)
 def compiled():
-    """The four functions above as machine code, or None where that cannot be had or does not give Pillow's own bits.
+    """The four functions above as machine code, or None where that cannot be had or does not give
+    Pillow's own bits.
 
-    The first call takes half a second, or some seconds where numba has no compiled code in its cache yet.
+    The first call takes half a second, or some seconds where numba has no compiled code in its
+    cache yet.
     """
     try:
         import cv2
@@ -208,26 +213,35 @@ def compiled():
     cv2.setNumThreads(1)  # the caller has a thread for each core already
     for cache in (True, False):
         try:
-            functions = [numba.njit(f, nogil=True, cache=cache) for f in (baseline, coefficients, blend, look_up)]
-            # Pillow 13 resamples tall images by rows first, older ones never do; so see which of the two is true here.
-            return next(filter(_agrees, (Tools(*functions, tall_by_rows) for tall_by_rows in (True, False))), None)
+            functions = [numba.njit(f, nogil=True, cache=cache)
+                         for f in (baseline, coefficients, blend, look_up)]
+            # Pillow 13 resamples tall images by rows first, older ones never do.
+            for tall_by_rows in (True, False):
+                tools = Tools(*functions, tall_by_rows)
+                if _agrees(tools):
+                    return tools
+            return None
         except Exception as e:  # the cache cannot be written, or is damaged: once more without
             why = e
-    print(f"numba does not work here ({why}); all images go through Pillow, which is slower", file=sys.stderr)
+    print(f"numba does not work here ({why}); all images go through Pillow, which is slower",
+          file=sys.stderr)
     return None
 
 
 def _agrees(tools):
-    """Whether the fast way gives Pillow's bits here, with these builds of both: tried on small pictures."""
+    """Whether the fast way gives Pillow's bits here, with these builds of both: tried on small
+    pictures."""
     rng = np.random.default_rng(0)
     for size, subsampling in (((70, 90), 0), ((70, 90), 1), ((90, 70), 2), ((200, 60), 0)):
         file = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(file, "JPEG", subsampling=subsampling, quality=90)
+        image = Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8))
+        image.save(file, "JPEG", subsampling=subsampling, quality=90)
         image = Image.open(file).convert("RGB")
         for interpolation in transforms.INTERPOLATION:
-            recipe = transforms.Recipe(40, 40, interpolation, keep_aspect=False)  # no pixel is cropped away
+            recipe = transforms.Recipe(40, 40, interpolation, keep_aspect=False)  # no crop
             for wanted in (recipe(image), recipe.pixels(image)):
                 out = np.empty_like(wanted)
-                if not from_bytes(file.getvalue(), recipe, out, tools) or not np.array_equal(out, wanted):
+                done = from_bytes(file.getvalue(), recipe, out, tools)
+                if not done or not np.array_equal(out, wanted):
                     return False
     return True

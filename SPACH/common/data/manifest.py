@@ -1,18 +1,30 @@
-"""manifest.json: which row of which bin, and so of which result, is which image, and its label."""
+"""manifest.json beside the bins: which row of which bin is which image, and how they were made.
+
+    {…facts…, "files": {"img_1": 1, …}, "images": [["val/img_1.JPEG", "img_1", 0, 65], …]}
+
+Only Python's own library is needed.
+"""
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 from common import cli
-from common.data import dataset
+from common.data import dataset, journal, labels, names
+from common.published import IMAGENET
+
+NAME = "manifest.json"
+KINDS = {"bad": dict, "recipe": dict, "dtype": str, "demo": bool, "shape": list, "probe": dict}
 
 
 class Row(NamedTuple):
-    """Row `row` of the bin (and result) with the stem `file` is the image `image`, class `label` or None."""
+    """Where one image lies: in row `row` of the bin, and of the result, whose stem is `file`.
+
+    image: its path below the folder of images; label: its class index, None when it is not known.
+    """
 
     image: str
     file: str
@@ -22,67 +34,142 @@ class Row(NamedTuple):
 
 @dataclasses.dataclass
 class Manifest:
-    """What a folder of bins holds: rows [Row], files {stem of a bin: its rows, padding included}, info how it was made."""
+    """rows: a Row for each image; files: {stem of a bin: its rows, padding included}; info: how it
+    all was made (see preprocess.py); folder: where it was read."""
 
     rows: list
     files: dict
     info: dict
+    folder: Path | None = dataclasses.field(default=None, compare=False)
 
     def save(self, folder):
-        """Write manifest.json into the folder of bins."""
-        cli.write_json(Path(folder) / "manifest.json", {**self.info, "files": self.files, "images": self.rows})
+        """Write manifest.json into the folder of bins, one line for each image."""
+        start = json.dumps({**self.info, "files": self.files}, indent=1)
+        with cli.whole_file(Path(folder) / NAME) as part, open(part, "w", encoding="utf-8") as f:
+            f.write(start[:-2] + ',\n "images": [\n')
+            f.write(",\n".join(json.dumps(row, ensure_ascii=False) for row in self.rows))
+            f.write("\n ]\n}\n")
 
     @classmethod
     def load(cls, path):
         """Read a manifest, given its file or its folder; Failure when it is absent or damaged."""
         path = Path(path)
-        path = path / "manifest.json" if path.is_dir() else path
-        content = cli.read_json(path, "run the preprocessing step (make prep) to its end", object)
+        path = path / NAME if path.is_dir() else path
+        todo = "run the preprocessing step (make prep) to its end"
+        content = cli.read_json(path, todo, object)
         try:
-            rows, files = [Row(*row) for row in content.pop("images")], content.pop("files")
-            files = dict.fromkeys((row.file for row in rows), files) if isinstance(files, int) else dict(files)
-            odd = [row for row in rows if not 0 <= row.row < files[row.file] or not isinstance(row.label, (int, type(None)))]
+            rows = [Row(*row) for row in content.pop("images")]
+            files = dict(content.pop("files"))
+            odd = [row for row in rows if not _sound(row, files)]
+            odd += [key for key, kind in KINDS.items()
+                    if key in content and not isinstance(content[key], kind)]
+            odd += [name for name, count in files.items() if type(count) is not int]
             if odd:
                 raise ValueError(f"it has {odd[0]}")
-            return cls(rows, files, content)
         except (KeyError, TypeError, AttributeError, ValueError) as e:
-            raise cli.Failure(f"{path} is no manifest ({type(e).__name__}: {e})",
-                              "run the preprocessing step (make prep) again") from None
+            raise cli.Failure(f"{path} is no manifest ({type(e).__name__}: {e})", todo) from None
+        return cls(rows, files, content, path.parent)
+
+    def check_type(self, dtype, model):
+        """Failure when the bins hold another type than `dtype`, which the offline model takes.
+
+        Their size may fit all the same: a float image has the bytes of four uint8 ones.
+        """
+        if self.info.get("dtype", "float32") != dtype:
+            raise cli.Failure(f"the bins hold {self.info.get('dtype')}, {model} takes {dtype}",
+                              "use the same INPUT= for prep and om")
 
     def check_bins(self, folder):
-        """Failure when a bin is not in `folder`, or has not as many bytes as its rows need."""
-        sizes = {e.name[:-4]: e.stat().st_size for e in os.scandir(folder) if e.name.endswith(".bin")}
-        image = math.prod(self.info.get("shape", ())) * {"uint8": 1}.get(self.info.get("dtype"), 4)
-        wrong = [f"{name}.bin" for name, rows in self.files.items() if sizes.get(name) != rows * image]
-        if wrong and "shape" in self.info:
-            raise cli.Failure(f"{folder}: {len(wrong)} bins are missing or of another size: {cli.some(wrong)}",
-                              f"delete {folder}/manifest.json and run the preprocessing step (make prep)")
+        """Failure when bins in `folder` are missing, have another size than their rows need, or
+        (of those that the manifest has a hash of) other content."""
+        sizes = journal.bin_sizes(folder)
+        need = self.bytes_per_row()
+        missing = [f"{name}.bin" for name in self.files if name not in sizes]
+        other = [f"{name}.bin ({sizes[name]} bytes, not {rows * need})"
+                 for name, rows in self.files.items()
+                 if need and sizes.get(name, rows * need) != rows * need]
+        changed = [] if missing or other else journal.changed(
+            self.info.get("probe", {}), folder)
+        problems = {"missing": missing, "of another size": other, "of other content": changed}
+        said = [f"{len(odd)} bins {what}: {cli.some(odd)}" for what, odd in problems.items() if odd]
+        if said:
+            raise cli.Failure(f"{folder}: {'; '.join(said)}",
+                              "run the preprocessing step (make prep): it makes these again")
+
+    def check_images(self):
+        """Failure when images at hand are others than those that the bins were made from. Nothing
+        is said of images that are not at hand."""
+        root = self.info.get("dataset")
+        if not self.folder or not root or not Path(root).is_dir():
+            return
+        images, (_, made) = dataset.image_folder(root), journal.read(self.folder)
+        changed = [source[0] for sources in made.values() for source in sources
+                   if not journal.today(images / source[0], source)]
+        if changed:
+            raise cli.Failure(f"{len(changed)} images of {root} changed since the preprocessing: "
+                              f"{cli.some(changed)}", "run the preprocessing step (make prep)")
+
+    def bytes_per_row(self):
+        """Bytes of one image in a bin; 0 when the manifest does not say it."""
+        itemsize = {"float32": 4, "uint8": 1}.get(self.info.get("dtype"), 0)
+        return math.prod(self.info.get("shape") or [0]) * itemsize
 
 
-def labelled(source, manifest=None, classes=1000):
-    """The Manifest of the images that `source` labels (a label file, or the images' folder); `manifest` says which result is
-    which image, without it an image's result has its stem. Failure when the two name different labels for an image."""
+def _sound(row, files):
+    return (isinstance(row.image, str) and type(row.row) is int and 0 <= row.row < files[row.file]
+            and (row.label is None or type(row.label) is int))
+
+
+def labelled(source, manifest=None, classes=IMAGENET):
+    """The Manifest of the images that `source` labels: a label file, or the images' folder.
+
+    `manifest` (file or folder) says which row of which result is which image; without one, an
+    image's result is the file with its stem. Labels come from `source` alone: an image that it does
+    not name has none, and one that only it names has no result, unless the manifest is of a subset.
+    Failure when the two have different labels for an image. Where the images' folder is not here
+    (the bins were made on another host), the labels are the manifest's.
+    """
     source = Path(source)
-    if source.is_dir():
-        data = dataset.find(source)
-        demo, names = data.demo, {i.stem: i.path.name for i in data.images}
-        labels = {i.stem: i.label for i in data.images if i.label is not None}
-    else:
-        demo, labels, names = (source.parent / "DEMO.txt").exists(), dataset.read_labels(source), {}
-    if not labels:
-        raise cli.Failure(f"the images in {source} have no labels", "give a folder for each class, or a label file")
     if manifest is None:
-        return Manifest([Row(names.get(s, s), s, 0, n) for s, n in labels.items()], dict.fromkeys(labels, 1), {"demo": demo})
+        return _by_stem(source, classes)
     known = Manifest.load(manifest)
-    differ = [f"{r.image} ({labels[Path(r.image).stem]}, not {r.label})" for r in known.rows
-              if r.label is not None and labels.get(Path(r.image).stem, r.label) != r.label]
+    if not source.exists() and not source.suffix:
+        print(f"note: {source} is not here; the labels are those that the preprocessing found")
+        return known
+    images = [row.image for row in known.rows]
+    if source.is_dir():
+        found = {image.name: image.label for image in dataset.find(source, classes=classes).images}
+        left = {name: found[name] for name in found.keys() - set(images)}
+    else:
+        given = labels.read_labels(source, classes)
+        found, left = labels.join(given, [*images, *known.info.get("bad", ())])
+        left = {name: given[name] for name in left}
+    differ = [f"{row.image} ({found[row.image]}, not {row.label})" for row in known.rows
+              if row.label is not None and found.get(row.image, row.label) != row.label]
     if differ:
-        raise cli.Failure(f"{len(differ)} labels of {source} are not those that the preprocessing found: {cli.some(differ)}",
+        raise cli.Failure(f"{len(differ)} labels of {source} are not those that the preprocessing "
+                          f"found: {cli.some(differ)}",
                           "give the labels of these images, or preprocess them again (make prep)")
-    left = dict(labels)
-    known.rows = [r._replace(label=left.pop(Path(r.image).stem, None)) for r in known.rows]
+    known.rows = [row._replace(label=found.get(row.image)) for row in known.rows]
     if not known.info.get("limit"):
-        bad = {Path(name).stem for name in known.info.get("bad", ())}
-        known.rows += [Row(names.get(s, s), s, 0, n) for s, n in left.items() if s not in bad]
-        known.files.update({s: 1 for s in left if s not in bad})
+        bad = known.info.get("bad", ())
+        more = _rows({name: left[name] for name in sorted(left) if name not in bad})
+        known.rows += more
+        known.files.update((row.file, 1) for row in more)
     return known
+
+
+def _by_stem(source, classes):
+    if source.is_dir():
+        data = dataset.find(source, classes=classes)
+        found = {image.name: image.label for image in data.images}
+        facts = {"demo": data.demo, "labels_from": data.labels_from, "notes": list(data.notes)}
+    else:
+        found = labels.read_labels(source, classes)
+        facts = {"demo": (source.parent / "DEMO.txt").exists()}
+    rows = _rows(found)
+    return Manifest(rows, {row.file: 1 for row in rows}, facts)
+
+
+def _rows(found):
+    return [Row(name, stem, 0, found[name]) for name, stem in zip(found, names.stems(found))]

@@ -65,11 +65,11 @@ def tidy(*paths):
 def main():
     args = get_args()
     bins = manifest.Manifest.load(args.input)
-    about = provenance.read(args.model) or {}
-    if about.get("inputs"):
-        bins.check_type(about["inputs"][0]["dtype"], args.model)
-    bins.check_bins(args.input)
     chip.check_om(args.model, args.soc)
+    inputs = (provenance.read(args.model) or {}).get("inputs")
+    if inputs:
+        bins.check_type(inputs[0]["dtype"], args.model)
+    bins.check_bins(args.input)
     results = Path(args.output) / args.output_dirname
     shutil.rmtree(results, ignore_errors=True)
     Path(args.output).mkdir(parents=True, exist_ok=True)

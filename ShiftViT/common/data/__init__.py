@@ -1,1 +1,2 @@
-"""Images in: find them and their labels, turn them into .bin files, say in a manifest what is what."""
+"""Images in: find them and their labels, turn them into .bin files, say in a manifest what is
+what."""

@@ -19,7 +19,6 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -79,9 +78,9 @@ def facts_of_onnx(path):
     if about is None:
         print(f"note: {path} has no record ({path}.json), so nothing is known of its weights")
         return {"file": Path(path).name, "sha256": cli.sha256(path)}
-    if not provenance.fits(path, about["made"]):
-        raise cli.Failure(f"{path} is not the file that {path}.json describes",
-                          "run make onnx again, or delete that .json")
+    wrong = provenance.misfit(path)
+    if wrong:
+        raise cli.Failure(f"{path} {wrong}", f"run make onnx again, or delete {path}.json")
     facts = {name: value for name, value in about.items() if name != "made"}
     return {**facts, "file": Path(path).name, "sha256": about["made"]["sha256"]}
 

@@ -95,7 +95,7 @@ def parse_table(text):
     chips = []
     for i in range(first + 2, (ends or [len(rows)])[0] - 1, 2):
         if rows[first][0] == "NPU ID":
-            npu, chip, name = rows[i][0], None, rows[i][1]
+            npu, chip, name = rows[i][0], None, "".join(rows[i][1:2])
         else:
             npu, _, name = rows[i][0].partition(" ")
             chip = rows[i + 1][0].split(" ")[0]
@@ -176,9 +176,9 @@ def check_om(om, given=""):
     about = provenance.read(om)
     if about is None:
         return
-    if not provenance.fits(om, about["made"]):
-        raise cli.Failure(f"{om} is not the file that {om}.json describes",
-                          "run make om again, or copy both again")
+    wrong = provenance.misfit(om)
+    if wrong:
+        raise cli.Failure(f"{om} {wrong}", "run make om again, or copy it again with its .json")
     try:
         here, _ = find(given)
     except cli.Failure as e:

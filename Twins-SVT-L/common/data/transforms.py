@@ -1,88 +1,79 @@
-"""Evaluation transforms without torch: Resize → CenterCrop → ToTensor → Normalize, equal to torchvision's bit for bit.
+"""Evaluation transforms without torch: Resize → CenterCrop → ToTensor → Normalize, equal to
+torchvision's in every bit. This is the definition; fast_jpeg.py computes the same sooner."""
+from __future__ import annotations
 
-This is the definition; fast.py computes the same for ordinary JPEGs in a third of the time.
-
-    >>> recipe = Recipe(resize=256, crop=224, interpolation="bicubic")
-    >>> recipe(load("ILSVRC2012_val_00000001.JPEG")).shape
-    (3, 224, 224)
-"""
-import dataclasses
 import functools
-import json
 import math
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-# ImageNet's channel means and deviations, as torchvision and timm give them (RGB, for values in 0..1).
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-# What load() raises for a file that is no whole image, or absurdly large; a missing one is a FileNotFoundError.
-UNREADABLE = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)
+from common.data.recipe import MEAN, STD, Recipe, published  # noqa: F401  for all who use images
+
 INTERPOLATION = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+# Formats of the endings that we take (names.py), and GIF, which is found under the name of a JPEG.
+# Others are no images here: PostScript, above all, which Pillow would hand to Ghostscript.
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF", "WEBP", "GIF")
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How an image becomes a network's input.
+class BadImage(Exception):
+    """An image that cannot be used. Its text says why, and is meant to follow the file's name."""
 
-    resize: length of the short side after resizing, in pixels; with keep_aspect=False the image is squashed to
-    resize × resize instead. crop: side of the central square. interpolation: "bilinear" or "bicubic".
+
+UNREADABLE = BadImage  # what load() raises
+
+
+def open_image(file):
+    """PIL's Image.open() for the formats that we take; `file` is a path or an open file."""
+    return Image.open(file, formats=FORMATS)
+
+
+def load(file):
+    """Decode an image to RGB as torchvision's ImageFolder does (EXIF orientation is not applied).
+
+    `file` is a path or an open file. Raises BadImage, whatever Pillow's decoder raises.
     """
-
-    resize: int = 256
-    crop: int = 224
-    interpolation: str = "bicubic"
-    keep_aspect: bool = True
-    mean: tuple = MEAN
-    std: tuple = STD
-
-    def __call__(self, image):
-        """RGB PIL image → float32 array (3, crop, crop), normalised."""
-        return normalize(self.pixels(image), self.mean, self.std)
-
-    def pixels(self, image):
-        """RGB PIL image → uint8 array (crop, crop, 3): what is left to do is to normalise."""
-        return np.asarray(center_crop(resize(image, self), self.crop))
-
-    def as_dict(self):
-        """The recipe as JSON-able values, for manifests and ONNX metadata."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
-
-    def __str__(self):
-        how = f"short side {self.resize}" if self.keep_aspect else f"squashed to {self.resize}×{self.resize}"
-        mean, std = ("/".join(f"{v:g}" for v in c) for c in (self.mean, self.std))
-        return f"RGB, {how} {self.interpolation}, centre crop {self.crop}, mean {mean}, std {std}"
+    try:
+        with open_image(file) as image:
+            return image.convert("RGB")
+    except Exception as e:  # decoders raise anything: KeyError, struct.error, RuntimeError, …
+        raise BadImage(why(e)) from e
 
 
-def published(folder, key="preprocessing"):
-    """The Recipe that a model folder's published.json has under `key`. It lies there, and not in model.py, so that
-    preprocessing needs no torch."""
-    return Recipe(**json.loads((Path(folder) / "published.json").read_text(encoding="utf-8"))[key])
+def why(error):
+    """What to say, after a file's name, of the exception that reading it raised."""
+    if isinstance(error, FileNotFoundError):
+        return "is gone"
+    if isinstance(error, UnidentifiedImageError):
+        return "is no image (" + ", ".join(FORMATS) + ")"
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    if isinstance(error, (OSError, SyntaxError, BadImage)) and text:
+        return text
+    return f"cannot be decoded ({type(error).__name__}: {text})"
 
 
-def load(path):
-    """Decode an image file to an RGB PIL image as torchvision's ImageFolder does (EXIF orientation is not applied).
-
-    Raises one of UNREADABLE when the file is not a whole image, or absurdly large.
-    """
-    with open(path, "rb") as f, Image.open(f) as image:
-        return image.convert("RGB")
+def pixels(image, recipe):
+    """RGB PIL image → uint8 array (crop, crop, 3)."""
+    return np.asarray(center_crop(resize(image, recipe), recipe.crop))
 
 
 def resized(size, recipe):
-    """(width, height) after torchvision.transforms.Resize: the long side is int(resize · long / short), or a squash.
+    """(width, height) after torchvision.transforms.Resize: the long side is
+    int(resize · long / short), or both sides are `resize`.
 
-    ValueError for a strip so narrow that it would take gigabytes: more pixels than Pillow lets an image have.
+    BadImage for a strip so narrow that it would take gigabytes: more pixels than Pillow allows.
     """
     width, height = size
-    target = recipe.resize
+    side = recipe.resize
     if not recipe.keep_aspect:
-        return target, target
-    new = (target, int(target * height / width)) if width <= height else (int(target * width / height), target)
+        return side, side
+    if width <= height:
+        new = side, int(side * height / width)
+    else:
+        new = int(side * width / height), side
     if new[0] * new[1] > 2 * (Image.MAX_IMAGE_PIXELS or math.inf):
-        raise ValueError(f"is {width}×{height} pixels, and would be {new[0]}×{new[1]} with its short side at {target}")
+        raise BadImage(f"is {width}×{height} pixels, and would be {new[0]}×{new[1]} with its short "
+                       f"side at {side}")
     return new
 
 
@@ -93,7 +84,8 @@ def resize(image, recipe):
 
 
 def center_crop(image, side):
-    """torchvision.transforms.CenterCrop: Python's round() halves to even; a smaller image is padded with black."""
+    """torchvision.transforms.CenterCrop: round() halves to even; a smaller image gets a black
+    frame first."""
     width, height = image.size
     if width < side or height < side:
         canvas = Image.new("RGB", (max(width, side), max(height, side)))
@@ -105,14 +97,15 @@ def center_crop(image, side):
 
 @functools.lru_cache(maxsize=None)
 def table(mean, std):
-    """(3, 256) float32: what ToTensor and Normalize make of each byte, in their order of float32 operations."""
+    """(3, 256) float32: what ToTensor and Normalize make of each byte, in their order of float32
+    operations."""
     unit = np.arange(256, dtype=np.float32) / np.float32(255)
     return (unit - np.float32(mean)[:, None]) / np.float32(std)[:, None]
 
 
 def normalize(pixels, mean=MEAN, std=STD):
-    """RGB bytes, uint8 (H, W, 3) → float32 (3, H, W). A look-up gives torchvision's own values, only faster."""
+    """RGB bytes, uint8 (H, W, 3) → float32 (3, H, W), by looking torchvision's values up."""
     out = np.empty((3, *pixels.shape[:2]), np.float32)
     for channel, values in enumerate(table(tuple(mean), tuple(std))):
-        values.take(pixels[..., channel], out=out[channel], mode="clip")  # "raise" would go through a buffer
+        values.take(pixels[..., channel], out=out[channel], mode="clip")  # "raise" needs a buffer
     return out

@@ -26,7 +26,7 @@ def samples(onnx_path, model, about, folder, aipp=None):
                           "export it with a dynamic batch")
     recipe = transforms.Recipe(**about["preprocessing"])
     prepare = recipe.pixels if aipp else recipe
-    found = dataset.find(folder)
+    found = dataset.find(folder, labelled=False)
     if len(found.images) > LARGEST:
         raise cli.Failure(f"CALIB={folder} holds {len(found.images)} images",
                           f"copy some into a folder of their own; {MOST} are enough")
@@ -35,8 +35,8 @@ def samples(onnx_path, model, about, folder, aipp=None):
     for image in cli.progress(chosen, "calibration images", unit="image"):
         try:
             inputs.append(prepare(transforms.load(image.path))[None])
-        except transforms.UNREADABLE as e:
-            bad.append(f"{image.path} ({cli.short(str(e), 80)})")
+        except transforms.BadImage as e:
+            bad.append(f"{image.path} {e}")
     if bad:
         raise cli.Failure(f"{len(bad)} images cannot be read: {cli.some(bad)}",
                           "take them out of CALIB's folder")

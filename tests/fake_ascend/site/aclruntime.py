@@ -1,4 +1,4 @@
-"""A stand-in for the binding that ais_bench needs; it does not load when CANN's environment is not."""
+"""A stand-in for the binding that ais_bench needs; it does not load where CANN is not loaded."""
 import os
 
 if not os.environ.get("ASCEND_HOME_PATH"):

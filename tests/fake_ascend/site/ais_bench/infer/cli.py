@@ -1,10 +1,13 @@
-"""A stand-in for ais_bench 0.0.2: batching, file names, formats, folders and texts as its source has them (Ascend/tools
-at 9d6da90 is old, mjlovesz/sync-ait at c432ed5 is new), the numbers from ONNX Runtime.
+"""A stand-in for ais_bench 0.0.2: batching, file names, formats, folders and texts as its source
+has them (Ascend/tools at 9d6da90 is old, mjlovesz/sync-ait at c432ed5 is new), the numbers from
+ONNX Runtime.
 
-FAKE_AIS_BENCH: old; oldest (throughput without .mean); new (checks of paths and rights, every device runs all files);
-dashed (new, with --output-dirname). FAKE_ASCEND_SOC: the chip of this host. FAKE_AIS_DROP=n: the n-th result file is not
-written. FAKE_AIS_KILL=n: killed before the n-th batch.
+FAKE_AIS_BENCH: old; oldest (throughput without .mean); new (checks of paths and rights, every
+device runs all files); dashed (new, with --output-dirname). FAKE_ASCEND_SOC: the chip of this host.
+FAKE_DEVICES: how many open. FAKE_AIS_DROP=n: the n-th result file is not written.
+FAKE_AIS_KILL=n: killed before the n-th batch.
 """
+
 import argparse
 import json
 import math
@@ -42,14 +45,24 @@ def legal(path, mode="read"):
         return mode == "write"
     about = os.stat(path)
     if os.path.islink(path):
-        log("ERROR", f"path :{path} is a soft link, not supported, please import file(or directory) directly")
+        log(
+            "ERROR",
+            f"path :{path} is a soft link, not supported, please import file(or directory) "
+            "directly",
+        )
     elif about.st_uid != os.geteuid() and about.st_gid not in os.getgroups():
-        log("ERROR", f"current user isn't path:{path}'s owner or ownergroup, make sure current user belong to file(or "
-            "directory)'s owner or ownergroup")
+        log(
+            "ERROR",
+            f"current user isn't path:{path}'s owner or ownergroup, make sure current user "
+            "belong to file(or directory)'s owner or ownergroup",
+        )
     elif about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         kind = "import" if mode == "read" else "export"
-        log("ERROR", f"The file {path} is group writable, or is others writable, as {kind} file(or directory), permission "
-            "should not be over 0o755(rwxr-xr-x)")
+        log(
+            "ERROR",
+            f"The file {path} is group writable, or is others writable, as {kind} file(or "
+            "directory), permission should not be over 0o755(rwxr-xr-x)",
+        )
     else:
         return True
     return False
@@ -64,6 +77,7 @@ def checked(what, mode="read"):
             log("ERROR", f"path:{value}, file type not in ['om']")
             raise argparse.ArgumentTypeError(f"om path:{value} is illegal. Please check.")
         return value
+
     return check
 
 
@@ -72,7 +86,9 @@ def boolean(text):
         return True
     if text.lower() in ("no", "false", "f", "n", "0"):
         return False
-    raise argparse.ArgumentTypeError("Boolean value expected true, 1, false, 0 with case insensitive.")
+    raise argparse.ArgumentTypeError(
+        "Boolean value expected true, 1, false, 0 with case insensitive."
+    )
 
 
 def positive(text):
@@ -108,7 +124,11 @@ def get_args():
         add("pipeline", type=boolean, default=False)
     args = p.parse_args()
     if args.output_dirname and not args.output:
-        log("ERROR", "parameter --output_dirname cann't be used alone. Please use it together with the parameter --output!\n")
+        log(
+            "ERROR",
+            "parameter --output_dirname cann't be used alone. Please use it together with the "
+            "parameter --output!\n",
+        )
         raise RuntimeError("error bad parameters --output_dirname")
     if NEW and (args.output_dirname or "").startswith("/"):
         raise ValueError("--output_dirname do not support abs path!")
@@ -126,9 +146,16 @@ def files_of(text):
     for name in names:
         if NEW and not legal(os.path.join(text, name)):
             raise RuntimeError(f"input data:{os.path.join(text, name)} is illegal")
-    found = [os.path.join(text, n) for n in sorted(names, key=natural) if n.endswith((".npy", ".NPY", ".bin", ".BIN"))]
+    found = [
+        os.path.join(text, n)
+        for n in sorted(names, key=natural)
+        if n.endswith((".npy", ".NPY", ".bin", ".BIN"))
+    ]
     if not found:
-        log("ERROR", f"{text} of input args not find valid file,valid file format:[*.npy *.NPY *.bin *.BIN]")
+        log(
+            "ERROR",
+            f"{text} of input args not find valid file,valid file format:[*.npy *.NPY *.bin *.BIN]",
+        )
         raise RuntimeError()
     return found
 
@@ -138,17 +165,20 @@ def content(path):
 
 
 class Session:
-    """One opened model: `size` bytes of its input, `run(bytes)` → outputs, `times` in milliseconds."""
+    """One opened model: `size` bytes of its input, `run(bytes)` → outputs, `times` in ms."""
 
     def __init__(self, path, device):
         import onnxruntime
+
         log("INFO", "acl init success")
         if device >= int(os.environ.get("FAKE_DEVICES", "4")):
             log("ERROR", f"open device {device} failed. ret=507033")
             raise RuntimeError("[-1][ACL: general failure] ")
         log("INFO", f"open device {device} success")
         self.about, onnx = om.read(path)
-        if self.about is None or self.about["soc"] != os.environ.get("FAKE_ASCEND_SOC", "Ascend310P3"):
+        if self.about is None or self.about["soc"] != os.environ.get(
+            "FAKE_ASCEND_SOC", "Ascend310P3"
+        ):
             log("ERROR", f"load model from file failed, model file is {path}")
             print("E19999: Inner Error!", flush=True)
             raise RuntimeError("[-1][ACL: general failure] ")
@@ -157,18 +187,31 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.ort = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-        (self.name, dims), = self.about["inputs"].items()
+        ((self.name, dims),) = self.about["inputs"].items()
         self.aipp = om.aipp(self.about["aipp"]) if self.about["aipp"] else None
         self.shape, self.batch, self.times = dims, dims[0], []
         if self.aipp:
-            self.shape = [dims[0], int(self.aipp["src_image_size_h"]), int(self.aipp["src_image_size_w"]), 3]
-        self.dtype = np.uint8 if self.aipp else {"tensor(float)": np.float32, "tensor(float16)": np.float16}[
-            self.ort.get_inputs()[0].type]
+            self.shape = [
+                dims[0],
+                int(self.aipp["src_image_size_h"]),
+                int(self.aipp["src_image_size_w"]),
+                3,
+            ]
+        self.dtype = (
+            np.uint8
+            if self.aipp
+            else {"tensor(float)": np.float32, "tensor(float16)": np.float16}[
+                self.ort.get_inputs()[0].type
+            ]
+        )
         self.size = math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def run(self, data, loop=1):
         if len(data) != self.size:
-            log("ERROR", f"Check i:0 name:{self.name} in size:{len(data)} needsize:{self.size} not match")
+            log(
+                "ERROR",
+                f"Check i:0 name:{self.name} in size:{len(data)} needsize:{self.size} not match",
+            )
             raise RuntimeError("[-1][ACL: invalid parameter] ")
         array = np.frombuffer(data, self.dtype).reshape(self.shape)
         if self.aipp:
@@ -182,15 +225,27 @@ class Session:
 
 
 def normalise(images, conf):
-    """AIPP on uint8 NHWC: swap, crop, (in - mean - min) * reciprocal in float16 constants; return float32 NCHW."""
-    assert conf["aipp_mode"] == "static" and conf["input_format"] == "RGB888_U8" and conf["csc_switch"] == "false"
+    """AIPP on uint8 NHWC: swap, crop, (in - mean - min) * reciprocal; return float32 NCHW."""
+    assert (
+        conf["aipp_mode"] == "static"
+        and conf["input_format"] == "RGB888_U8"
+        and conf["csc_switch"] == "false"
+    )
     images = images[..., ::-1] if conf.get("rbuv_swap_switch") == "true" else images
     if conf.get("crop") == "true":
         top, left = int(conf["load_start_pos_h"]), int(conf["load_start_pos_w"])
-        images = images[:, top:top + int(conf["crop_size_h"]), left:left + int(conf["crop_size_w"])]
-    constant = {k: np.array([float(conf.get(f"{k}_{c}", default)) for c in range(3)], np.float16).astype(np.float32)
-                for k, default in (("mean_chn", 0), ("min_chn", 0), ("var_reci_chn", 1))}
-    out = (images.astype(np.float32) - constant["mean_chn"] - constant["min_chn"]) * constant["var_reci_chn"]
+        images = images[
+            :, top : top + int(conf["crop_size_h"]), left : left + int(conf["crop_size_w"])
+        ]
+    constant = {
+        k: np.array([float(conf.get(f"{k}_{c}", default)) for c in range(3)], np.float16).astype(
+            np.float32
+        )
+        for k, default in (("mean_chn", 0), ("min_chn", 0), ("var_reci_chn", 1))
+    }
+    out = (images.astype(np.float32) - constant["mean_chn"] - constant["min_chn"]) * constant[
+        "var_reci_chn"
+    ]
     return np.ascontiguousarray(out.transpose(0, 3, 1, 2))
 
 
@@ -199,7 +254,11 @@ def save(path, array):
         np.save(path, array)
     elif path.endswith(".txt"):
         form = "%f " if array.dtype.kind == "f" else "%d "
-        Path(path).write_text("".join("".join(form % v for v in row) + "\n" for row in array.reshape(-1, array.shape[-1])))
+        Path(path).write_text(
+            "".join(
+                "".join(form % v for v in row) + "\n" for row in array.reshape(-1, array.shape[-1])
+            )
+        )
     else:
         array.tofile(path)
     if NEW:
@@ -208,9 +267,18 @@ def save(path, array):
 
 def report(session, batchsize, prefix, files, show_all):
     numbers = {}
-    for name, times in (("H2D_latency", [0.1]), ("NPU_compute_time", session.times), ("D2H_latency", [0.1])):
-        numbers[name] = {"min": min(times), "max": max(times), "mean": float(np.mean(times)),
-                         "median": float(np.median(times)), "percentile(99%)": float(np.percentile(times, 99))}
+    for name, times in (
+        ("H2D_latency", [0.1]),
+        ("NPU_compute_time", session.times),
+        ("D2H_latency", [0.1]),
+    ):
+        numbers[name] = {
+            "min": min(times),
+            "max": max(times),
+            "mean": float(np.mean(times)),
+            "median": float(np.median(times)),
+            "percentile(99%)": float(np.percentile(times, 99)),
+        }
     mean = numbers["NPU_compute_time"]["mean"]
     throughput = 1000 * batchsize / mean
     log("INFO", "-----------------Performance Summary------------------")
@@ -221,15 +289,21 @@ def report(session, batchsize, prefix, files, show_all):
     log("INFO", f"throughput 1000*{spelt}({batchsize})/NPU_compute_time.mean({mean}): {throughput}")
     log("INFO", "------------------------------------------------------")
     if prefix:
-        content = {"filesinfo": files, "args": sys.argv,
-                   **{name: {**values, "count": len(session.times)} for name, values in numbers.items()},
-                   "npu_compute_time_list": session.times, "throughput": throughput, "pid": os.getpid()}
+        content = {
+            "filesinfo": files,
+            "args": sys.argv,
+            **{name: {**values, "count": len(session.times)} for name, values in numbers.items()},
+            "npu_compute_time_list": session.times,
+            "throughput": throughput,
+            "pid": os.getpid(),
+        }
         Path(f"{prefix}_summary.json").write_text(json.dumps(content))
     return throughput
 
 
 def infer(args, device, inputs, prefix):
-    """One device: run all `inputs` (none: zeros), write results below `prefix` (None: nothing); return the throughput."""
+    """One device: run all `inputs` (none: zeros), write results below `prefix` (None: nothing);
+    return the throughput."""
     session = Session(args.model, device)
     batchsize = args.batchsize or session.batch
     if not args.batchsize:
@@ -246,12 +320,26 @@ def infer(args, device, inputs, prefix):
             log("ERROR", f"arg0 tensorsize: {session.size} filesize: {size} not match")
             raise RuntimeError()
         per_batch = session.size // size
-        log("INFO", f"get filesperbatch files0 size:{size} tensor0size:{session.size} filesperbatch:{per_batch} "
-            f"runcount:{math.ceil(len(inputs) / per_batch)}")
-    batches = [inputs[i:i + per_batch] for i in range(0, len(inputs), per_batch)] or [["pure_infer_data"]]
-    dropped, killed, files, written = int(os.environ.get("FAKE_AIS_DROP", "-1")), os.environ.get("FAKE_AIS_KILL"), {}, 0
+        log(
+            "INFO",
+            f"get filesperbatch files0 size:{size} tensor0size:{session.size} "
+            f"filesperbatch:{per_batch} runcount:{math.ceil(len(inputs) / per_batch)}",
+        )
+    batches = [inputs[i : i + per_batch] for i in range(0, len(inputs), per_batch)] or [
+        ["pure_infer_data"]
+    ]
+    dropped, killed, files, written = (
+        int(os.environ.get("FAKE_AIS_DROP", "-1")),
+        os.environ.get("FAKE_AIS_KILL"),
+        {},
+        0,
+    )
     for i, batch in enumerate(batches):
-        data = b"".join(content(f) for f in batch + batch[:1] * (per_batch - len(batch))) if inputs else bytes(session.size)
+        data = (
+            b"".join(content(f) for f in batch + batch[:1] * (per_batch - len(batch)))
+            if inputs
+            else bytes(session.size)
+        )
         if i == 0:
             for _ in range(args.warmup_count):
                 session.run(data)
@@ -265,10 +353,14 @@ def infer(args, device, inputs, prefix):
                 log("ERROR", f"save out files error array shape:{output.shape} filesinfo:{batch}")
                 raise RuntimeError()
             for name, piece in zip(batch, np.array_split(output, per_batch), strict=False):
-                path = os.path.join(prefix, f"{os.path.basename(name).split('.')[0]}_{k}.{args.outfmt.lower()}")
+                path = os.path.join(
+                    prefix, f"{os.path.basename(name).split('.')[0]}_{k}.{args.outfmt.lower()}"
+                )
                 if written != dropped:
                     save(path, piece)
-                files.setdefault(str(written), {"infiles": [name], "outfiles": []})["outfiles"].append(path)
+                files.setdefault(str(written), {"infiles": [name], "outfiles": []})[
+                    "outfiles"
+                ].append(path)
                 written += 1
     throughput = report(session, batchsize, prefix, files, args.display_all_summary)
     log("INFO", "unload model success, model Id is 1")
@@ -284,10 +376,10 @@ def several(args, inputs, folder):
     n = len(args.device)
     if not NEW:
         step = math.ceil(len(inputs) / n) if inputs else 0
-        pieces = [inputs[i * step:(i + 1) * step] for i in range(n)]
+        pieces = [inputs[i * step : (i + 1) * step] for i in range(n)]
     elif args.divide_input:
         ends = [i * (len(inputs) // n) + min(i, len(inputs) % n) for i in range(n + 1)]
-        pieces = [inputs[ends[i]:ends[i + 1]] for i in range(n)]
+        pieces = [inputs[ends[i] : ends[i + 1]] for i in range(n)]
     else:
         pieces = [inputs] * n
     done = []
@@ -297,14 +389,17 @@ def several(args, inputs, folder):
         try:
             if inputs and not pieces[i]:
                 raise RuntimeError("Invalid args.   of --input is invalid")
-            prefix = folder and os.path.join(folder, f"device{device}_{i}" if NEW else f"device{device}")
+            prefix = folder and os.path.join(
+                folder, f"device{device}_{i}" if NEW else f"device{device}"
+            )
             done.append((i, infer(args, device, pieces[i], prefix), start, time.time()))
         except RuntimeError as e:
             log("ERROR", f"subprocess run failed error_callback:{e}")
     status = 0 if len(done) == n else 1
     log("INFO", f"multidevice run end qsize:{2 * len(done)} result:{status}")
     for i, throughput, start, end in done:
-        text = f"i:{i} device_{args.device[i]} throughput:{throughput} start_time:{start} end_time:{end}"
+        text = f"i:{i} device_{args.device[i]} throughput:{throughput} "
+        text += f"start_time:{start} end_time:{end}"
         log("INFO", text) if NEW else print(text)
     log("INFO", f"summary throughput:{sum(d[1] for d in done)}")
     return status
@@ -314,7 +409,11 @@ def main():
     record.call("ais_bench")
     args = get_args()
     inputs = files_of(args.input)
-    folder = os.path.join(args.output, args.output_dirname or time.strftime("%Y_%m_%d-%H_%M_%S")) if args.output else None
+    folder = (
+        os.path.join(args.output, args.output_dirname or time.strftime("%Y_%m_%d-%H_%M_%S"))
+        if args.output
+        else None
+    )
     if len(args.device) > 1:
         sys.exit(several(args, inputs, folder))
     infer(args, args.device[0], inputs, folder)

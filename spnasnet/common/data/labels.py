@@ -1,0 +1,145 @@
+"""Label files: what a line may say, and which image it means."""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from common import cli
+from common.data.names import without_ending
+from common.published import IMAGENET
+
+SYNSETS = Path(__file__).parent.parent / "imagenet_synsets.txt"
+LABEL_FILE = "val_label.txt"
+FORM = "`<file name> <class index>`"
+WRITE = f"write lines {FORM}, such as val/ILSVRC2012_val_00000001.JPEG 65"
+INDEX = f"the index of a synset is its place in {SYNSETS.name}, counted from 0"
+LINE = re.compile(r"(.*\S)[ \t]+([0-9]{1,9})")
+PLAIN = re.compile(r"([\w./-]+)[ \t]+([0-9]{1,9})")  # most lines, in half the time
+
+
+def read_labels(path, classes=IMAGENET):
+    """Return {image: class index} of a label file; Failure that names file, line and remedy.
+
+    An image is its name as the file has it, folders included, `/` between them, without ending.
+    """
+    labels, lines = {}, {}
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        name, index = _parse(line.strip(), f"{path}:{number}", number)
+        if index >= classes:
+            raise outside(f"{path}:{number}", index, classes)
+        if labels.setdefault(name, index) != index:
+            raise cli.Failure(f"{path}:{number}: {cli.some([name])} is labelled {index} here and "
+                              f"{labels[name]} in line {lines[name]}", "keep the right one")
+        lines.setdefault(name, number)
+    if not labels:
+        raise cli.Failure(f"label file {path} is empty", f"it needs a line {FORM} for each image")
+    return labels
+
+
+def _text(path):
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")  # any line ending is read as \n
+    except FileNotFoundError:
+        raise cli.Failure(f"label file {path} does not exist",
+                          f"it needs a line {FORM} for each image") from None
+    except IsADirectoryError:
+        raise cli.Failure(f"label file {path} is a folder", "put the file itself there") from None
+    except UnicodeDecodeError:
+        raise cli.Failure(f"label file {path} is not text in UTF-8",
+                          "give the val_label.txt of the dataset") from None
+
+
+def _parse(line, where, number):
+    """(name, index) of a line: exactly these two, only folders may have blanks in their names."""
+    match = PLAIN.fullmatch(line)
+    if match and line[match.end(1) - 1] != "/":
+        return without_ending(match[1]), int(match[2])
+    match = LINE.fullmatch(line)
+    if match:
+        name = match[1].replace("\\", "/")
+        last = name.rpartition("/")[2]
+        if last and len(last.split()) == 1 and "\t" not in name and not _marked(name):
+            return without_ending(name), int(match[2])
+    what, todo = _other_form(line, number)
+    raise cli.Failure(f"{where}: {cli.short(line)!r} {what}", todo)
+
+
+def _marked(name):
+    return name[0] in "\"'" or name[-1] in "\"',;"
+
+
+def _other_form(line, number):
+    """What a line is that is no label, and what to do."""
+    synset = re.search(r"(^|[\s,;\"'])n[0-9]{8}($|[\s,;\"'])", line)
+    has_index = re.search(r"[\s,;][0-9]+[\"']?$", line)
+    if re.fullmatch(r"[0-9]+", line):
+        return "has no file name: the ILSVRC devkit lists bare numbers, in another order", WRITE
+    if number == 1 and not synset and not re.search(r"[0-9]", line):
+        return "is a header row", f"delete it; {WRITE}"
+    if synset:
+        return "names a synset or has more than two columns", f"{WRITE}; {INDEX}"
+    if re.search("[,;]", line):
+        return "is CSV", f"put a blank in place of the comma; {WRITE}" if has_index else WRITE
+    if _marked(line) or re.search(r"[\"']\s", line):
+        return "has a quoted name", "write names without quotes"
+    if re.fullmatch(r"[0-9]+\s+\S+", line):
+        return "has the index before the name", WRITE
+    if re.search(r"\s-[0-9]+$", line):
+        return f"is not {FORM}", "class indices count from 0"
+    return f"is not {FORM}", f"{WRITE}; two columns, and no blank in the name of a file"
+
+
+def outside(where, index, classes):
+    """The Failure for a class index that the network does not have."""
+    if index == classes:
+        return cli.Failure(f"{where}: class {index} of 0 … {classes - 1}: labels count from 1",
+                           "subtract 1 from every label")
+    return cli.Failure(f"{where}: class {index} is not in 0 … {classes - 1}",
+                       f"give labels of this network's {classes} classes")
+
+
+def join(labels, images):
+    """({image: class index}, names left over) for `images`, paths below their folder.
+
+    `labels` is what read_labels() returns. The folders in its names may be others or fewer than
+    those on disk: the longest end of a name that means one image decides. A name is left over when
+    it means no image, or several. Failure when an image gets two labels.
+    """
+    ends, found, left, unsure = _ends(images), {}, [], []
+    for name, index in labels.items():
+        end = name
+        while end and end not in ends:
+            end = end.partition("/")[2]
+        image = ends.get(end)
+        if image is None:
+            left.append(name)
+        elif end == name or end == without_ending(image):
+            _add(found, image, name, index)
+        else:
+            unsure.append((name, image))  # val/x for an image other/x
+    sure = set(found)
+    for name, image in unsure:
+        if image in sure:
+            left.append(name)
+        else:
+            _add(found, image, name, labels[name])
+    return found, left
+
+
+def _ends(images):
+    """{end of a path without ending: the image, None when several images end so}."""
+    ends = {}
+    for image in images:
+        end = without_ending(image)
+        while end:
+            ends[end] = None if end in ends else image
+            end = end.partition("/")[2]
+    return ends
+
+
+def _add(found, image, name, index):
+    if found.setdefault(image, index) != index:
+        raise cli.Failure(f"{image} is labelled {found[image]} and, as {name}, {index}",
+                          "keep the right one")
