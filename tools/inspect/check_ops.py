@@ -128,7 +128,7 @@ def long_slices(model):
 
     try:
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except (ValueError, RuntimeError):  # the package does not know an operator either
+    except (onnx.shape_inference.InferenceError, ValueError):  # unknown to the package too
         return
     ranks = {info.name: len(info.type.tensor_type.shape.dim)
              for info in [*graph.input, *graph.value_info]}

@@ -117,7 +117,7 @@ def prepare(listed, recipe, dtype, folder):
     return manifest, bad
 
 
-def infer(manifest, args, work):
+def infer(manifest, args, work, classes):
     """Run the offline model over the bins of prepare(); logits float32 (N, classes)."""
     (work / "result").mkdir()
     command = [*args.command, "--model", args.model, "--input", str(work / "bins"),
@@ -128,7 +128,7 @@ def infer(manifest, args, work):
     if done.returncode:
         print(done.stdout, end="")
         raise cli.Failure(f"the offline model {args.model} did not run", "see its messages above")
-    got = results.read(work / "result/run", manifest)
+    got = results.read(work / "result/run", manifest, classes)
     if got.missing or got.broken:
         lost = [*got.missing, *got.broken]
         raise cli.Failure(f"{args.model} gave no result for {len(lost)} images", "DEBUG=1")
@@ -175,7 +175,7 @@ def main():
         work = Path(work)
         listed = listing(split(args.images, args.start), args.start, work)
         manifest, bad = prepare(listed, recipe, args.input, work / "bins")
-        logits = infer(manifest, args, work) if manifest.rows else []
+        logits = infer(manifest, args, work, about.classes) if manifest.rows else []
         answers = [(*listed[int(row.image)], top(values))
                    for row, values in zip(manifest.rows, logits)]
         show(answers, names, is_demo)
