@@ -41,7 +41,7 @@ def test_it_is_a_folder_like_the_others(top, monkeypatch):
     test_readme.test_chinese_and_english_tell_the_same(top / NAME / "README.md")
     english, chinese = ([block for block in test_readme.blocks((top / NAME / name).read_text()) if block[0] == "bash"]
                         for name in ("README.md", "README.zh-CN.md"))
-    assert english == chinese and len(english) == 8
+    assert english == chinese and len(english) == 9
     assert test_readme.headings(top / NAME / "README.zh-CN.md") == test_readme.headings(ROOT / "ShiftViT/README.zh-CN.md")
     assert NAME in make(top, "help")
     left = [p.name for p in (top / NAME).rglob("*") if p.is_file() and "common" not in p.parts
