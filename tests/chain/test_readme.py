@@ -161,24 +161,33 @@ def verbs():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_verbs_and_settings_in_running_text_exist(page):
-    files = ("common/settings.mk", "tools/verbs.mk", "spnasnet/benchmark.mk", "Makefile")
+def test_what_running_text_names_exists(page):
+    """Verbs, settings, and files of the repository."""
+    files = ("Makefile", "common/settings.mk", "common/pipeline.mk", "tools/verbs.mk",
+             "spnasnet/benchmark.mk")
     text = "".join((ROOT / file).read_text() for file in files)
+    verbs = set(re.findall(r"^([a-z][a-z-]*):.*## ", text, re.M))
     settings = set(re.findall(r"^([A-Z_]+) :=", text, re.M)) | {"KILLS", "CASES"}
-    for span in re.findall(r"`([^`\n]+)`", prose(page) if page.stem != "CHANGELOG" else ""):
-        verb = re.match(r"make (?:-\S+ (?:[A-Z]\S+ )?)*([a-z-]+)", span)
-        assert verb is None or verb[1] in verbs(), span
+    for span in re.findall(r"`([^`\n]+)`", prose(page)):
+        verb = re.match(r"make (?:-[nj]\d* |-C \S+ )*([a-z][a-z-]+)", span)
+        assert verb is None or verb[1] in verbs, span
         setting = re.match(r"(?:make .* )?([A-Z_]+)=", span)
         assert setting is None or setting[1] in settings, span
+        path = re.fullmatch(r"(?:common|tests|tools|docs)/[\w./-]*", span)
+        assert path is None or any((base / span).exists() for base in (ROOT, page.parent)), span
 
 
 # ---- two hosts ----
 SSH = """\
 #!/bin/sh
-# Another host: commands run in its home, whatever -l and host were given.
+# Another host: commands run in its home, whatever -l and host were given; the images are not there.
 while [ "$1" = -l ]; do shift 2; done
 shift
-cd {home} && exec env HOME={home} bash -c "$*"
+mv {images} {images}.away
+cd {home} && HOME={home} bash -c "$*"
+status=$?
+mv {images}.away {images}
+exit $status
 """
 
 
@@ -194,7 +203,8 @@ def test_two_hosts(tmp_path, fake_ascend):
     other = tmp_path / "other"
     other.mkdir()
     fake_ascend.script(fake_ascend.bin / "python3")
-    (fake_ascend.bin / "ssh").write_text(SSH.format(home=other))
+    ssh = SSH.format(home=other, images=tmp_path / "imagenet")
+    (fake_ascend.bin / "ssh").write_text(ssh)
     (fake_ascend.bin / "ssh").chmod(0o755)
     text = (ROOT / "README.md").read_text()
     lines, = (block for _, block in blocks(text) if "HOST=" in block)
@@ -203,7 +213,7 @@ def test_two_hosts(tmp_path, fake_ascend):
         assert old in lines
         lines = lines.replace(old, new)
     done = subprocess.run(["bash", "-exuo", "pipefail", "-c", lines], cwd=top, text=True,
-                          env=tiny.environment(**fake_ascend.env(loaded=False)),
+                          env=tiny.environment(**fake_ascend.env(loaded=False, HOME=here)),
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
     assert tiny.LINE in done.stdout
