@@ -14,7 +14,7 @@ from common import cli
 from common.data import classes as class_folders
 from common.data import labels
 from common.data.labels import LABEL_FILE, SYNSETS, read_labels  # noqa: F401  for importers
-from common.data.names import IMAGE_SUFFIXES, in_order, is_image, natural, passed_over  # noqa: F401
+from common.data.names import in_order, is_image, is_text, passed_over
 from common.published import IMAGENET
 
 OURS = (LABEL_FILE, "DEMO.txt")
@@ -144,14 +144,10 @@ def _check_names(folder, names, strays):
         seen = f"; it holds {cli.some(strays)}" if strays else ""
         raise cli.Failure(f"no images in {folder}{seen}", "is the dataset unpacked? DATA= takes a "
                           "folder of images, or one with a folder for each class")
-    odd = [name for name in names if not name.isascii() and not _is_text(name)]
+    odd = [name for name in names if not is_text(name)]
     if odd:
         raise cli.Failure(f"{folder}: {len(odd)} names that are no text: {cli.some(odd)}",
                           "rename these files")
-
-
-def _is_text(name):
-    return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def _label_files(root, folder, given, files):

@@ -25,6 +25,11 @@ def is_image(name):
     return bool(stem) and dot + ending.lower() in IMAGE_SUFFIXES
 
 
+def is_text(name):
+    """Whether a name can be written as text; those of old archives may hold any bytes."""
+    return name.isascii() or not any("\ud800" <= c <= "\udfff" for c in name)
+
+
 def passed_over(name):
     """Whether a file or folder of this name has nothing to do with the images beside it."""
     return name[0] == "." or name.lower() in PASSED_OVER
