@@ -66,8 +66,8 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True):
     root = Path(root)
     folder = image_folder(root)
     files, strays = _walk(folder)
-    names = in_order(f"{below}/{name}" if below else name
-                     for below, inside in files.items() for name in inside)
+    names = in_order([f"{below}/{name}" if below else name
+                      for below, inside in files.items() for name in inside])
     _check_names(folder, names, strays)
     found, source, notes = {}, "", ()
     label_files = _label_files(root, folder, label_file, files) if labelled else []

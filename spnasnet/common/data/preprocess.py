@@ -52,7 +52,7 @@ def step(folder, root, save_dir, args, batch_size=1, key="preprocessing", **more
     recipe = recipes.published(folder, key)
     if not os.path.exists(root) and (Path(save_dir) / NAME).exists():
         return _without_images(root, save_dir, recipe, args, batch_size, **more)
-    gc.disable()  # GAIN of the time for 50,000 images that are up to date
+    gc.disable()  # a tenth of the time for 50,000 images that are up to date
     try:
         data = dataset.find(root, classes=published.load(folder).classes)
         return run(data, save_dir, recipe, args, batch_size, **more)
