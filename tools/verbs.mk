@@ -18,7 +18,7 @@ HOST :=
 REMOTE_DIR :=
 
 # A tool runs in the model's folder, where model.py and published.json are.
-tool = PYTHONPATH=.. $(py) -m tools
+tool = PYTHONPATH=..$${PYTHONPATH:+:$$PYTHONPATH} $(py) -m tools
 need_host = $(if $(HOST),,$(error HOST= is needed, such as HOST=user@npu))
 .PHONY: $(REPOSITORY)
 

@@ -11,7 +11,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 
-settings_in := common/settings.mk $(wildcard benchmark.mk ../tools/verbs.mk)
+settings_in := common/settings.mk $(wildcard benchmark.mk ../tools/verbs.mk tools/verbs.mk)
 SETTINGS := $(shell awk '/^## /{n=1;next} /^[A-Z_]+ :=/&&n{print $$1} {n=0}' $(settings_in))
 # ':=' below keeps the environment out; whoever counts on it should know.
 ifeq ($(MAKELEVEL),0)

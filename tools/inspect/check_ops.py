@@ -128,7 +128,7 @@ def long_slices(model):
 
     try:
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception:  # of types without a base of their own: a graph with foreign operators
+    except (onnx.shape_inference.InferenceError, ValueError):  # unknown to the package too
         return
     ranks = {info.name: len(info.type.tensor_type.shape.dim)
              for info in [*graph.input, *graph.value_info]}

@@ -152,11 +152,11 @@ def main():
 
     manifest = manifests.Manifest.load(args.bins)
     manifest.check_bins(args.bins)
-    got = results.read(args.result, manifest)
+    classes = published.load().classes
+    got = results.read(args.result, manifest, classes)
     if got.missing or got.broken:
         raise cli.Failure(f"no result for {cli.some([*got.missing, *got.broken])}", "make infer")
     module, is_demo = online.network(args.weights, args.net)
-    classes = published.load().classes
     ours, theirs = online.answers(module, manifest, args.bins, classes)[0], got.logits
     differences, scale = np.abs(ours - theirs), max(float(np.abs(ours).max()), 1e-30)
     differ = disagreements(ours, theirs, manifest, class_names.load(is_demo, classes))

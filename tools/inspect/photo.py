@@ -10,13 +10,16 @@ from common.data.names import is_image, natural
 
 def load(path):
     """Decode an image file to an RGB PIL image, turned as its EXIF orientation says, 16-bit
-    grey scaled to 8 bits (Pillow would clip it to white). Raises as transforms.load()."""
-    with transforms.opened(path) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16-bit grey of a PNG or TIFF
-            grey = np.asarray(image).clip(0, 65535) / 257
-            image = Image.fromarray(grey.round().astype(np.uint8))
-        return image.convert("RGB")
+    grey scaled to 8 bits (Pillow would clip it to white). Raises transforms.BadImage."""
+    try:
+        with transforms.open_image(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16-bit grey of a PNG or TIFF
+                grey = np.asarray(image).clip(0, 65535) / 257
+                image = Image.fromarray(grey.round().astype(np.uint8))
+            return image.convert("RGB")
+    except Exception as e:  # decoders raise anything
+        raise transforms.BadImage(transforms.why(e)) from e
 
 
 def in_folder(folder):

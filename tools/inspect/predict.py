@@ -99,24 +99,25 @@ def prepare(listed, recipe, dtype, folder):
     folder.mkdir()
     manifest, bad = manifests.Manifest([], {}, {"dtype": dtype, "bad": {}}), {}
     for place, (name, path) in enumerate(listed):
+        if not path.exists():
+            bad[name] = f"does not exist in {path.parent.resolve()}"
+            continue
         try:
             picture = photo.load(path)
-        except FileNotFoundError:
-            bad[name] = f"does not exist in {path.parent.resolve()}"
-        except transforms.UNREADABLE as e:
-            bad[name] = str(e).replace(str(path), name) or type(e).__name__
-        else:
-            # ais_bench takes few characters, and two images may have one name.
-            stem = f"image-{place:05d}"
             content = recipe.pixels(picture) if dtype == "uint8" else recipe(picture)
-            content.tofile(folder / f"{stem}.bin")
-            manifest.rows.append(manifests.Row(str(place), stem, 0, None))
-            manifest.files[stem] = 1
+        except transforms.BadImage as e:
+            bad[name] = str(e)
+            continue
+        # ais_bench takes few characters, and two images may have one name.
+        stem = f"image-{place:05d}"
+        content.tofile(folder / f"{stem}.bin")
+        manifest.rows.append(manifests.Row(str(place), stem, 0, None))
+        manifest.files[stem] = 1
     manifest.save(folder)
     return manifest, bad
 
 
-def infer(manifest, args, work):
+def infer(manifest, args, work, classes):
     """Run the offline model over the bins of prepare(); logits float32 (N, classes)."""
     (work / "result").mkdir()
     command = [*args.command, "--model", args.model, "--input", str(work / "bins"),
@@ -127,7 +128,7 @@ def infer(manifest, args, work):
     if done.returncode:
         print(done.stdout, end="")
         raise cli.Failure(f"the offline model {args.model} did not run", "see its messages above")
-    got = results.read(work / "result/run", manifest)
+    got = results.read(work / "result/run", manifest, classes)
     if got.missing or got.broken:
         lost = [*got.missing, *got.broken]
         raise cli.Failure(f"{args.model} gave no result for {len(lost)} images", "DEBUG=1")
@@ -174,7 +175,7 @@ def main():
         work = Path(work)
         listed = listing(split(args.images, args.start), args.start, work)
         manifest, bad = prepare(listed, recipe, args.input, work / "bins")
-        logits = infer(manifest, args, work) if manifest.rows else []
+        logits = infer(manifest, args, work, about.classes) if manifest.rows else []
         answers = [(*listed[int(row.image)], top(values))
                    for row, values in zip(manifest.rows, logits)]
         show(answers, names, is_demo)

@@ -54,11 +54,11 @@ def read(path, todo):
     return content
 
 
-def alike(online, folder, bins):
+def alike(online, folder, bins, classes):
     """(images with the same Top-1 in online.json's answers and in the results in `folder`,
     images of the bins)."""
     manifest = manifests.Manifest.load(bins)
-    logits = results.read(folder, manifest).logits
+    logits = results.read(folder, manifest, classes).logits
     ours = np.where(np.isnan(logits[:, 0]), -1, np.nan_to_num(logits).argmax(1))
     theirs = [online["answers"].get(row.image) for row in manifest.rows]
     return sum(a == b for a, b in zip(ours.tolist(), theirs)), len(theirs)
@@ -71,7 +71,7 @@ def demo_row(build, run, bs, todo):
     online = read(f"{build}/online.json", todo)
     offline = read(f"{build}/eval_{run}.json", todo)
     perf = read(f"{build}/perf_{run}.json", todo)
-    same, images = alike(online, f"{build}/result/{run}", f"{build}/prep")
+    same, images = alike(online, f"{build}/result/{run}", f"{build}/prep", about.classes)
     fps = about.get("fps", {}).get(str(bs))
     top1 = about.get("top1")
     cells = [about.model, str(offline["total"]), f"{online['top1']:.2f}%",
