@@ -126,7 +126,10 @@ def long_slices(model):
     """Note on Slice of tensors with more than 4 dimensions, as far as shapes are known."""
     import onnx
 
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception:  # of types without a base of their own: a graph with foreign operators
+        return
     ranks = {info.name: len(info.type.tensor_type.shape.dim)
              for info in [*graph.input, *graph.value_info]}
     slices = [node for node in graph.node

@@ -73,7 +73,7 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True):
     label_files = _label_files(root, folder, label_file, files) if labelled else []
     if label_files:
         found = _by_files(names, strays, label_files, classes)
-        source = f"labels of {label_files[0]}"
+        source = f"labels of {os.path.relpath(label_files[0], root)}"
         strays = [name for name in strays if not _same(folder / name, label_files)]
     elif labelled:
         found, source = class_folders.by_folders(folder, files, classes)
