@@ -200,7 +200,9 @@ class Shelf:
                 self.retire()
                 write(new, path)
             new.info["derived"] = {str(path): cli.sha256(path)}
-        if same_rows and {**self.old.info, "made": None} == {**new.info, "made": None}:
+        # Where the images are, and when this was made, is not what the bins hold.
+        apart = {"made": None, "dataset": None}
+        if same_rows and {**self.old.info, **apart} == {**new.info, **apart}:
             new.info["made"] = self.old.info.get("made")
             if self.aside.exists() and not self.path.exists():
                 os.replace(self.aside, self.path)
