@@ -28,7 +28,11 @@ predict = $(tool).inspect.predict $(IMAGE) --from $(SEEN_FROM) --model $(om) --b
   --input $(INPUT) --work $B $(PNG:%=--png %) -- $(infer) $(device)
 predict: $(if $(one),,$(if $(IMAGE),$(om))) ## Top-5 for photographs: IMAGE=photo.jpg
 	$(if $(IMAGE),,$(error IMAGE= is needed: a photograph, several, a folder, or -))
-	$(if $(one),+@$(MAKE) --no-print-directory predict BS=1,@$(predict))
+ifneq ($(one),)
+	+@$(MAKE) --no-print-directory predict BS=1
+else
+	@$(predict)
+endif
 
 compare: $(result).json | $(onnx) ## where torch and the offline model differ
 	@$(tool).inspect.compare --weights $(weights) --net $(NET) --bins $(prep) --result $(result) \
