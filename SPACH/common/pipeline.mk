@@ -132,8 +132,7 @@ links = $(if $(demo_images),$(call link,$(demo_images),$(demo_images_args))) \
   $(if $(kind),$(call link,$B/aipp.cfg,--out $B/aipp.cfg)) $(call link,$(om),$(atc_args))) \
   $(call link,$(result),$(check_args)) $(call link,$(score),$(score_args)) \
   $(call link,$(online),$(online_args)) $(call link,$(perf),$(bench_args))
-dry := $(findstring n,$(firstword -$(MAKEFLAGS)))# make -n changes nothing
-ifneq ($(and $(goals),$(wildcard $B/.),$(if $(dry),,x),$(shell command -v $(py))),)
+ifneq ($(and $(goals),$(wildcard $B/.),$(if $(dry_run),,x),$(shell command -v $(py))),)
 nothing := $(shell $(py) -m common.provenance $(links))
 endif
 
