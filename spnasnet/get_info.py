@@ -47,7 +47,7 @@ def natural(name):
 
 
 def find(folder, endings):
-    """Files of `folder` with one of `endings` in any case, naturally sorted; Failure without any."""
+    """Files of `folder` with one of `endings` in any case, naturally sorted; Failure if none."""
     if not folder.is_dir():
         raise cli.Failure(f"folder {folder} does not exist", "give that of the bins or images")
     files = [path for path in folder.glob("[!.]*") if path.suffix.lower() in endings]

@@ -5,7 +5,8 @@
 #     python3 -m ais_bench --model x_bs8.om --input prep/ --output result --output_dirname x_bs8
 #
 # It puts `atc` on PATH and `ais_bench` on PYTHONPATH, and first on PATH the .venv of the model
-# folder or of the one above it, so that `python3` is the one that has the packages. It prints nothing.
+# folder or of the one above it, so that `python3` is the one that has the packages. It prints
+# nothing.
 
 _host_dir=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 _host_root=${_host_dir%/*/*}
