@@ -311,6 +311,30 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(folder, batch, monkeypatch
     assert not (folder / "bins/.part").exists()
 
 
+def test_an_interrupted_run_leaves_no_manifest_of_the_run_before(folder, monkeypatch):
+    step(folder)
+    replaced(folder / "images/val/img_5.JPEG")
+    monkeypatch.setattr(bins, "fill", None)
+    with pytest.raises(TypeError):
+        step(folder)
+    assert not (folder / "bins/manifest.json").exists()
+
+
+def test_a_bin_has_its_name_only_when_it_is_whole(folder, monkeypatch):
+    """A full disk, noticed at the end of a file: nothing with a bin's name, the file is named."""
+    replace = os.replace
+
+    def full(source, target):
+        if str(target).endswith(".bin"):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(bins.os, "replace", full)
+    with pytest.raises(OSError, match="No space left .*img_0.bin"):
+        step(folder, jobs=1)
+    assert not list((folder / "bins").glob("*.bin"))
+
+
 def test_foreign_bins_are_not_touched(folder):
     (folder / "bins").mkdir()
     (folder / "bins/precious.bin").write_bytes(b"x")
