@@ -190,6 +190,12 @@ def test_operators_that_atc_does_not_take(capsys):
     assert capsys.readouterr().out.startswith("note: x.onnx: CANN's ONNX parser does not take Gelu")
 
 
+def test_the_export_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(operators, "refused", lambda graph: ["Gelu"])
+    export.run(folder(), "tiny.pth", "x.onnx")
+    assert "note: x.onnx: CANN's ONNX parser does not take Gelu" in capsys.readouterr().out
+
+
 def test_metadata_of_other_programs():
     model = helper.make_model(helper.make_graph([], "g", [], []))
     helper.set_model_props(model, {"author": "somebody", "demo": "perhaps", "opset": "11"})

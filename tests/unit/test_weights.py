@@ -27,7 +27,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Serves `content` at /net.pth. breaks: byte counts after which the next answers break off."""
 
     content, etag, modified, ranges, status, length = CONTENT, '"1"', None, True, 200, True
-    location, slow, shift = None, False, 0
+    location, slow, shift, then = None, False, 0, {}
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -55,7 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if s.status != 200:
             return self.send_error(s.status)
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        valid = self.headers.get("If-Range") in (s.etag, s.modified)
+        valid = self.headers.get("If-Range") in (s.etag, s.modified, None)
         start = int(wanted[1]) + s.shift if wanted and s.ranges and valid else 0
         body = s.content[start:]
         self.send_response(206 if start else 200)
@@ -67,6 +67,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         for name, value in {"ETag": s.etag, "Last-Modified": s.modified}.items():
             if value:
                 self.send_header(name, value)
+        vars(s).update(s.then)  # the file is another one from now on
         self.end_headers()
         body = body[:s.breaks.pop(0)] if s.breaks else body
         for i in range(0, len(body), 1 << 18):
@@ -170,6 +171,28 @@ def test_starts_again_when_the_bytes_may_not_fit(server, get, change):
     for name, value in change.items():
         setattr(server, name, value)
     assert get(server.url) == server.content
+
+
+def test_a_server_without_ranges_is_asked_once(server, get):
+    interrupted(server, get)
+    server.ranges = False
+    assert get(server.url) == CONTENT and server.asked == [None, "bytes=1500000-"]
+
+
+def test_a_weak_name_does_not_vouch_for_bytes(server, get):
+    server.etag = 'W/"1"'
+    server.breaks = [1_500_000] * weights.ATTEMPTS
+    with pytest.raises(cli.Failure):
+        get(server.url)
+    part().write_bytes(b"x" * 1_500_000)
+    assert get(server.url) == CONTENT and set(server.asked) == {None}
+
+
+def test_a_file_that_changes_between_two_requests(server, get):
+    """Bytes of the new one, of the same size, are not joined to those of the old one."""
+    interrupted(server, get)
+    server.then = {"content": CONTENT[::-1], "etag": '"2"'}
+    assert get(server.url) == CONTENT[::-1]
 
 
 def test_what_is_spoilt_on_this_side_is_refused(server, get):
