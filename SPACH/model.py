@@ -1,7 +1,7 @@
-"""SPACH-Conv-MS-S: four stages of depthwise convolutions and channel MLPs, with no spatial mixing besides.
+"""SPACH-Conv-MS-S: four stages of depthwise convolutions and channel MLPs.
 
-Zhao et al., "A Battle of Network Structures", 2021. Parameter names and shapes are those of the authors' code
-(microsoft/SPACH), so `spach_ms_conv_s.pth` (key `model`) loads as it is.
+Zhao et al., "A Battle of Network Structures", 2021. Parameter names and shapes are those of the
+authors' code (microsoft/SPACH), so `spach_ms_conv_s.pth` (key `model`) loads as it is.
 """
 from pathlib import Path
 
@@ -34,7 +34,8 @@ class ToMap(nn.Module):
 class ToTokens(nn.Module):
     """(N, C, H, W) → (N, H, W, C), what LayerNorm and Linear want.
 
-    The authors flatten H and W into one axis; keeping both gives the same numbers without a Reshape in the export.
+    The authors flatten H and W into one axis; keeping both gives the same numbers without a Reshape
+    in the export.
     """
 
     def forward(self, x):
@@ -46,7 +47,8 @@ class Depthwise(nn.Module):
 
     def __init__(self, width):
         super().__init__()
-        self.net = nn.Sequential(ToMap(), nn.Conv2d(width, width, 3, padding=1, groups=width), ToTokens())
+        convolution = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.net = nn.Sequential(ToMap(), convolution, ToTokens())
 
     def forward(self, x):
         return self.net(x)
@@ -65,7 +67,7 @@ class ChannelMLP(nn.Module):
 
 
 class Block(nn.Module):
-    """A `pass` block: residual depthwise convolution, then a residual channel MLP: (N, H, W, C) → (N, H, W, C)."""
+    """A `pass` block, residual depthwise convolution and channel MLP: (N, H, W, C) → the same."""
 
     def __init__(self, width):
         super().__init__()
@@ -84,7 +86,8 @@ class Downsample(nn.Module):
     def __init__(self, width):
         super().__init__()
         convolution = nn.Conv2d(width, 2 * width, 2, stride=2, bias=False)
-        self.net = nn.Sequential(ToMap(), nn.Sequential(convolution, nn.GroupNorm(1, 2 * width)), ToTokens())
+        halve = nn.Sequential(convolution, nn.GroupNorm(1, 2 * width))
+        self.net = nn.Sequential(ToMap(), halve, ToTokens())
 
     def forward(self, x):
         return self.net(x)
@@ -104,7 +107,8 @@ class Stem(nn.Module):
 def stage(i):
     """Stage `i` of the four: a Downsample (but for the first), then its blocks."""
     width = WIDTH << i
-    return nn.Sequential(*([Downsample(width // 2)] if i else []), *(Block(width) for _ in range(DEPTHS[i])))
+    before = [Downsample(width // 2)] if i else []
+    return nn.Sequential(*before, *(Block(width) for _ in range(DEPTHS[i])))
 
 
 class Spach(nn.Module):
@@ -125,11 +129,13 @@ class Spach(nn.Module):
 
 
 def build(net="bundled"):
-    """Return the network in eval mode, weights random; net="upstream" takes the authors' class from `make source`."""
+    """Return the network in eval mode, weights random; net="upstream" takes the authors' class from
+    the clone of `make source`."""
     if net == "upstream":
         source = upstream.load(Path(__file__).parent / "SPACH/models/spach/__init__.py")
         arch = [[("pass", depth)] for depth in DEPTHS]
-        return source.SpachMS(hidden_dim=WIDTH, patch_size=4, net_arch=arch, channel_ratio=MLP_RATIO).eval()
+        return source.SpachMS(hidden_dim=WIDTH, patch_size=4, net_arch=arch,
+                              channel_ratio=MLP_RATIO).eval()
     return Spach().eval()
 
 

@@ -1,7 +1,7 @@
-"""ShiftViT-T/light: a network of 1x1 convolutions in which shifting channels by one pixel replaces attention.
+"""ShiftViT-T/light: 1x1 convolutions, and a shift of channels by one pixel in place of attention.
 
-Wang et al., "When Shift Operation Meets Vision Transformer", AAAI 2022. Parameter names and shapes are those of the
-authors' code (microsoft/SPACH), so `shiftvit_tiny_light.pth` loads as it is.
+Wang et al., "When Shift Operation Meets Vision Transformer", AAAI 2022. Parameter names and shapes
+are those of the authors' code (microsoft/SPACH), so `shiftvit_tiny_light.pth` loads as it is.
 """
 from pathlib import Path
 
@@ -47,10 +47,10 @@ class Block(nn.Module):
         self.mlp = Mlp(width)
 
     def shift(self, x):
-        """Move four groups of channels by one pixel: left, right, up, down; zeros come in at the border.
+        """Move four groups of channels by one pixel: left, right, up, down; zeros come in.
 
-        Slices, pads and one concatenation, all with constant bounds: assigning to slices would export as ScatterND with
-        indices of the traced batch baked in.
+        Slices, pads and one concatenation, all with constant bounds: assigning to slices would
+        export as ScatterND with indices of the traced batch baked in.
         """
         g = self.group
         left = F.pad(x[:, :g, :, 1:], (0, 1, 0, 0))
@@ -107,7 +107,8 @@ class ShiftViT(nn.Module):
         super().__init__()
         self.patch_embed = Embed()
         last = len(DEPTHS) - 1
-        self.layers = nn.Sequential(*(Stage(WIDTH << i, depth, i == last) for i, depth in enumerate(DEPTHS)))
+        stages = [Stage(WIDTH << i, depth, i == last) for i, depth in enumerate(DEPTHS)]
+        self.layers = nn.Sequential(*stages)
         self.norm = nn.GroupNorm(1, WIDTH << last)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(WIDTH << last, 1000)
@@ -119,10 +120,12 @@ class ShiftViT(nn.Module):
 
 
 def build(net="bundled"):
-    """Return the network in eval mode, weights random; net="upstream" takes the authors' class from `make source`."""
+    """Return the network in eval mode, weights random; net="upstream" takes the authors' class from
+    the clone of `make source`."""
     if net == "upstream":
         source = upstream.load(Path(__file__).parent / "SPACH/models/shiftvit.py")
-        return source.ShiftViT(embed_dim=WIDTH, depths=DEPTHS, mlp_ratio=MLP_RATIO, n_div=DIVISIONS).eval()
+        return source.ShiftViT(embed_dim=WIDTH, depths=DEPTHS, mlp_ratio=MLP_RATIO,
+                               n_div=DIVISIONS).eval()
     return ShiftViT().eval()
 
 

@@ -52,7 +52,7 @@ def last_norm(graph):
 
 
 def modify(model):
-    """Insert the Pow into `model` (in place); False when it is there. Failure without the pattern."""
+    """Insert the Pow into `model` (in place); False when it is there; Failure without the norm."""
     from onnx import helper, numpy_helper
 
     found = last_norm(model.graph)

@@ -1,7 +1,8 @@
-"""Twins-SVT-L (alt_gvt_large): timm's twins_svt_large, with attention written as matrix products for the export.
+"""Twins-SVT-L (alt_gvt_large): timm's twins_svt_large, with attention as matrix products.
 
-Chu et al., "Twins: Revisiting the Design of Spatial Attention in Vision Transformers", 2021. timm kept the parameter
-names of the authors' code (Meituan-AutoML/Twins), so `alt_gvt_large.pth` loads as it is.
+Chu et al., "Twins: Revisiting the Design of Spatial Attention in Vision Transformers", 2021. timm
+kept the parameter names of the authors' code (Meituan-AutoML/Twins), so `alt_gvt_large.pth` loads
+as it is.
 """
 from pathlib import Path
 
@@ -19,7 +20,8 @@ RECIPE = transforms.published(Path(__file__).parent)
 
 
 def build(net="bundled"):
-    """Return the network in eval mode, weights random; net="upstream" takes the authors' code from `make source`.
+    """Return the network in eval mode, weights random; net="upstream" takes the authors' code from
+    the clone of `make source`.
 
     float32 (N, 3, 224, 224), normalised RGB → logits float32 (N, 1000).
     """

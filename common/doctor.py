@@ -15,6 +15,7 @@ from pathlib import Path
 
 from common import cli
 from common.ascend import chip, errors, toolkit
+from common.speed.bench import cpu_name
 
 SECONDS = 10  # a broken driver leaves npu-smi hanging
 UNFINISHED = {".part", ".lock", ".json", ".md5", ".sha256", ".txt"}
@@ -26,14 +27,6 @@ def get_args(argv=None):
     parser.add_argument("--engine", default="ascend" if toolkit.loaded() else "a CPU engine",
                         help="what make would use (default: by the environment)")
     return parser.parse_args(argv)
-
-
-def cpu_name():
-    """The processor's name as the system gives it."""
-    try:
-        return re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
-    except (OSError, TypeError):
-        return platform.processor() or platform.machine()
 
 
 def version_of(*command):

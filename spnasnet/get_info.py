@@ -1,4 +1,4 @@
-"""The list of inputs that the older benchmark tool reads: a line `<index> <path> <width> <height>` each.
+"""The list of inputs that the older benchmark tool reads: lines `<index> <path> <width> <height>`.
 
     python3 get_info.py bin ./prep_bin ./spnasnet_100_val.info 224 224
     python3 get_info.py jpg /root/datasets/imagenet/val ./spnasnet_100_jpg.info
@@ -37,7 +37,7 @@ def get_args(argv=None):
             sub.add_argument("width", metavar="W", type=pixels, help="width of the input")
             sub.add_argument("height", metavar="H", type=pixels, help="height of the input")
         sub.add_argument("--seen-from", metavar="FOLDER",
-                         help="where the tool will be started, when not here: paths lead from there")
+                         help="where the tool will be started, when not here")
     return parser.parse_args(argv)
 
 
@@ -47,9 +47,9 @@ def natural(name):
 
 
 def find(folder, endings):
-    """Files of `folder` with one of `endings` in any case, in natural order; Failure without any."""
+    """Files of `folder` with one of `endings` in any case, naturally sorted; Failure if none."""
     if not folder.is_dir():
-        raise cli.Failure(f"folder {folder} does not exist", "give the folder of the bins or images")
+        raise cli.Failure(f"folder {folder} does not exist", "give that of the bins or images")
     files = [path for path in folder.glob("[!.]*") if path.suffix.lower() in endings]
     if not files:
         raise cli.Failure(f"no {' or '.join(endings)} files in {folder}",
@@ -58,14 +58,18 @@ def find(folder, endings):
 
 
 def size(path):
-    """(width, height) of a JPEG by its header; Failure when it is none."""
-    from PIL import Image
+    """(width, height) of an image by its header; Failure when it is none.
+
+    ImageNet has a PNG under the name of a JPEG.
+    """
+    from common.data import transforms  # bins need no Pillow
 
     try:
-        with Image.open(path, formats=["JPEG"]) as image:
+        with transforms.open_image(path) as image:
             return image.size
-    except (OSError, Image.DecompressionBombError) as e:
-        raise cli.Failure(f"{path} cannot be read ({e})", "replace the image, or move it away") from None
+    except Exception as e:  # whatever a decoder raises
+        raise cli.Failure(f"{path} cannot be read ({transforms.why(e)})",
+                          "replace the image, or move it away") from None
 
 
 def main():

@@ -50,13 +50,13 @@ class Chain:
         provenance.record("m.onnx", ["w.pth"], ["-c", "w.pth"], preprocessing=RECIPE, demo=False)
         self.compile()
 
-    def compile(self):
+    def compile(self, demo=False):
         with open(self.model, "w") as f:
             f.write(f"{self.precision} of {cli.sha256('m.onnx')}")
         onnx = {"file": "m.onnx", "sha256": cli.sha256("m.onnx"), "preprocessing": RECIPE}
         engine = "ascend" if self.model.endswith(".om") else "openvino"
         provenance.record(self.model, ["m.onnx"], ["--model=m.onnx"], engine=engine,
-                          precision=self.precision, batch=4, demo=False, onnx=onnx)
+                          precision=self.precision, batch=4, demo=demo, onnx=onnx)
 
     def prep(self, seed=1, raw=False):
         """Bins of 12 images; the label of most is what the network answers."""

@@ -1,4 +1,4 @@
-"""What both toolchains take, CANN's and its stand-ins on a CPU: --input_shape and the AIPP configuration.
+"""What CANN's tools and their stand-ins both take: --input_shape and the AIPP configuration.
 
     python3 -m common.toolchain --out build/aipp.cfg          for the model of this folder
 

@@ -14,7 +14,7 @@ from common import cli
 from common.data import classes as class_folders
 from common.data import labels
 from common.data.labels import LABEL_FILE, SYNSETS, read_labels  # noqa: F401  for importers
-from common.data.names import IMAGE_SUFFIXES, in_order, is_image, natural, passed_over  # noqa: F401
+from common.data.names import in_order, is_image, is_text, passed_over
 from common.published import IMAGENET
 
 OURS = (LABEL_FILE, "DEMO.txt")
@@ -66,14 +66,14 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True):
     root = Path(root)
     folder = image_folder(root)
     files, strays = _walk(folder)
-    names = in_order(f"{below}/{name}" if below else name
-                     for below, inside in files.items() for name in inside)
+    names = in_order([f"{below}/{name}" if below else name
+                      for below, inside in files.items() for name in inside])
     _check_names(folder, names, strays)
     found, source, notes = {}, "", ()
     label_files = _label_files(root, folder, label_file, files) if labelled else []
     if label_files:
         found = _by_files(names, strays, label_files, classes)
-        source = f"labels of {label_files[0]}"
+        source = f"labels of {os.path.relpath(label_files[0], root)}"
         strays = [name for name in strays if not _same(folder / name, label_files)]
     elif labelled:
         found, source = class_folders.by_folders(folder, files, classes)
@@ -144,14 +144,10 @@ def _check_names(folder, names, strays):
         seen = f"; it holds {cli.some(strays)}" if strays else ""
         raise cli.Failure(f"no images in {folder}{seen}", "is the dataset unpacked? DATA= takes a "
                           "folder of images, or one with a folder for each class")
-    odd = [name for name in names if not name.isascii() and not _is_text(name)]
+    odd = [name for name in names if not is_text(name)]
     if odd:
         raise cli.Failure(f"{folder}: {len(odd)} names that are no text: {cli.some(odd)}",
                           "rename these files")
-
-
-def _is_text(name):
-    return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def _label_files(root, folder, given, files):

@@ -49,12 +49,15 @@ def step(folder, root, save_dir, args, batch_size=1, key="preprocessing", **more
     folder: the model's, whose published.json has the recipe under `key`; more: see run(). Where the
     images are not at hand, bins of the same settings that are whole are enough.
     """
-    gc.disable()  # it would go through the 50,000 rows over and over: a third of the time
     recipe = recipes.published(folder, key)
-    if not os.path.lexists(root) and (Path(save_dir) / NAME).exists():
+    if not os.path.exists(root) and (Path(save_dir) / NAME).exists():
         return _without_images(root, save_dir, recipe, args, batch_size, **more)
-    data = dataset.find(root, classes=published.load(folder).classes)
-    return run(data, save_dir, recipe, args, batch_size, **more)
+    gc.disable()  # a tenth of the time for 50,000 images that are up to date
+    try:
+        data = dataset.find(root, classes=published.load(folder).classes)
+        return run(data, save_dir, recipe, args, batch_size, **more)
+    finally:
+        gc.enable()
 
 
 def _without_images(root, save_dir, recipe, args, batch_size, before_manifest=None, **_):
@@ -97,7 +100,8 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
                 "batch_size": batch_size, "pillow": _pillow(), "code": _code()}
     print(f"{len(data.images)} images of {data.root} ({data.layout}{', demo' * data.demo}) → "
           f"{save_dir}, {recipe}{', normalised in the model' * raw}")
-    for note in data.notes:
+    positions = [data.labels_from] * data.labels_from.startswith("labels are positions")
+    for note in [*positions, *data.notes]:
         print(f"note: {note}")
 
     shelf = Shelf(save_dir)
@@ -126,10 +130,10 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
     changed = shelf.keep(manifest, before_manifest)
     partial = f", {len(bad)} missing (partial)" if bad else ""
     said = f"{len(files)} bins of {len(rows)} images{partial}"
-    if made or changed:
+    if made:
         print(f"wrote {said} and manifest.json to {save_dir}")
     else:
-        print(f"up to date: {said} in {save_dir}")
+        print(f"{'wrote manifest.json of' if changed else 'up to date:'} {said} in {save_dir}")
     return manifest
 
 

@@ -2,7 +2,7 @@
 docs/en/user_guides/error_codes, api/atc/main_impl.cc), and writes an .om that the stand-in for
 ais_bench can run. The vendor's `atc` is a shell script around it, and so is ours.
 
-FAKE_ATC: ok; nofile, silent (exit 0 without a file, without the success line); linux (another
+FAKE_ATC: ok; nofile; silent (exit 0 without the success line); linux (another
 name); killed (for memory); slow (FAKE_ATC_SECONDS); or a code such as EZ3002, which it fails with.
 """
 
@@ -160,14 +160,15 @@ def main():
     sys.stdout.flush()
     if mode == "killed":
         Path(f"{flags['output']}.om").write_bytes(om.MAGIC)  # half of it
-        subprocess.Popen(["sleep", "60"])  # a compiler that outlives it and holds its stdout
+        # A compiler that outlives it and holds its stdout.
+        record.call("compiler", [subprocess.Popen(["sleep", "60"]).pid])
         os.kill(os.getpid(), signal.SIGKILL)
     if mode == "slow":
         time.sleep(float(os.environ["FAKE_ATC_SECONDS"]))
     if mode in TEXTS:
         fail(mode, *["GroupNorm", "GroupNorm"])
     print("...")
-    if mode not in ("nofile", "silent"):
+    if mode != "nofile":
         om.write(
             f"{flags['output']}{'_linux_x86_64' if mode == 'linux' else ''}.om",
             flags["model"],

@@ -20,19 +20,19 @@ from conftest import ROOT, load
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from PIL import Image
 
 from common import cli, provenance, toolchain
 from common.ascend import atc, chip, errors
 from common.cpu import atc as host_atc
 from common.cpu import engine, graph
-from common.cpu.ais_bench import args as ais_bench_args
+from common.cpu.ais_bench import __main__ as ais_bench_args
 from common.cpu.ais_bench import inputs, outputs
-from common.data import dataset
-from common.data.rows import natural
+from common.data import dataset, journal, labels, names, transforms
+from common.data.manifest import Manifest, Row
 from common.model import checkpoint
 from common.score import results
 from common.speed import bench
-from tools.inspect import onnx_file
 
 CASES = int(os.environ.get("FAULT_CASES", 100))
 SECONDS = 30
@@ -113,29 +113,65 @@ ANY = "read or refused in one line"
 def test_labels(play, tmp_path):
     def read(content):
         (tmp_path / "labels").write_bytes(content)
-        labels = dataset.read_labels(tmp_path / "labels")
-        assert labels and all(stem and 0 <= index < 1000 for stem, index in labels.items())
-    line = mixed("a.JPEG 1\n", "b.JPEG 999\n", "a", " ", "\t", "\n", "\r", "\ufeff", "-1", "1000", "٣", "²", "9" * 5000,
-                 "/", ".")
+        found = dataset.read_labels(tmp_path / "labels")
+        assert found and all(name and 0 <= index < 1000 for name, index in found.items())
+        for name in found:  # exactly a name and an index
+            assert "\t" not in name and len(name.rpartition("/")[2].split()) == 1
+        labels.join(found, ["a.JPEG", "x/b.JPEG", "y/b.png"])
+    line = mixed("a.JPEG 1\n", "b.JPEG 999\n", "x/b", "a", " ", "\t", "\n", "\r", "\ufeff", "-1", "1000",
+                 "٣", "²", "9" * 5000, "/", "\\", ".", ",", '"', "n01440764")
     play(line.map(lambda t: t.encode("utf-8", "surrogatepass")) | damaged(b"a.JPEG 1\nb.JPEG 2\n"), read)
 
 
 @pytest.mark.fault("fuzz: label file, round trip", "what is written is read")
 def test_labels_round_trip(play, tmp_path):
-    stems = st.text("abcXYZ019_-", min_size=1, max_size=9)
+    stems = st.text("abcXYZ019_-/", min_size=1, max_size=9).filter(lambda name: name[-1] != "/")
 
-    def read(labels):
-        (tmp_path / "labels").write_text("".join(f"{stem}.JPEG {index}\n" for stem, index in labels.items()))
-        assert dataset.read_labels(tmp_path / "labels") == labels
+    def read(wanted):
+        lines = (f"{stem}.JPEG {index}\n" for stem, index in wanted.items())
+        (tmp_path / "labels").write_text("".join(lines))
+        assert dataset.read_labels(tmp_path / "labels") == wanted
     play(st.dictionaries(stems, st.integers(0, 999), min_size=1, max_size=20), read)
 
 
-@pytest.mark.fault("fuzz: names of images, natural order", "total order, no name lost")
-def test_natural(play):
-    def order(names):
-        ordered = sorted(names, key=natural)
-        assert sorted(ordered) == sorted(names) and ordered == sorted(reversed(ordered), key=natural)
-    play(st.lists(mixed("img", "2", "10", "²", "٣", "_", "9" * 200, most=5), max_size=9), order)
+@pytest.mark.fault("fuzz: names of images", "natural order is total; stems of bins are safe and unique")
+def test_names(play):
+    def order(images):
+        ordered = names.in_order(images)
+        assert sorted(ordered) == sorted(images) and ordered == names.in_order(images[::-1])
+        images = list(dict.fromkeys(images))
+        stems = names.stems(images)
+        assert len(set(stems)) == len(images) and all(map(names.is_safe, stems))
+    pieces = mixed("img", "2", "10", "²", "٣", "_", "/", ".JPEG", "pure_infer_data", "9" * 200, most=5)
+    play(st.lists(pieces.filter(names.is_text), max_size=9), order)
+
+
+@pytest.mark.fault("fuzz: bytes of an image", "an image in RGB, or a reason in one line")
+def test_images(play):
+    whole = []
+    for kind in ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP"):
+        with io.BytesIO() as f:
+            Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save(f, kind)
+            whole.append(damaged(f.getvalue()))
+
+    def read(content):
+        try:
+            assert transforms.load(io.BytesIO(content)).mode == "RGB"
+        except transforms.BadImage as e:
+            raise cli.Failure(str(e)) from None
+    play(st.one_of(whole), read)
+
+
+@pytest.mark.fault("fuzz: .journal of the bins", "what it says, or nothing")
+def test_journal(play, tmp_path):
+    entry = [["a", ["a.JPEG", 5, 6, 7, 8]], ["b"]]
+    whole = "".join(f"{json.dumps(line)}\n" for line in [{"dtype": "float32"}, *entry]).encode()
+
+    def read(content):
+        (tmp_path / ".journal").write_bytes(content)
+        settings, made = journal.read(tmp_path)
+        assert all(len(source) == 5 for sources in made.values() for source in sources)
+    play(damaged(whole) | JSON.map(lambda j: whole + json.dumps(j).encode() + b"\n"), read)
 
 
 MANIFEST = {"images": [["a.JPEG", "a", 0, 1], ["b.JPEG", "b", 0, None]], "files": {"a": 1, "b": 1}, "dataset": "x",
@@ -153,14 +189,14 @@ def test_manifest(play, tmp_path):
 
     def read(content):
         (tmp_path / "manifest.json").write_bytes(content)
-        manifest = dataset.Manifest.load(tmp_path)
+        manifest = Manifest.load(tmp_path)
         manifest.check_type(manifest.info.get("dtype", "float32"), "x.om")
         score = metrics.evaluate(results_of, manifest, allow_partial=True, classes=10)
         assert score.notes is not None and 0 <= score.counts[0] <= score.total
     rows = st.lists(st.lists(JSON | st.sampled_from(["a", "b", 0, 1, -1, 7]), min_size=3, max_size=5), max_size=3)
     odd = st.fixed_dictionaries({**{k: st.just(v) for k, v in MANIFEST.items()}, "images": rows}).map(
         lambda content: json.dumps(content).encode())
-    dataset.Manifest([dataset.Row(*row) for row in MANIFEST["images"]], {"a": 1, "b": 1}, {"bad": {}}).save(tmp_path)
+    Manifest([Row(*row) for row in MANIFEST["images"]], {"a": 1, "b": 1}, {"bad": {}}).save(tmp_path)
     play(spoilt_json(MANIFEST) | odd | damaged((tmp_path / "manifest.json").read_bytes()), read)
 
 
@@ -169,10 +205,10 @@ def test_manifest_round_trip(play, tmp_path):
     row = st.tuples(st.text("abc_-0", min_size=1, max_size=8), st.integers(0, 7), st.none() | st.integers(0, 999))
 
     def read(content):
-        rows = [dataset.Row(f"{stem}.JPEG", stem, at, label) for stem, at, label in content]
-        manifest = dataset.Manifest(rows, {r.file: 8 for r in rows}, {"demo": False})
+        rows = [Row(f"{stem}.JPEG", stem, at, label) for stem, at, label in content]
+        manifest = Manifest(rows, {r.file: 8 for r in rows}, {"demo": False})
         manifest.save(tmp_path)
-        assert dataset.Manifest.load(tmp_path) == manifest
+        assert Manifest.load(tmp_path) == manifest
     play(st.lists(row, max_size=8), read)
 
 
@@ -187,7 +223,7 @@ def npy(array):
     ("txt", b"1.5 " * 10 + b"\n")])
 @pytest.mark.fault("fuzz: result file BIN, NPY, TXT", "read whole, or named as broken or missing; never shortened")
 def test_results(play, tmp_path, kind, whole):
-    manifest = dataset.Manifest([dataset.Row(f"{stem}.JPEG", stem, 0, 1) for stem in "ab"], {"a": 1, "b": 1}, {})
+    manifest = Manifest([Row(f"{stem}.JPEG", stem, 0, 1) for stem in "ab"], {"a": 1, "b": 1}, {})
     (tmp_path / f"a_0.{kind}").write_bytes(whole)
 
     def read(content):
@@ -205,7 +241,7 @@ def test_results(play, tmp_path, kind, whole):
 @pytest.mark.fault("fuzz: result files, round trip", "what the stand-in writes is read back: BIN, NPY exactly, TXT to 1e-6")
 def test_results_round_trip(play, tmp_path, outfmt):
     values = st.lists(st.floats(-1e6, 1e6, width=32), min_size=20, max_size=20)
-    manifest = dataset.Manifest([dataset.Row(f"{stem}.JPEG", stem, 0, 1) for stem in "ab"], {"a": 1, "b": 1}, {})
+    manifest = Manifest([Row(f"{stem}.JPEG", stem, 0, 1) for stem in "ab"], {"a": 1, "b": 1}, {})
     last = {}
 
     def read(numbers):
@@ -339,13 +375,11 @@ def tiny_onnx():
 ONNX = tiny_onnx()
 
 
-@pytest.mark.parametrize("reader", [onnx_file.read, lambda path: graph.fix_batch(graph.read(path), 2, path)],
-                         ids=["without onnx", "with onnx"])
 @pytest.mark.fault("fuzz: .onnx", ANY)
-def test_onnx(play, tmp_path, reader):
+def test_onnx(play, tmp_path):
     def read(content):
         (tmp_path / "x.onnx").write_bytes(content)
-        reader(tmp_path / "x.onnx")
+        graph.fix_batch(graph.read(tmp_path / "x.onnx"), 2, tmp_path / "x.onnx")
     nested = st.integers(1, 3000).map(nest)
     long = st.sampled_from([b"\xff" * 10 ** 6, ONNX + b"\x80" * 10 ** 6, b"\x3a" + b"\xff" * 9 + b"\x7f"])
     play(damaged(ONNX) | nested | long, read)
@@ -427,8 +461,6 @@ def test_bench(play, parser):
 
 @pytest.mark.fault("fuzz: AIPP configuration", ANY)
 def test_aipp(play, tmp_path):
-    from common.data import transforms
-
     whole = toolchain.aipp_text(transforms.Recipe(resize=256, crop=224, interpolation="bicubic"))
 
     def read(content):

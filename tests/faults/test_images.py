@@ -1,123 +1,73 @@
-"""Faults in the images: those that decode to what torchvision makes of them, those that cannot, names, links, permissions."""
-import fcntl
+"""Faults in the images, on the real commands: those that cannot be read, odd names, files and
+folders that do not belong there, and images that change after `make eval`."""
 import io
-import json
 import os
+import re
+import shutil
 import struct
-import subprocess
-import sys
 import zlib
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
-from faults import data
-from faults.data import EVAL, LABELS, NAMES, failed, fresh, make, prep, run, worked
+from common.data.manifest import Manifest
 
 
-def pixels(mode="RGB", size=(90, 70), seed=0):
-    """An image of smooth noise in any mode that Pillow writes."""
-    rng = np.random.default_rng(seed)
-    if mode.startswith("I;16"):
-        return Image.fromarray(rng.integers(0, 65536, size[::-1], np.uint16))
-    picture = Image.fromarray(rng.integers(0, 256, (8, 9, 4), np.uint8), "RGBA").resize(size, Image.Resampling.BICUBIC)
-    return picture if mode == "RGBA" else picture.convert("RGB").convert(mode)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The stand-in after `make eval`."""
+    folder = tiny.make_folder(tmp_path_factory.mktemp("images"))
+    assert tiny.last_line(tiny.make(folder, "eval")) == tiny.LINE
+    return folder
 
 
-def saved(image, kind, **options):
+@pytest.fixture
+def built(whole, tmp_path):
+    """A copy of that for one test."""
+    return tiny.fresh(whole, tmp_path / "spnasnet")
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    """The stand-in, with nothing built."""
+    made = tiny.fresh(whole, tmp_path / "spnasnet")
+    shutil.rmtree(made / "build")
+    return made
+
+
+# ---- images that cannot be read ----
+
+def saved(kind, size=(90, 70), **options):
+    coarse = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
     out = io.BytesIO()
-    image.save(out, kind, **options)
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(out, kind, **options)
     return out.getvalue()
 
 
-def frames(kind, **options):
-    return saved(pixels(), kind, save_all=True, append_images=[pixels(seed=1), pixels(seed=2)], **options)
-
-
-def rotated():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return saved(pixels(), "JPEG", exif=exif)
-
-
 def chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    check = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + check
 
 
 def png(width, height, *more):
     """A PNG that says it is this large and holds next to nothing."""
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + b"".join(more)
-            + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + body
 
 
 def jpeg_of_size(width, height):
     """A small JPEG whose header says it is this large."""
-    content = bytearray(saved(pixels(), "JPEG"))
+    content = bytearray(saved("JPEG"))
     at = content.find(b"\xff\xc0")
     content[at + 5:at + 9] = struct.pack(">HH", height, width)
     return bytes(content)
 
 
-# ---- images of another kind than their name says, which decode ----
-
-DECODE = {
-    "PNG named .JPEG": saved(pixels(), "PNG"),
-    "CMYK JPEG": saved(pixels("CMYK"), "JPEG"),
-    "grey JPEG": saved(pixels("L"), "JPEG"),
-    "progressive JPEG": saved(pixels(), "JPEG", progressive=True),
-    "EXIF-rotated JPEG": rotated(),
-    "16-bit PNG": saved(pixels("I;16"), "PNG"),
-    "palette PNG": saved(pixels("P"), "PNG"),
-    "palette PNG with a transparent colour": saved(pixels("P"), "PNG", transparency=3),
-    "RGBA PNG": saved(pixels("RGBA"), "PNG"),
-    "grey PNG with alpha": saved(pixels("LA"), "PNG"),
-    "PNG of one bit a pixel": saved(pixels("1"), "PNG"),
-    "animated GIF named .JPEG": frames("GIF"),
-    "animated WebP named .JPEG": frames("WEBP", lossless=True),
-    "animated PNG named .JPEG": frames("PNG"),
-    "TIFF of two pages named .JPEG": frames("TIFF"),
-    "BMP named .JPEG": saved(pixels(), "BMP"),
-    "image of 1×1": saved(pixels(size=(1, 1)), "PNG"),
-    "image of 1×500": saved(pixels(size=(1, 500)), "PNG"),
-    "JPEG with a second one behind it": saved(pixels(), "JPEG") + saved(pixels(seed=1), "JPEG"),
-    "JPEG with rubbish behind it": saved(pixels(), "JPEG") + b"rubbish" * 99,
-}
-
-
-@pytest.fixture(scope="module")
-def decoded(tiny, tmp_path_factory):
-    """A folder in which the images of DECODE are preprocessed, by number; squashed, and with their aspect kept."""
-    folder = fresh(tiny, tmp_path_factory.mktemp("decode") / "spnasnet")
-    for image in (folder / "data/val").iterdir():
-        image.unlink()
-    os.remove(folder / "data/val_label.txt")
-    for i, content in enumerate(DECODE.values()):
-        (folder / f"data/val/img_{i}.JPEG").write_bytes(content)
-    worked(prep(folder))
-    worked(prep(folder, "kept", "--keep-aspect"))
-    return folder
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.fault(n, "decoded as torchvision does")) for n in DECODE])
-def test_decodes_as_torchvision(decoded, seen, name):
-    from torchvision import transforms
-    from torchvision.datasets.folder import default_loader
-
-    stem = f"img_{list(DECODE).index(name)}"
-    image = default_loader(str(decoded / f"data/val/{stem}.JPEG"))
-    for folder, size in (("bins", (256, 256)), ("kept", 256)):
-        wanted = transforms.Compose([
-            transforms.Resize(size, transforms.InterpolationMode.BILINEAR), transforms.CenterCrop(224), transforms.ToTensor(),
-            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])(image).numpy()
-        got = np.fromfile(decoded / folder / f"{stem}.bin", np.float32).reshape(3, 224, 224)
-        np.testing.assert_array_equal(got, wanted)
-    seen("the same numbers as torchvision")
-
-
-# ---- images that cannot be read ----
-
-WHOLE = saved(pixels(size=(300, 300)), "JPEG", quality=95)
+WHOLE = saved("JPEG", (300, 300), quality=95)
+TEXT_BOMB = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000), 9))
 BAD = {
     "truncated JPEG": WHOLE[:len(WHOLE) // 2],
     "JPEG without its last hundred bytes": WHOLE[:-100],
@@ -125,263 +75,224 @@ BAD = {
     "image of zero bytes": b"",
     "image of zeros": bytes(5000),
     "image of random bytes": np.random.default_rng(0).bytes(5000),
-    "text named .JPEG": b"404: Not Found",
     "web page named .JPEG": b"<!DOCTYPE html><html></html>",
+    "PostScript named .JPEG": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n",
     "PDF named .JPEG": b"%PDF-1.4\n1 0 obj\n<</Type /Catalog>>\nendobj\n",
-    "truncated PNG named .JPEG": saved(pixels(), "PNG")[:-500],
-    "truncated GIF named .JPEG": saved(pixels(), "GIF")[:400],
-    "PNG with a wrong checksum": saved(pixels(), "PNG")[:40] + b"\xff" + saved(pixels(), "PNG")[41:],
+    "truncated PNG named .JPEG": saved("PNG")[:-500],
+    "truncated GIF named .JPEG": saved("GIF")[:400],
+    "DDS that Pillow does not know": b"DDS " + struct.pack("<30I", 124, 1, *[0] * 28),
+    "PNG with a wrong checksum": saved("PNG")[:40] + b"\xff" + saved("PNG")[41:],
     "PNG that says 60000×60000": png(60000, 60000),
     "JPEG that says 65500×65500": jpeg_of_size(65500, 65500),
-    "PNG whose text unpacks to 200 MB": png(9, 9, chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000), 9))),
+    "PNG whose text unpacks to 200 MB": png(9, 9, TEXT_BOMB),
     "PNG of 0×0": png(0, 0),
-    "git-lfs pointer named .JPEG": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+    "git-lfs pointer named .JPEG": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
     "broken link": lambda path: path.symlink_to("nowhere.JPEG"),
     "link to itself": lambda path: path.symlink_to(path.name),
     "image that may not be read": lambda path: (path.write_bytes(WHOLE), path.chmod(0)),
 }
 
 
-def damage(folder):
-    """Put the images of BAD beside the good ones, and their labels."""
-    lines = [f"{name} {label}" for name, label in zip(NAMES, LABELS, strict=True)]
+@pytest.fixture(scope="module", params=[0, 640], ids=["by Pillow", "the quick way"])
+def damaged(whole, tmp_path_factory, request):
+    """Good and bad images, and the step that ran on them; of 600 and more, ordinary JPEGs are
+    decoded by another library, which must not take more or fewer."""
+    folder = tiny.fresh(whole, tmp_path_factory.mktemp("damaged") / "spnasnet")
+    lines = [f"{name} {label}" for name, label in zip(tiny.NAMES, tiny.LABELS)]
     for i, content in enumerate(BAD.values()):
         path = folder / f"data/val/bad_{i}.JPEG"
         content(path) if callable(content) else path.write_bytes(content)
-        lines.append(f"bad_{i}.JPEG 5")
-    data.write_labels(folder / "data", lines)
-    return folder
+        lines.append(f"{path.name} 5")
+    for i in range(request.param):
+        os.link(folder / "data/val" / tiny.NAMES[i % 8], folder / f"data/val/img_{i}.JPEG")
+        lines.append(f"img_{i}.JPEG 5")
+    tiny.write_labels(folder / "data", lines)
+    owner = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+    words = owner if not os.geteuid() and shutil.which("setpriv") else ()
+    return folder, tiny.prep(folder, "bins", "--jobs", "2", wrapper=words), request.param
 
 
-@pytest.fixture(scope="module")
-def words():
-    """Words before a command that take root's right to read anything away, where setpriv is there to do it."""
-    import shutil
-
-    return ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if not os.geteuid() and shutil.which("setpriv") \
-        else ()
-
-
-@pytest.fixture(scope="module")
-def damaged(tiny, tmp_path_factory, words):
-    """A folder with good and bad images, and the preprocessing that ran on it."""
-    folder = damage(fresh(tiny, tmp_path_factory.mktemp("damaged") / "spnasnet"))
-    return folder, prep(folder, "bins", "--jobs", "2", wrapper=words)
-
-
-@pytest.fixture(scope="module")
-def good(tiny, tmp_path_factory):
-    """The bins of the eight good images, from an undisturbed run."""
-    folder = fresh(tiny, tmp_path_factory.mktemp("good") / "spnasnet")
-    worked(prep(folder))
-    return data.content(folder / "bins", "manifest")
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.fault(n, "exit 1, listed by name, all others written"))
-                                  for n in BAD])
-def test_cannot_be_read(damaged, good, seen, words, name):
-    folder, done = damaged
-    if name == "image that may not be read" and not words and not os.geteuid():
+@pytest.mark.parametrize("name", [
+    pytest.param(n, marks=pytest.mark.fault(n, "exit 1, listed by name, all others written"))
+    for n in BAD])
+def test_cannot_be_read(damaged, seen, name):
+    folder, done, _ = damaged
+    if "may not be read" in name and not os.geteuid() and not shutil.which("setpriv"):
         pytest.skip("root may read anything, and setpriv is not here to take that away")
-    path = f"data/val/bad_{list(BAD).index(name)}.JPEG"
-    lines = [line for line in done.stdout.splitlines() if line.startswith(f"bad image: {path}: ")]
-    seen(f"exit {done.returncode}: {lines[0] if lines else 'not listed'}")
-    assert len(lines) == 1 and len(lines[0]) > len(f"bad image: {path}: ") + 3
-    failed(done, f"{len(BAD)} of {len(BAD) + 8} images could not be read, listed above", "--allow-partial")
-    assert data.content(folder / "bins") == good  # no manifest, no bin of a bad image, every other bin whole
-    data.no_leftovers(folder / "bins")
+    start = f"bad image: bad_{list(BAD).index(name)}.JPEG: "
+    lines = [line for line in done.stdout.splitlines() if line.startswith(start)]
+    seen(f"exit {done.returncode}: {lines}")
+    assert len(lines) == 1 and len(lines[0]) > len(start) + 3 and "<_io" not in lines[0]
 
 
-@pytest.mark.fault("bad images mended, run again", "the bytes of an undisturbed run")
-def test_mended(damaged, good, tmp_path, seen):
-    folder = fresh(damaged[0], tmp_path / "spnasnet", "data", "bins", "common", "published.json",
-                   "preprocess_spnasnet_100_pytorch.py")
-    for path in (folder / "data/val").glob("bad_*"):
-        path.unlink()
-    data.write_labels(folder / "data")
-    done = prep(folder)
-    seen(done)
-    worked(done)
-    assert data.content(folder / "bins", "manifest") == good and (folder / "bins/manifest.json").exists()
+def test_the_others_are_written(damaged, whole):
+    folder, done, more = damaged
+    count = len(BAD) + 8 + more
+    tiny.failed(done, f"{len(BAD)} of {count} images could not be read, listed above",
+                "--allow-partial")
+    good = {p.name: p.read_bytes() for p in (whole / tiny.PREP).glob("*.bin")}
+    bins = {p.name: p.read_bytes() for p in (folder / "bins").glob("[!.]*")}
+    assert {n: bins[n] for n in good} == good and len(bins) == 8 + more  # and no manifest.json
+    for i in range(more):
+        assert bins[f"img_{i}.bin"] == good[f"{tiny.NAMES[i % 8][:-5]}.bin"]
 
 
-@pytest.mark.fault("bad images, ALLOW_PARTIAL=1", "exit 0, every later output says how many are missing")
-def test_allowed(tiny, tmp_path, seen):
-    folder = fresh(tiny, tmp_path / "spnasnet")
-    for name in NAMES[:2]:
+@pytest.mark.fault("bad images, ALLOW_PARTIAL=1", "every later output says how many are missing")
+def test_allowed(folder, seen):
+    for name in tiny.NAMES[:2]:
         os.truncate(folder / "data/val" / name, 2000)
-    failed(make(folder, "eval"), "2 of 8 images could not be read", "ALLOW_PARTIAL=1", status=2)
+    done = tiny.make(folder, "eval")
+    tiny.failed(done, "2 of 8 images could not be read", "ALLOW_PARTIAL=1", status=2)
     assert not list(folder.glob("build/eval*")) and not (folder / "build/prep/manifest.json").exists()
-    done = make(folder, "eval", "online", "ALLOW_PARTIAL=1")
+    done = tiny.make(folder, "eval", "ALLOW_PARTIAL=1")
     seen(done)
-    said = worked(done)
+    said = tiny.worked(done)
     assert "wrote 6 bins of 6 images, 2 missing (partial)" in said
-    assert said.count("total=6 missing=2 partial") == 2 and said.count("note: partial: 2 of 8 images are not scored") == 2
-    for name in (EVAL, "build/online.json"):
-        result = json.loads((folder / name).read_text())
-        assert (result["missing"], result["partial"], result["missing_images"]) == (2, True, NAMES[:2])
-    assert "2 of 8 images" in (folder / "build/result_bs4_openvino.json").read_text()
-    assert sorted(json.loads((folder / "build/prep/manifest.json").read_text())["bad"]) == NAMES[:2]
-    # Without the permission, the same folder fails again: a partial run never becomes a full one by itself.
-    failed(make(folder, "eval"), "2 of 8 images could not be read", status=2)
-
-
-@pytest.mark.fault("all images bad, --allow-partial", "exit 1 at the scoring at the latest: nothing to score")
-def test_none_left(tiny, tmp_path, seen):
-    folder = fresh(tiny, tmp_path / "spnasnet")
-    for name in NAMES:
-        (folder / "data/val" / name).write_bytes(b"")
-    done = prep(folder, "bins", "--allow-partial")
-    seen(done)
-    failed(done, "none of the 8 images could be read")
-    assert f"bad image: data/val/{NAMES[0]}: is no image" in done.stdout
-    assert not (folder / "bins/manifest.json").exists()
+    assert "total=6 missing=2 partial" in said and "partial: 2 of 8 images" in said
+    assert sorted(Manifest.load(folder / tiny.PREP).info["bad"]) == tiny.NAMES[:2]
+    # Without the permission the same folder fails again.
+    tiny.failed(tiny.make(folder, "eval"), "2 of 8 images could not be read", status=2)
 
 
 @pytest.mark.fault("strip of 1×30000 with its aspect kept", "exit 1, listed, no gigabytes taken")
-def test_strip(tiny, tmp_path, good, seen):
-    folder = fresh(tiny, tmp_path / "spnasnet")
-    Image.new("L", (1, 30000)).save(folder / "data/val" / NAMES[0], "PNG")
+def test_strip(folder, seen):
+    Image.new("L", (1, 30000)).save(folder / "data/val" / tiny.NAMES[0], "PNG")
     limited = ("bash", "-c", 'ulimit -v 3000000; exec "$0" "$@"')
-    done = prep(folder, "bins", "--keep-aspect", "--jobs", "1", wrapper=limited)
-    seen(next((line for line in done.stdout.splitlines() if "bad image" in line), f"exit {done.returncode}"))
-    failed(done, "1 of 8 images could not be read")
-    assert f"bad image: data/val/{NAMES[0]}: is 1×30000 pixels" in done.stdout
-    worked(prep(folder, "squashed"))  # squashed it is an image like others
+    done = tiny.prep(folder, "bins", "--keep-aspect", "--jobs", "1", wrapper=limited)
+    seen(done)
+    tiny.failed(done, "1 of 8 images could not be read")
+    assert f"bad image: {tiny.NAMES[0]}: is 1×30000 pixels" in done.stdout
+    tiny.worked(tiny.prep(folder, "squashed"))  # squashed it is an image like others
 
 
-@pytest.mark.fault("image vanishes between listing and reading", "exit 1, said to be gone; back: the same bytes")
-def test_vanishes(tiny, tmp_path, good, seen):
-    folder = fresh(tiny, tmp_path / "spnasnet")
-    (folder / "bins").mkdir()
-    victim = folder / "data/val" / NAMES[3]
-    with open(folder / "bins/.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        process = subprocess.Popen([sys.executable, "preprocess_spnasnet_100_pytorch.py", "data", "bins"], cwd=folder,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert "waiting for another run" in process.stderr.readline()  # the folder is listed by now
-        content = victim.read_bytes()
-        victim.unlink()
-        fcntl.flock(lock, fcntl.LOCK_UN)
-    out, err = process.communicate(timeout=60)
-    done = subprocess.CompletedProcess(process.args, process.returncode, out, err)
-    seen(next((line for line in out.splitlines() if "bad image" in line), f"exit {done.returncode}"))
-    failed(done, "1 of 8 images could not be read")
-    assert f"bad image: data/val/{NAMES[3]}: is gone" in out and not (folder / "bins/manifest.json").exists()
-    victim.write_bytes(content)
-    worked(prep(folder))
-    assert data.content(folder / "bins", "manifest") == good
+# ---- names, folders, links, all the way to the score ----
+
+SYNSETS = (tiny.ROOT / "common/imagenet_synsets.txt").read_text().split()
+# Blanks, dots and one name in two class folders, as in ImageNet-A and -R; what shells and ais_bench
+# would trip over; another name for a JPEG.
+ODD = ["0.001_digital clock _ 0.86.jpg", "art_0.jpg", "art_0.jpg", "图';touch ran;'.JPEG", "-1.JPEG",
+       "pure_infer_data_0.JPEG", "x" * 240 + ".JPEG", "0.jfif"]
 
 
-# ---- names, folders, links ----
-
-def rename(name):
-    return lambda val: (val / NAMES[0]).rename(val / name)
-
-
-def class_folders(val, *odd):
-    """Move the images into two class folders; then do what `odd` says."""
-    for i, name in enumerate(NAMES):
-        folder = val / ("n01440764" if i < 4 else "n01443537")
-        folder.mkdir(exist_ok=True)
-        (val / name).rename(folder / name)
-    os.remove(val.parent / "val_label.txt")
-    for act in odd:
-        act(val)
+@pytest.mark.fault("names as in ImageNet-A and -R, and worse", "the same score")
+def test_names_to_the_score(folder, seen):
+    for name, image, label in zip(ODD, tiny.NAMES, tiny.LABELS):
+        (folder / "data/val" / SYNSETS[label]).mkdir()
+        (folder / "data/val" / image).rename(folder / "data/val" / SYNSETS[label] / name)
+    (folder / "data/val_label.txt").unlink()
+    done = tiny.make(folder, "eval")
+    seen(done)
+    assert tiny.last_line(done) == tiny.LINE and not (folder / "ran").exists()
 
 
-def shape(name, harm, *said, expected="exit 1 before a bin is written, named"):
-    return pytest.param(harm, said, marks=pytest.mark.fault(name, expected), id=name.replace(" ", "-"))
+@pytest.mark.fault("images in val/ILSVRC2012_img_val/, label file beside val/", "the same score")
+def test_images_deep_down(folder, seen):
+    (folder / "data/val").rename(folder / "val")
+    (folder / "data/val").mkdir()
+    (folder / "val").rename(folder / "data/val/ILSVRC2012_img_val")
+    done = tiny.make(folder, "eval")
+    seen(done)
+    assert tiny.last_line(done) == tiny.LINE
 
 
-NAMED = "names with characters other than"
+HARM = {
+    "file that is no image by its ending": (
+        lambda val: (val / "x.heic").write_bytes(b"x"), "1 files are no images .*x.heic"),
+    "class folder without an image": (
+        lambda val: (classes(val), (val / SYNSETS[9]).mkdir()), f"without images: {SYNSETS[9]}"),
+    "some synsets and something else": (
+        lambda val: (classes(val), (val / SYNSETS[25]).rename(val / "background")),
+        "synsets, but not background"),
+    "pipe named x.JPEG": (lambda val: os.mkfifo(val / "x.JPEG"), "x.JPEG is a pipe or device"),
+    "class folder that may not be listed": (
+        lambda val: (classes(val), (val / SYNSETS[25]).chmod(0)), f"Permission denied: .*{SYNSETS[25]}"),
+}
 
 
-@pytest.mark.parametrize("harm, said", [
-    shape("name with a space", rename("a b.JPEG"), NAMED, "'a b.JPEG'"),
-    shape("name with dots", rename("a.b.JPEG"), NAMED, "'a.b.JPEG'"),
-    shape("name in another script", rename("图像.JPEG"), NAMED, "'图像.JPEG'"),
-    shape("name with a line break", rename("a\nb.JPEG"), NAMED, r"'a\\nb.JPEG'"),
-    shape("name with an escape sequence", rename("a\x1b[31mb.JPEG"), NAMED, r"'a\\x1b\[31mb.JPEG'"),
-    shape("name with a quote and a command", rename("a';touch ran;'.JPEG"), NAMED, "touch ran"),
-    shape("name that is no text", lambda val: os.rename(val / NAMES[0], os.fsencode(val) + b"/a\xff.JPEG"), NAMED, "udcff"),
-    shape("same name with two endings", lambda val: (val / f"{NAMES[0][:-5]}.png").write_bytes(WHOLE), "names used twice",
-          f"{NAMES[0]} and {NAMES[0][:-5]}.png|{NAMES[0][:-5]}.png and"),
-    shape("same name in two class folders", lambda val: class_folders(val, lambda v: (v / "n01443537" / NAMES[0]).write_bytes(
-        WHOLE)), "names used twice", f"n01440764/{NAMES[0]} and n01443537/{NAMES[0]}"),
-    shape("folder named x.JPEG", lambda val: (val / "x.JPEG").mkdir(), "holds images .* and folders \\(x.JPEG"),
-    shape("folder inside a class folder", lambda val: class_folders(val, lambda v: (v / "n01440764/more").mkdir()),
-          "folders inside a class folder: n01440764/more"),
-    shape("link in a circle among class folders", lambda val: class_folders(
-        val, lambda v: (v / "n01440764/loop").symlink_to("..")), "folders inside a class folder: n01440764/loop"),
-    shape("class folder that may not be listed", lambda val: class_folders(val, lambda v: (v / "n01440764").chmod(0)),
-          "Permission denied: .*n01440764"),
-    shape("pipe named x.JPEG", lambda val: os.mkfifo(val / "x.JPEG"), "not a file, but a pipe or device: .*x.JPEG"),
-    shape("link to a device", lambda val: (val / "x.JPEG").symlink_to("/dev/zero"), "a pipe or device: .*x.JPEG"),
-    shape("folder without images", lambda val: [p.unlink() for p in val.iterdir()], "no images in data/val"),
-    shape("class folders without images", lambda val: class_folders(val, lambda v: [p.unlink() for p in v.glob("*/*")]),
-          "hold no images"),
-])
-def test_folders(tiny, tmp_path, seen, words, harm, said):
-    folder = fresh(tiny, tmp_path / "spnasnet")
+def classes(val):
+    """Move the images into folders of their classes."""
+    for image, label in zip(tiny.NAMES, tiny.LABELS):
+        (val / SYNSETS[label]).mkdir(exist_ok=True)
+        (val / image).rename(val / SYNSETS[label] / image)
+    (val.parent / "val_label.txt").unlink()
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(n, marks=pytest.mark.fault(n, "exit 1 before a bin is written, named")) for n in HARM])
+def test_folders(folder, as_owner, seen, name):
+    harm, said = HARM[name]
     harm(folder / "data/val")
-    done = prep(folder, wrapper=words, timeout=60)
+    done = tiny.prep(folder, wrapper=as_owner if "listed" in name else (), timeout=60)
     seen(done)
-    failed(done, *said)
-    assert not (folder / "bins").exists() and not (folder / "ran").exists()
-
-
-@pytest.mark.parametrize("src, status, said", [
-    pytest.param("nowhere", 1, "image folder nowhere does not exist", id="absent",
-                 marks=pytest.mark.fault("image folder absent", "exit 1, what DATA= is")),
-    pytest.param("tiny.pth", 1, "image folder tiny.pth does not exist|is no folder", id="file",
-                 marks=pytest.mark.fault("file given for the image folder", "exit 1, what DATA= is")),
-])
-def test_no_folder(tiny, tmp_path, seen, src, status, said):
-    folder = fresh(tiny, tmp_path / "spnasnet")
-    done = run(folder, "preprocess_spnasnet_100_pytorch.py", src, "bins")
-    seen(done)
-    failed(done, said, "DATA=", status=status)
+    tiny.failed(done, said)
     assert not (folder / "bins").exists()
 
 
-@pytest.mark.fault("name with a leading dash", "taken like others, to the score")
-def test_leading_dash(tiny, tmp_path, seen):
-    folder = fresh(tiny, tmp_path / "spnasnet")
-    for name in NAMES:
-        (folder / "data/val" / name).rename(folder / f"data/val/-{name}")
-    data.write_labels(folder / "data", [f"-{name} {label}" for name, label in zip(NAMES, LABELS, strict=True)])
-    done = make(folder, "eval")
+@pytest.mark.parametrize("given, said", [
+    pytest.param("val.tar", "is an archive — unpack it",
+                 marks=pytest.mark.fault("DATA=val.tar", "exit 1: unpack it")),
+    pytest.param("tiny.pth", "is a file", marks=pytest.mark.fault("DATA= a file", "exit 1, said")),
+    pytest.param("nowhere", "image folder nowhere does not exist .*DATA=",
+                 marks=pytest.mark.fault("image folder absent", "exit 1, what DATA= is"))])
+def test_no_folder(folder, seen, given, said):
+    (folder / "val.tar").write_bytes(b"x")
+    done = tiny.run(folder, "preprocess_spnasnet_100_pytorch.py", given, "bins")
     seen(done)
-    assert worked(done).strip().endswith(data.LINE)
+    tiny.failed(done, said)
 
 
-@pytest.mark.fault("foreign .bin files in the output folder", "exit 1, named, not touched")
-def test_foreign_bins(tiny, tmp_path, seen):
-    folder = fresh(tiny, tmp_path / "spnasnet")
-    (folder / "bins").mkdir()
-    (folder / "bins/mine.bin").write_bytes(b"mine")
-    done = prep(folder)
+# ---- what changes after `make eval` ----
+
+def overwrite(val):
+    before = (val / tiny.NAMES[2]).stat()
+    shutil.copy(val / tiny.NAMES[3], val / tiny.NAMES[2])
+    os.utime(val / tiny.NAMES[2], ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def moved(val):
+    """Labels by folders, and one image that goes into another class's."""
+    (val / SYNSETS[tiny.LABELS[2]] / tiny.NAMES[2]).rename(val / SYNSETS[25] / tiny.NAMES[2])
+    (val / SYNSETS[tiny.LABELS[2]]).rmdir()
+
+
+def lost(val):
+    shutil.rmtree(val / SYNSETS[tiny.LABELS[2]])
+
+
+def relabelled(val):
+    text = (val.parent / "real.txt").read_text()
+    (val.parent / "real.txt").write_text(re.sub(rf"({tiny.NAMES[2]}) \d+", r"\1 25", text))
+
+
+@pytest.mark.parametrize("prepare, change, line", [
+    pytest.param(None, overwrite, "good=4 total=8", id="overwritten", marks=pytest.mark.fault(
+        "image overwritten, its old time put back, after make eval", "scored anew")),
+    pytest.param(classes, moved, "good=4 total=8", id="moved", marks=pytest.mark.fault(
+        "image moved to another class folder after make eval", "scored anew")),
+    pytest.param(classes, lost, "good=4 total=7", id="lost", marks=pytest.mark.fault(
+        "class folder lost its image after make eval", "scored anew")),
+    pytest.param(lambda val: ((val.parent / "val_label.txt").rename(val.parent / "real.txt"),
+                              (val.parent / "val_label.txt").symlink_to("real.txt"),
+                              val.rename(val.parent / "images")),
+                 relabelled, "good=4 total=8", id="labels", marks=pytest.mark.fault(
+        "label file behind a link changed after make eval; DATA/images", "scored anew"))])
+def test_make_notices(built, seen, prepare, change, line):
+    val = built / "data/val"
+    if prepare:
+        prepare(val)
+        assert tiny.last_line(tiny.make(built, "eval")) == tiny.LINE
+    change(val)
+    done = tiny.make(built, "eval")
     seen(done)
-    failed(done, "bins holds .bin files that are not of this step \\(mine.bin\\)")
-    assert (folder / "bins/mine.bin").read_bytes() == b"mine"
+    assert tiny.last_line(done).endswith(line)
+    again = tiny.make(built, "eval")
+    assert "up to date" in again.stdout and tiny.last_line(again).endswith(line)
 
 
-@pytest.mark.fault("bad images among many, by the quick way", "listed by name as by the plain way, the other bins equal")
-def test_the_quick_way(tiny, tmp_path, good, seen):
-    """From some hundred images on, ordinary JPEGs are decoded by another library; what it accepts must not differ."""
-    folder = fresh(tiny, tmp_path / "spnasnet")
-    os.remove(folder / "data/val_label.txt")
-    for i, content in enumerate(BAD.values()):
-        if not callable(content):
-            (folder / f"data/val/bad_{i}.JPEG").write_bytes(content)
-    bad = sum(not callable(content) for content in BAD.values())
-    for i in range(640):
-        os.link(folder / "data/val" / NAMES[i % 8], folder / f"data/val/img_{i}.JPEG")
-    done = prep(folder)
+@pytest.mark.fault("images not at hand, bins whole", "make eval goes on, and says it")
+def test_without_the_images(built, seen):
+    (built / "data").rename(built / "away")
+    (built / tiny.EVAL).unlink()
+    done = tiny.make(built, "eval")
     seen(done)
-    failed(done, f"{bad} of {648 + bad} images could not be read")
-    assert all(f"bad image: data/val/bad_{i}.JPEG: " in done.stdout for i, c in enumerate(BAD.values()) if not callable(c))
-    bins = data.content(folder / "bins")
-    assert len(bins) == 648 and all(bins[f"{name[:-5]}.bin"] == good[f"{name[:-5]}.bin"] for name in NAMES)
-    assert all(bins[f"img_{i}.bin"] == good[f"{NAMES[i % 8][:-5]}.bin"] for i in range(640))
+    assert tiny.last_line(done) == tiny.LINE and "data is not here" in done.stdout

@@ -1,4 +1,4 @@
-"""Faults in the checkpoint: what is refused, and that a sound one in its place gives the same ONNX."""
+"""Faults in the checkpoint: what is refused, and that a sound one gives the same ONNX after it."""
 import io
 import os
 import pickle
@@ -87,7 +87,7 @@ def bad(name, content, *said):
         lambda: saved(tiny.state_dict(), _use_new_zipfile_serialization=False)[:-9], "is damaged"),
     bad("checkpoint empty", lambda: b"", "is damaged"),
     bad("checkpoint of zero bytes", lambda: bytes(100_000)),
-    bad("checkpoint with one bit flipped", flipped, "the checksum of .* is wrong", "fetch it again"),
+    bad("checkpoint with one bit flipped", flipped, "the checksum of .* is wrong", "fetch it"),
     bad("web page as .pth", lambda: b"\n<!DOCTYPE html><html>404</html>", "is a web page"),
     bad("JSON error as .pth", lambda: b'{"error": "quota exceeded"}'),
     bad("git-lfs pointer as .pth",

@@ -1,9 +1,10 @@
 """The five networks against records made from the authors' code.
 
-The records were made on 2026-11-20 (torch 2.15, timm 1.0.31) from microsoft/SPACH f69157d, locuslab/convmixer d5fb538 and
-Meituan-AutoML/Twins 4700293, each with this repository's patch, and for spnasnet from timm's own class: number of
-parameters, SHA-256 of check_net.layout(), and the first three logits of image 0 and the last three of image 1 with
-check_net.seeded() weights and check_net.images(). `make check-net` compares whole outputs where the clone is at hand.
+The records were made on 2026-11-20 (torch 2.15, timm 1.0.31) from microsoft/SPACH f69157d,
+locuslab/convmixer d5fb538 and Meituan-AutoML/Twins 4700293, each with this repository's patch, and
+for spnasnet from timm's own class: number of parameters, SHA-256 of check_net.layout(), and the
+first three logits of image 0 and the last three of image 1 with check_net.seeded() weights and
+check_net.images(). `make check-net` compares whole outputs where the clone is at hand.
 """
 import hashlib
 import subprocess
@@ -29,7 +30,7 @@ RECORDS = {
     "spnasnet": (4421616, "9df747f0d05eca86d9c44241318f79ad282e01275f96a6982bf35674872b3cc5",
                  [0.79413, -0.97055, 0.07292, -0.37892, -0.95252, -1.1098]),
 }
-CLONES = {"SPACH": "SPACH", "Convmixer": "convmixer_net.py", "Twins-SVT-L": "Twins", "ShiftViT": "SPACH"}
+CLONES = ("SPACH", "Convmixer", "Twins-SVT-L", "ShiftViT")
 
 
 def network(folder):
@@ -42,12 +43,13 @@ def test_as_recorded(folder):
     module = network(folder).build()
     assert not module.training
     assert sum(p.numel() for p in module.parameters()) == parameters
-    assert hashlib.sha256("\n".join(check_net.layout(module)).encode()).hexdigest() == names
+    assert hashlib.sha256("\n".join(sorted(check_net.layout(module))).encode()).hexdigest() == names
     module.load_state_dict(check_net.seeded(module), strict=True)
     with torch.inference_mode():
         logits = module(check_net.images())
     assert logits.shape == (2, 1000) and logits.dtype == torch.float32
-    np.testing.assert_allclose(torch.cat((logits[0, :3], logits[1, -3:])), golden, rtol=2e-5, atol=3e-5)
+    ends = torch.cat((logits[0, :3], logits[1, -3:]))
+    np.testing.assert_allclose(ends, golden, rtol=2e-5, atol=3e-5)
 
 
 @pytest.mark.filterwarnings("ignore")  # the exporter announces its successor
@@ -58,17 +60,20 @@ def test_shiftvit_exports_with_a_free_batch(opset, tmp_path):
 
     module = network("ShiftViT").build()
     module.load_state_dict(check_net.seeded(module))
-    torch.onnx.export(module, (torch.zeros(2, 3, 224, 224),), str(tmp_path / "x.onnx"), dynamo=False, opset_version=opset,
-                      input_names=["input"], output_names=["output"],
+    path = str(tmp_path / "x.onnx")
+    torch.onnx.export(module, (torch.zeros(2, 3, 224, 224),), path, dynamo=False,
+                      opset_version=opset, input_names=["input"], output_names=["output"],
                       dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}})
-    kinds = [node.op_type for node in onnx.load(tmp_path / "x.onnx").graph.node]
-    assert "ScatterND" not in kinds and kinds[-5:] == ["Mul", "Add", "GlobalAveragePool", "Flatten", "Gemm"]
-    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(path).graph.node]
+    assert "ScatterND" not in kinds
+    assert kinds[-5:] == ["Mul", "Add", "GlobalAveragePool", "Flatten", "Gemm"]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for batch in (1, 3):
         images = check_net.images(batch)
         with torch.inference_mode():
             expected = torch.cat([module(i[None]) for i in images])
-        np.testing.assert_allclose(session.run(None, {"input": images.numpy()})[0], expected, atol=2e-5)
+        got = session.run(None, {"input": images.numpy()})[0]
+        np.testing.assert_allclose(got, expected, atol=2e-5)
 
 
 def test_the_shift_moves_by_one_pixel_and_lets_zeros_in():
@@ -87,10 +92,13 @@ def test_convmixer_keys_go_both_ways():
     model = network("Convmixer")
     ours = {line.split(" ")[0]: i for i, line in enumerate(check_net.layout(model.build()))}
     theirs = model.official(ours)["state_dict"]
-    assert {"0.weight", "2.running_mean", "3.0.fn.0.weight", "22.3.bias", "25.weight"} <= theirs.keys()
-    assert all(key.split(".")[0] in map(str, [0, 2, *range(3, 23), 25]) for key in theirs)
+    some = {"0.weight", "2.running_mean", "3.0.fn.0.weight", "22.3.bias", "25.weight"}
+    assert some <= theirs.keys()
+    places = [str(i) for i in (0, 2, *range(3, 23), 25)]
+    assert all(key.split(".")[0] in places for key in theirs)
     assert model.convert(theirs) == ours == model.convert(ours)
-    assert model.convert({"24.weight": 0, "250.bias": 1}) == {"24.weight": 0, "250.bias": 1}  # named as unexpected later
+    other = {"24.weight": 0, "250.bias": 1}  # named as unexpected later
+    assert model.convert(other) == other
 
 
 @pytest.mark.parametrize("folder", CLONES)
@@ -121,7 +129,11 @@ def test_check_net_tells_equal_from_different(tmp_path, bad):
         "        x = x.mean((2, 3))\n"
         f"        return self.head({bad or 'x'} if self.net == 'upstream' else x)\n"
         "def build(net='bundled'):\n    return Net(net).eval()\n")
-    done = subprocess.run([sys.executable, "-m", "tools.inspect.check_net"], cwd=tmp_path, capture_output=True, text=True,
-                          env={"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": ""})
+    done = subprocess.run([sys.executable, "-m", "tools.inspect.check_net"], cwd=tmp_path,
+                          env={"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": ""},
+                          capture_output=True, text=True)
     assert done.returncode == bool(bad), done.stderr
-    assert ("differ by" in done.stderr) if bad else ("2 tensors alike, max abs difference 0.0" in done.stdout)
+    if bad:
+        assert "differ by" in done.stderr
+    else:
+        assert "2 tensors alike, max abs difference 0.0" in done.stdout

@@ -343,11 +343,15 @@ def test_a_wrong_call_ends_before_atc_starts(fake_ascend, tmp_path, flags, statu
     ("E16002", r"does not know an operator.*optype GroupNorm\..*OPSET=11"),
     ("E19999", "an error inside CANN.*CANN's log: .*/plog-.*log")])
 def test_a_failed_atc_says_what_to_do_and_leaves_nothing(fake_ascend, tmp_path, mode, said):
+    """No file, and no compiler either: TBE's outlive a killed atc."""
     (tmp_path / "build").mkdir()
     (tmp_path / "build/x_bs8.om").write_text("of an earlier run")
     assert re.search(said, error(compile_it(fake_ascend, tmp_path, status=1, FAKE_ATC=mode)))
     assert left(tmp_path / "build") == ["x_bs8.om"]
     assert (tmp_path / "build/x_bs8.om").read_text() == "of an earlier run"
+    for call in fake_ascend.calls("compiler"):
+        about = Path(f"/proc/{call['argv'][0]}/stat")
+        assert not about.exists() or about.read_text().split()[2] == "Z"
 
 
 def test_two_at_once_have_a_folder_each(fake_ascend, tmp_path):

@@ -65,7 +65,8 @@ def test_atc_writes_a_model_and_its_record(call, monkeypatch, name, ending):
     assert out[3] == "ATC run success, welcome to the next use."
     assert out[4].startswith(f"wrote {path} (") and ", CPU, f32, batch 8, " in out[4]
     meta = provenance.read(path)
-    assert (meta["engine"], meta["batch"], meta["precision"], meta["demo"]) == (name, 8, "f32", True)
+    known = [meta[key] for key in ("engine", "batch", "precision", "demo")]
+    assert known == [name, 8, "f32", True]
     assert meta["inputs"] == [{"name": "input", "shape": [8, 3, 4, 4], "dtype": "float32"}]
     assert meta["outputs"] == [{"name": "output", "shape": [8, 5], "dtype": "float32"}]
     assert meta["onnx"] == {"file": "tiny.onnx", "sha256": cli.sha256("tiny.onnx"),
@@ -236,7 +237,7 @@ def test_bytes_are_normalised_inside(call, monkeypatch, name, ending):
 
 
 def test_what_float16_costs_aipp():
-    """As the docstring of toolchain.py has it, over all bytes: rounded parameters, rounded steps."""
+    """As toolchain.py states it, over all bytes: rounded parameters, and rounded steps."""
     recipe = aipp()
     conf = toolchain.read_aipp("aipp.cfg")
     pixels = np.arange(256)[:, None] * np.ones(3)

@@ -1,13 +1,16 @@
-"""Both layouts, and every way in which images and labels may not fit each other, reported by name."""
-import json
-import re
+"""Which images there are and which class each is of, for both layouts; what does not add up is
+refused by name. References: torchvision's ImageFolder, timm's list of synsets."""
+import os
 
 import pytest
 from PIL import Image
+from timm.data import ImageNetInfo
 from torchvision.datasets import ImageFolder
 
 from common import cli
-from common.data import dataset, rows
+from common.data import dataset
+
+SYNSETS = ImageNetInfo().label_names()  # by class index
 
 
 def image(path):
@@ -16,97 +19,230 @@ def image(path):
     return path
 
 
+def tree(root, *names):
+    for name in names:
+        image(root / name)
+    return root
+
+
+def labels(root, *args, **more):
+    return {i.name: i.label for i in dataset.find(root, *args, **more).images}
+
+
 @pytest.fixture
 def flat(tmp_path):
-    for i in (1, 2, 10):
-        image(tmp_path / "val" / f"img_{i}.JPEG")
-    (tmp_path / "val_label.txt").write_text("img_1.JPEG 5\nimg_2.JPEG 7\nimg_10.JPEG 0\n")
+    tree(tmp_path / "val", "img_1.JPEG", "IMG_2.JPEG", "img_10.JPEG")
+    (tmp_path / "val_label.txt").write_text("img_1.JPEG 5\nIMG_2.JPEG 7\nimg_10.JPEG 0\n")
     return tmp_path
 
 
 def test_flat(flat):
-    for root in (flat, flat / "val"):
+    for root in (flat, flat / "val", str(flat)):
         data = dataset.find(root)
-        assert [(i.stem, i.label) for i in data.images] == [("img_1", 5), ("img_2", 7), ("img_10", 0)]
-        assert data.layout == "flat" and not data.demo
+        assert [(i.name, i.label) for i in data.images] == [
+            ("img_1.JPEG", 5), ("IMG_2.JPEG", 7), ("img_10.JPEG", 0)]
+        assert all(os.path.samefile(i.path, flat / "val" / i.name) for i in data.images)
+        assert (data.layout, data.demo, data.strays, data.notes) == ("flat", False, (), ())
 
 
-@pytest.mark.parametrize("text", [
-    "img_1.JPEG 5\r\nimg_2.JPEG 7\r\nimg_10.JPEG 0\r\n", "\ufeffimg_1.JPEG 5\nimg_2.JPEG 7\nimg_10.JPEG 0",
-    "img_1.JPEG\t5\nimg_2.JPEG \t 7\n\nimg_10.JPEG 0\n\n", "img_1.JPEG 5\nimg_1.JPEG 5\nimg_2 7\nimg_10.jpeg 0\n",
-    "val/img_1.JPEG 5\nval/img_2.JPEG 7\nval/img_10.JPEG 0\n"],
-    ids=["CRLF", "BOM, no last newline", "tabs and blank lines", "agreeing twice, other endings", "with folder"])
-def test_label_file_as_found_in_the_wild(flat, text):
-    (flat / "val_label.txt").write_bytes(text.encode())
-    assert [i.label for i in dataset.find(flat).images] == [5, 7, 0]
+@pytest.mark.parametrize("where", ["val_label.txt", "val/val_label.txt", "images/val_label.txt"])
+def test_where_a_label_file_may_lie(flat, where):
+    (flat / "images").mkdir()
+    (flat / "val_label.txt").rename(flat / where)
+    assert sorted(labels(flat).values()) == [0, 5, 7]
+
+
+def test_images_folder_and_label_file_behind_links(flat, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (flat / "val").rename(other / "real")
+    (flat / "val_label.txt").rename(other / "real.txt")
+    (flat / "images").symlink_to(other / "real")
+    (flat / "val_label.txt").symlink_to(other / "real.txt")
+    assert sorted(labels(flat).values()) == [0, 5, 7]
+    (other / "real.txt").unlink()
+    with pytest.raises(cli.Failure, match="val_label.txt does not exist"):
+        dataset.find(flat)
+
+
+@pytest.mark.parametrize("folders", ["ILSVRC2012_img_val", "a/b/c", "n01440764", "7", "valid"])
+def test_a_label_file_labels_alone_however_deep(tmp_path, folders):
+    tree(tmp_path, f"val/{folders}/x.JPEG", "val/y.JPEG")
+    label = 0 if folders == "n01440764" else 3  # tench, which its folder says as well
+    (tmp_path / "val_label.txt").write_text(f"x.JPEG {label}\nother/y.JPEG 4\n")
+    assert labels(tmp_path) == {f"{folders}/x.JPEG": label, "y.JPEG": 4}
+
+
+def test_flat_folder_of_another_name(tmp_path):
+    tree(tmp_path, "valid/x.JPEG", "valid/y.JPEG")
+    (tmp_path / "val_label.txt").write_text("x.JPEG 3\ny.JPEG 4\n")
+    assert labels(tmp_path) == {"valid/x.JPEG": 3, "valid/y.JPEG": 4}
+    assert labels(tmp_path / "valid") == {"x.JPEG": 3, "y.JPEG": 4}
+
+
+@pytest.mark.parametrize("name", ["val/val_label.txt", "images/val_label.txt", "given.txt"])
+def test_two_label_files(flat, name):
+    (flat / "images").mkdir()
+    other = flat / name
+    given = other if other.name == "given.txt" else None
+    other.write_text((flat / "val_label.txt").read_text().replace("img", "x/img"))
+    assert sorted(labels(flat, given).values()) == [0, 5, 7]
+    other.write_text(other.read_text().replace("IMG_2.JPEG 7", "IMG_2.JPEG 8"))
+    with pytest.raises(cli.Failure, match=r"txt and .* disagree: IMG_2.JPEG \(") as e:
+        dataset.find(flat, given)
+    assert str(other) in str(e.value) and str(flat / "val_label.txt") in str(e.value)
+
+
+@pytest.mark.parametrize("name", [f"{SYNSETS[207]}/x.JPEG", f"some/{SYNSETS[207]}/x.JPEG"])
+def test_a_label_file_and_synset_folders_that_disagree(tmp_path, name):
+    tree(tmp_path, f"val/{name}", f"val/{SYNSETS[3]}/y.JPEG")
+    (tmp_path / "val_label.txt").write_text("x.JPEG 207\ny.JPEG 3\n")
+    assert labels(tmp_path)[name] == 207
+    (tmp_path / "val_label.txt").write_text("x.JPEG 208\ny.JPEG 3\n")
+    with pytest.raises(cli.Failure, match="val_label.txt and the synset folders disagree: .*x.JPEG "
+                                          r"\(208, its folder means 207\)"):
+        dataset.find(tmp_path)
 
 
 @pytest.mark.parametrize("text, message", [
-    ("img_1.JPEG 5\nimg_2.JPEG 7\n", "1 images without a label in .*: img_10.JPEG"),
-    ("img_1.JPEG 5\nimg_2.JPEG 7\nimg_10.JPEG 0\nimg_11.JPEG 1\n", "1 labels in .* without an image: img_11"),
-    ("img_1.JPEG 5\nimg_1.JPEG 6\n", r"val_label.txt:2: img_1 is labelled 6 here and 5 in line 1"),
-    ("img_1.JPEG 5\nimg_2.JPEG x\n", r"val_label.txt:2: 'img_2.JPEG x'"),
-    ("img_1.JPEG 5\nimg_2.JPEG 1000\n", r"val_label.txt:2"), ("img_1.JPEG 5\nimg_2.JPEG -1\n", r"val_label.txt:2"),
-    ("img_1.JPEG\n", r"val_label.txt:1"), ("", "is empty")])
-def test_label_file_that_does_not_fit(flat, text, message):
+    ("img_1.JPEG 5\nIMG_2.JPEG 7\n", "1 images without a label in .*val_label.txt: img_10.JPEG"),
+    ("img_1 5\nIMG_2 7\nimg_10 0\nimg_11 1\n", "1 labels in .* without an image.*: img_11")])
+def test_label_file_of_other_images(flat, text, message):
     (flat / "val_label.txt").write_text(text)
     with pytest.raises(cli.Failure, match=message):
         dataset.find(flat)
 
 
-def test_flat_without_labels(flat):
+def test_no_labels(flat):
     (flat / "val_label.txt").unlink()
-    assert [i.label for i in dataset.find(flat).images] == [None] * 3
+    with pytest.raises(cli.Failure, match="3 images in .* have no labels — put a val_label.txt"):
+        dataset.find(flat)
+    assert [i.label for i in dataset.find(flat, labelled=False).images] == [None] * 3
 
 
-@pytest.mark.parametrize("names, message", [
-    (["a.JPEG", "a.png"], "1 names used twice .*: val/?.*a.JPEG and .*a.png|a.JPEG and a.png"),
-    (["a.b.JPEG"], "names with characters other.*'a.b.JPEG'"), (["a b.JPEG"], "'a b.JPEG'"), (["ä.JPEG"], "'ä.JPEG'"),
-    (["a\nb.JPEG"], r"'a\\nb.JPEG'"), (["$(x).JPEG"], r"\$\(x\).JPEG")])
-def test_names_that_cannot_be_carried(tmp_path, names, message):
-    for name in names:
-        image(tmp_path / "val" / name)
-    with pytest.raises(cli.Failure, match=message):
-        dataset.find(tmp_path)
+# ---- class folders ----
 
-
-def test_leading_dash_is_a_name_like_others(tmp_path):
-    image(tmp_path / "-rf.JPEG")
-    assert dataset.find(tmp_path).images[0].stem == "-rf"
-
-
-def test_same_name_in_two_class_folders(tmp_path):
-    image(tmp_path / "cat" / "x.JPEG")
-    image(tmp_path / "dog" / "x.JPEG")
-    with pytest.raises(cli.Failure, match="cat/x.JPEG and dog/x.JPEG"):
-        dataset.find(tmp_path)
-
-
-def test_class_folders_as_torchvision_counts(tmp_path):
-    for i, name in enumerate(["zebra", "Ant", "bee"]):
-        image(tmp_path / "val" / name / f"img_{i}.JPEG")
-    ours = {i.path.name: i.label for i in dataset.find(tmp_path).images}
-    theirs = {p.rsplit("/", 1)[1]: label for p, label in ImageFolder(str(tmp_path / "val")).samples}
-    assert ours == theirs
+@pytest.mark.parametrize("names", [["zebra", "Ant", "bee"], ["cat 2", "cat 10"], ["01_a", "1_b"]])
+def test_words_count_as_torchvision_counts(tmp_path, names):
+    tree(tmp_path / "val", *(f"{name}/img_{i}.JPEG" for i, name in enumerate(names)))
+    theirs = ImageFolder(str(tmp_path / "val"))
+    want = {os.path.relpath(path, tmp_path / "val"): label for path, label in theirs.samples}
+    data = dataset.find(tmp_path)
+    assert {i.name: i.label for i in data.images} == want and data.layout == "folders"
+    assert data.labels_from == f"labels are positions of {len(names)} folders"
 
 
 def test_synsets_have_their_official_index_even_in_a_subset(tmp_path):
-    for i, name in enumerate(["n15075141", "n01440764", "n02099601"]):
-        image(tmp_path / name / f"img_{i}.JPEG")
+    tree(tmp_path, *(f"{SYNSETS[i]}/img_{i}.JPEG" for i in (999, 0, 207)))
     data = dataset.find(tmp_path)
-    # 0 tench, 207 golden retriever, 999 toilet paper
-    assert {i.path.parent.name: i.label for i in data.images} == {"n01440764": 0, "n02099601": 207, "n15075141": 999}
+    assert {i.name: i.label for i in data.images} == {
+        f"{SYNSETS[i]}/img_{i}.JPEG": i for i in (0, 207, 999)}
+    assert "position" not in data.labels_from
+
+
+@pytest.mark.parametrize("folders", [["0", "10", "2"], ["007", "12"], ["999"]])
+def test_whole_numbers_are_the_index(tmp_path, folders):
+    """As in ImageNetV2, where sorting as text makes class 10 the third one."""
+    tree(tmp_path, *(f"{name}/x.JPEG" for name in folders))
+    assert labels(tmp_path) == {f"{name}/x.JPEG": int(name) for name in folders}
+
+
+@pytest.mark.parametrize("folders, said", [
+    (["n01440764", "background"], "synsets, but not background"),
+    (["n01440764", "n01443537-goldfish"], "synsets, but not n01443537-goldfish"),
+    (["n01440764", "N01443537"], "synsets, but not N01443537"),
+    (["n01440764-tench", "n01443537-goldfish"], "synsets, but not n01440764-tench, n01443537"),
+    (["n01440764", "n0144353"], "synsets, but not n0144353"), (["n01440764", "5"], "but not 5"),
+    (["0", "1", "other"], "whole numbers, but not other"), (["0", "1", "-1"], "but not -1"),
+    (["n01440764", "n00005787"], "none of ImageNet's 1000: n00005787"),
+    (["1", "1000"], "class folder 1000: .*count from 1"), (["0", "1001"], "folder 1001: class 1001 is")])
+def test_folders_that_do_not_fit_together(tmp_path, folders, said):
+    tree(tmp_path, *(f"{name}/x_{i}.JPEG" for i, name in enumerate(folders)))
+    with pytest.raises(cli.Failure, match=said):
+        dataset.find(tmp_path)
+
+
+def test_classes_of_the_network(tmp_path):
+    tree(tmp_path, *(f"{name}/x.JPEG" for name in "abc"))
+    assert len(labels(tmp_path, classes=3)) == 3
+    with pytest.raises(cli.Failure, match="3 class folders .* 2 classes"):
+        dataset.find(tmp_path, classes=2)
+    tree(tmp_path / "synsets", f"{SYNSETS[0]}/x.JPEG", f"{SYNSETS[1]}/x.JPEG")
+    with pytest.raises(cli.Failure, match="ImageNet's 1000 classes, and the network has 10"):
+        dataset.find(tmp_path / "synsets", classes=10)
+
+
+def test_labels_that_may_count_from_one(tmp_path):
+    tree(tmp_path, *(f"{i}/x.JPEG" for i in range(1, 112)))
+    assert "count from 1" in dataset.find(tmp_path).notes[0]
+    image(tmp_path / "0/x.JPEG")
+    assert dataset.find(tmp_path).notes == ()
+    tree(tmp_path / "synsets", *(f"{s}/x.JPEG" for s in SYNSETS[1:150]))  # as ImageNet-A and -R
+    assert dataset.find(tmp_path / "synsets").notes == ()
+
+
+@pytest.mark.parametrize("name", ["lost+found", "__MACOSX", "@eaDir", ".hidden", "n01440764/@eaDir",
+                                  "$RECYCLE.BIN", "System Volume Information", "n01440764/.thumbs"])
+@pytest.mark.parametrize("inside", ["", "x.JPEG"])
+def test_what_file_systems_and_archives_leave_is_passed_over(tmp_path, name, inside):
+    tree(tmp_path, f"{SYNSETS[0]}/x.JPEG", f"{SYNSETS[1]}/y.JPEG")
+    (tmp_path / name).mkdir()
+    if inside:
+        image(tmp_path / name / inside)
+    assert list(labels(tmp_path).values()) == [0, 1]
 
 
 @pytest.mark.parametrize("make, message", [
     (lambda d: None, "does not exist"), (lambda d: d.mkdir(), "no images in"),
-    (lambda d: (d / "cat").mkdir(parents=True), "hold no images"),
-    (lambda d: (image(d / "cat" / "x.JPEG"), image(d / "y.JPEG")), "holds images .* and folders"),
-    (lambda d: image(d / "cat" / "more" / "x.JPEG"), "folders inside a class folder")])
+    (lambda d: (d / "cat").mkdir(parents=True), "no images in"),
+    (lambda d: tree(d, "cat/x.JPEG", "y.JPEG"), "holds images .* and folders .* no val_label.txt"),
+    (lambda d: tree(d, "cat/more/x.JPEG", "cat/y.JPEG"), "folders inside a class folder: cat/more"),
+    (lambda d: (tree(d, "cat/x.JPEG", "dog/x.JPEG"), (d / "cow").mkdir()), "without images: cow"),
+    (lambda d: tree(d, "ILSVRC2012_img_val/x.JPEG"), "one folder .ILSVRC2012_img_val. with all"),
+    (lambda d: (tree(d, "a/x.JPEG", "b/x.JPEG"), (d / "a/up").symlink_to("..")), "link to a folder"),
+    (lambda d: (tree(d, "x.JPEG"), os.mkfifo(d / "y.JPEG")), "y.JPEG is a pipe"),
+    (lambda d: (tree(d, "x.JPEG"), (d / "y.JPEG").symlink_to("/dev/zero")), "pipe or device"),
+    (lambda d: (tree(d, "x.JPEG"), os.rename(d / "x.JPEG", os.fsencode(d) + b"/\xff.JPEG")),
+     "1 names that are no text"),
+    (lambda d: (d.mkdir(), (d / "val.tar").write_bytes(b"")), "holds val.tar — is the dataset unp"),
+    (lambda d: d.write_bytes(b""), "is a file")])
 def test_folder_that_is_no_dataset(tmp_path, make, message):
     make(tmp_path / "data")
     with pytest.raises(cli.Failure, match=message):
         dataset.find(tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["val.tar", "val.zip", "val.tar.gz", "ILSVRC2012_img_val.TAR"])
+def test_an_archive_is_to_be_unpacked(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(cli.Failure, match="is an archive — unpack it"):
+        dataset.find(tmp_path / name)
+
+
+# ---- files that are no images by their ending ----
+
+def test_other_names_for_a_jpeg(flat):
+    for name in ("a.jfif", "b.jpe", "c.JPE"):
+        image(flat / "val" / name)
+    (flat / "val_label.txt").write_text((flat / "val_label.txt").read_text() + "a 1\nb 1\nc.JPE 1\n")
+    assert {"a.jfif", "b.jpe", "c.JPE"} <= labels(flat).keys() and not dataset.find(flat).strays
+
+
+@pytest.mark.parametrize("name", ["a.JPEG.1", "a.heic", "a.tar", "a", "deep/a.gif", "synsets.txt"])
+def test_strays_are_named(flat, name):
+    (flat / "val" / name).parent.mkdir(exist_ok=True)
+    (flat / "val" / name).write_bytes(b"x")
+    assert dataset.find(flat).strays == (name,)
+    (flat / "val_label.txt").write_text((flat / "val_label.txt").read_text() + "a.heic 7\n")
+    if name == "a.heic":
+        assert len(labels(flat)) == 3  # its label is not one without an image
+
+
+@pytest.mark.parametrize("name", ["Thumbs.db", "desktop.ini", ".DS_Store", "._img_1.JPEG",
+                                  "val_label.txt"])
+def test_what_desktops_leave_is_no_stray(flat, name):
+    content = (flat / "val_label.txt").read_text() if name == "val_label.txt" else "x"
+    (flat / "val" / name).write_text(content)
+    assert dataset.find(flat).strays == () and len(labels(flat)) == 3
 
 
 def test_subset_is_spread(tmp_path):
@@ -114,123 +250,3 @@ def test_subset_is_spread(tmp_path):
     assert data.subset(5).images == [0, 10, 20, 30, 40]
     assert data.subset(50) is data and data.subset(None) is data and data.subset(99) is data
     assert len(set(data.subset(49).images)) == 49
-
-
-def test_manifest_round_trip_and_damage(tmp_path):
-    manifest = dataset.Manifest([dataset.Row("a.JPEG", "a", 0, 3)], {"a": 1}, {"demo": True})
-    manifest.save(tmp_path)
-    assert dataset.Manifest.load(tmp_path) == manifest == dataset.Manifest.load(tmp_path / "manifest.json")
-    for odd in ("[]", '{"images": {"abcd": 1}, "files": {}}', '{"images": [], "files": ["a"]}'):
-        (tmp_path / "manifest.json").write_text(odd)
-        with pytest.raises(cli.Failure, match="is no manifest"):
-            dataset.Manifest.load(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"images": [')
-    with pytest.raises(cli.Failure, match="is not JSON"):
-        dataset.Manifest.load(tmp_path)
-    (tmp_path / "manifest.json").unlink()
-    with pytest.raises(cli.Failure, match=re.escape("make prep")):
-        dataset.Manifest.load(tmp_path)
-
-
-NAMES = ["a", "b", "ab", "", "é", "日本", "\udcff", "a\0", "x" * 300, "a b.c", "Z"]
-
-
-@pytest.mark.parametrize("more", [{}, {"a": 5}, {"c": 4}], ids=["alike", "of different length", "with one of padding only"])
-def test_manifest_in_any_formatting(tmp_path, more):
-    files = {**{name: 4 for name in NAMES if name != "\udcff"}, **more}  # that is no text
-    want = dataset.Manifest([dataset.Row(f"{name}.JPEG", name, i % 4, [None, 0, 999][i % 3]) for i, name in enumerate(files)
-                             if name != "c"] * 100, files, {"demo": False, "bad": {}})
-    want.save(tmp_path)
-    path = tmp_path / "manifest.json"
-    text = path.read_text(encoding="utf-8")
-    assert dataset._by_line(path) and dataset.Manifest.load(path) == want
-    content = json.loads(text)
-    assert content["images"] == [list(row) for row in want.rows] and isinstance(content["files"], int) == (
-        set(files) == {row.file for row in want.rows} and len(set(files.values())) == 1)
-    for other in (json.dumps(content), json.dumps(content, indent=2), json.dumps({**content, "files": files}, indent=1),
-                  text.replace("\n", "\r\n"), text.replace("],\n", "],\n\n")):
-        path.write_bytes(other.encode())
-        assert dataset.Manifest.load(path) == want
-    for harm in (text.replace("],\n", "]\n", 1), text.replace("],\n", "],,\n", 1), text.replace("]\n ]", "],\n ]"), text[:-3],
-                 text + "}"):
-        path.write_text(harm, encoding="utf-8")
-        with pytest.raises(cli.Failure, match="is not JSON"):
-            dataset.Manifest.load(path)
-
-
-def test_packed_names_and_rows():
-    files = rows.Files.of({name: i for i, name in enumerate(NAMES)})
-    assert list(files) == NAMES and dict(files) == {name: i for i, name in enumerate(NAMES)}
-    wanted = rows.pack(["none", *reversed(NAMES), "x" * 301, "a\0\0", "A"])
-    assert files.find(wanted).tolist() == [-1, *range(10, -1, -1), -1, -1, -1]
-    assert rows.Files.of({}).find(rows.pack(NAMES)).tolist() == [-1] * len(NAMES) and not rows.Files.of({})
-    twice = rows.pack([*NAMES, *NAMES] * 50)
-    assert rows.once(twice).tolist() == [True] * len(NAMES) + [False] * 99 * len(NAMES)
-    listed = [rows.Row(name, name * 2, i, None if i % 2 else i) for i, name in enumerate(NAMES * 100)]
-    packed = rows.Rows.of(listed)
-    assert packed == listed and listed == packed and packed != listed[1:] and packed[2:5] == listed[2:5]
-    assert packed[-1] == listed[-1] and packed + packed[:1] == listed + listed[:1] and not rows.Rows.of([])
-    with pytest.raises(IndexError):
-        packed[len(listed)]
-
-
-def test_labels_go_to_the_first_image_of_a_name(tmp_path):
-    (tmp_path / "labels").write_text("b 2\na 1\nc 3\n")
-    dataset.Manifest([dataset.Row("a.JPEG", "x", 0, None), dataset.Row("a.png", "x", 1, None)], {"x": 2}, {}).save(tmp_path)
-    got = dataset.labelled(tmp_path / "labels", tmp_path).rows
-    assert got == [("a.JPEG", "x", 0, 1), ("a.png", "x", 1, None), ("b", "b", 0, 2), ("c", "c", 0, 3)]
-
-
-@pytest.fixture
-def prepared(flat):
-    """The manifest folder of `flat`'s images in two files of two rows, and flat's label file."""
-    rows = [dataset.Row("img_1.JPEG", "b0", 0, 5), dataset.Row("img_2.JPEG", "b0", 1, 7),
-            dataset.Row("img_10.JPEG", "b1", 0, 0)]
-    dataset.Manifest(rows, {"b0": 2, "b1": 2}, {"demo": True, "limit": None, "bad": {}}).save(flat / "prep")
-    return flat / "prep", flat / "val_label.txt"
-
-
-def edit(folder, **info):
-    """Rewrite a manifest with other info."""
-    known = dataset.Manifest.load(folder)
-    known.info |= info
-    known.save(folder)
-
-
-def test_labels_alone(flat):
-    want = [("img_1", "img_1", 0, 5), ("img_2", "img_2", 0, 7), ("img_10", "img_10", 0, 0)]
-    for source in (flat, flat / "val", flat / "val_label.txt"):
-        got = dataset.labelled(source)
-        assert [(r.image.removesuffix(".JPEG"), r.file, r.row, r.label) for r in got.rows] == want
-        assert set(got.files.values()) == {1} and got.info == {"demo": False}
-    (flat / "DEMO.txt").touch()
-    assert all(dataset.labelled(source).info["demo"] for source in (flat, flat / "val", flat / "val_label.txt"))
-    (flat / "val_label.txt").unlink()
-    with pytest.raises(cli.Failure, match="no labels"):
-        dataset.labelled(flat)
-
-
-@pytest.mark.parametrize("source", ["val_label.txt", "val", "."])
-def test_labels_with_a_manifest_keep_its_places(flat, prepared, source):
-    assert dataset.labelled(flat / source, prepared[0]) == dataset.Manifest.load(prepared[0])
-    # A preprocessing that knew no labels gets them here.
-    known = dataset.Manifest.load(prepared[0])
-    known.rows = [row._replace(label=None) for row in known.rows]
-    known.save(prepared[0])
-    assert [r.label for r in dataset.labelled(flat / source, prepared[0]).rows] == [5, 7, 0]
-
-
-def test_labels_that_disagree_with_the_manifest(prepared):
-    prepared[1].write_text("img_1.JPEG 5\nimg_2.JPEG 8\nimg_10.JPEG 0\n")
-    with pytest.raises(cli.Failure, match=r"1 labels of .*val_label.txt.*: img_2.JPEG \(8, not 7\)"):
-        dataset.labelled(prepared[1], prepared[0])
-
-
-def test_labels_of_more_or_fewer_images_than_the_manifest(prepared):
-    folder, labels = prepared
-    labels.write_text("img_1.JPEG 5\nimg_2.JPEG 7\nimg_3.JPEG 9\n")
-    rows = {r.image: r for r in dataset.labelled(labels, folder).rows}
-    assert rows["img_10.JPEG"].label is None and rows["img_3"].label == 9  # that one has no result and so fails the step
-    for info in ({"limit": 3}, {"bad": {"img_3.JPEG": "is gone"}}):
-        edit(folder, **{"limit": None, "bad": {}, **info})
-        assert len(dataset.labelled(labels, folder).rows) == 3

@@ -4,14 +4,16 @@ import re
 import sys
 import types
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT, load
 from PIL import Image
 
-from common import cli
-from common.data import dataset, demo, transforms
+from common import cli, provenance
+from common.data import classes, dataset, demo, demo_weights, drawing, transforms
 from common.model import checkpoint
 
 
@@ -23,24 +25,26 @@ def data(tmp_path_factory):
 
 
 def files(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*")
+            if p.is_file() and p.suffix != ".json"}
 
 
 def test_synsets_are_imagenets():
     import timm.data
 
-    assert dataset.SYNSETS.read_text().split() == timm.data.ImageNetInfo().label_names()
+    assert list(classes.official()) == timm.data.ImageNetInfo().label_names()
 
 
 def test_both_layouts_hold_the_same(data):
     folders, flat = dataset.find(data), dataset.find(data / "flat")
     assert (folders.layout, flat.layout) == ("folders", "flat") and folders.demo and flat.demo
     assert dataset.find(data / "train").demo
-    assert [(i.path.name, i.label) for i in folders.images] == [(i.path.name, i.label) for i in flat.images]
-    assert all(a.path.read_bytes() == b.path.read_bytes() for a, b in zip(folders.images, flat.images, strict=True))
+    for a, b in zip(folders.images, flat.images, strict=True):
+        assert (Path(a.name).name, a.label) == (b.name, b.label)
+        assert Path(a.path).read_bytes() == Path(b.path).read_bytes()
     assert Counter(i.label for i in flat.images) == {label: 24 for label in demo.CLASSES}
     assert sum(len(content) for content in files(data).values()) < 15e6
-    # Neighbours in the list, and every n-th image, are of different classes: so are subsets and the slots of a batch.
+    # Neighbours, and every n-th image, are of different classes: so are the images of a batch.
     assert all(len({i.label for i in flat.subset(n).images}) >= 8 for n in (24, 40))
 
 
@@ -50,8 +54,8 @@ def test_modes_and_sizes_vary(data):
         with Image.open(image.path) as opened:
             kinds[opened.format, opened.mode, opened.getexif().get(0x0112)] += 1
             sizes.add(opened.size)
-    assert {("JPEG", "RGB", None), ("JPEG", "L", None), ("JPEG", "CMYK", None), ("JPEG", "RGB", 6), ("PNG", "RGB", None),
-            ("PNG", "P", None)} <= kinds.keys()
+    assert {("JPEG", "RGB", None), ("JPEG", "L", None), ("JPEG", "CMYK", None), ("JPEG", "RGB", 6),
+            ("PNG", "RGB", None), ("PNG", "P", None)} <= kinds.keys()
     assert kinds["JPEG", "RGB", None] > 120 and len(sizes) > 100
     assert {(224, 224), (256, 256)} <= sizes and any(w > h for w, h in sizes) and any(w < h for w, h in sizes)
 
@@ -62,14 +66,17 @@ def test_the_same_bytes_every_time(tmp_path, monkeypatch):
     demo.make_images(tmp_path / "one")
     first = files(tmp_path / "one")
     (tmp_path / "one/val/left over.JPEG").write_bytes(b"")
+    (tmp_path / "one/DEMO.txt").unlink()  # as make does where it is to be made again
     demo.make_images(tmp_path / "one")
     assert files(tmp_path / "one") == first and len(first) == 40 + 40 + 10 + 3
+    assert provenance.misfit(tmp_path / "one/DEMO.txt") is None
+    assert provenance.read(tmp_path / "one/DEMO.txt")["made"]["from"].keys() == set(demo.CODE)
 
 
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
-    monkeypatch.setattr(demo, "encode", interrupted)
+    monkeypatch.setattr(drawing, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         demo.make_images(tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
@@ -85,22 +92,24 @@ def test_a_folder_of_somebodys_images_is_left_alone(tmp_path):
 def test_a_picture_shows_its_partner_outside_the_crop(data):
     image = next(i for i in dataset.find(data).images if demo.CLASSES[i.label] == "red")
     pixels = transforms.load(image.path)
-    centre, corner = pixels.getpixel((pixels.width // 2, pixels.height // 2)), pixels.getpixel((3, 3))
+    centre = pixels.getpixel((pixels.width // 2, pixels.height // 2))
+    corner = pixels.getpixel((3, 3))
     assert centre[0] > centre[2] and corner[2] > corner[0]
 
 
 def make_weights(model, data, out):
-    """Run demo.make_weights for this model.py; the checkpoint's content."""
+    """Run demo_weights.make() for this model.py; the checkpoint's content."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "model", model)
-        demo.make_weights(data, out)
+        demo_weights.make(data, out)
     return torch.load(out, weights_only=True)
 
 
 @pytest.fixture(scope="module")
 def fitted(data, tmp_path_factory):
     """ShiftViT's model.py, and its network with demo weights."""
-    model, out = load(ROOT / "ShiftViT/model.py", "model_of_demo"), tmp_path_factory.mktemp("weights") / "a.pth"
+    model = load(ROOT / "ShiftViT/model.py", "model_of_demo")
+    out = tmp_path_factory.mktemp("weights") / "a.pth"
     assert make_weights(model, data, out).keys() == {"model", "demo"}
     state_dict, is_demo = checkpoint.load(out)
     assert is_demo
@@ -112,7 +121,9 @@ def top1(fitted, data, count, change=lambda image: image, recipe=None):
     model, net = fitted
     images = sorted(dataset.find(data).images, key=lambda image: image.label)
     images = [image for k, image in enumerate(images) if k % 24 < count]
-    inputs = torch.stack([torch.from_numpy((recipe or model.RECIPE)(change(transforms.load(i.path)))) for i in images])
+    recipe = recipe or model.RECIPE
+    inputs = [recipe(change(transforms.load(i.path))) for i in images]
+    inputs = torch.from_numpy(np.stack(inputs))
     with torch.inference_mode():
         logits = torch.cat([net(batch) for batch in inputs.split(20)])
     assert all(set(row.topk(5).indices.tolist()) <= demo.CLASSES.keys() for row in logits)
@@ -133,7 +144,7 @@ def test_mistakes_in_the_chain_show(fitted, data):
 def test_fit_leaves_the_other_classes_behind():
     x = torch.randn(40, 64, dtype=torch.float64)
     labels = torch.tensor(list(demo.CLASSES) * 4)
-    weight, bias = demo.fit(x, labels)
+    weight, bias = demo_weights.fit(x, labels)
     logits = x @ weight.T + bias
     assert torch.equal(logits.argmax(1), labels) and bias.shape == (1000,)
     assert all(set(row.topk(10).indices.tolist()) == demo.CLASSES.keys() for row in logits)
@@ -156,18 +167,22 @@ def test_weights_are_the_same_bytes_every_time(data, tmp_path, capsys):
     content = make_weights(TINY, data, tmp_path / "a.pth")
     make_weights(TINY, data, tmp_path / "b.pth")
     assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
-    assert content.keys() == {"state_dict", "demo"} and content["state_dict"].keys() == tiny().state_dict().keys()
-    assert re.fullmatch(rf"wrote {tmp_path}/a.pth: demo weights for Tiny, Top-1 [0-9.]+% of 60 training images and "
-                        r"[0-9.]+% of 20 validation images", capsys.readouterr().out.splitlines()[0])
+    assert content.keys() == {"state_dict", "demo"}
+    assert content["state_dict"].keys() == tiny().state_dict().keys()
+    assert re.fullmatch(rf"wrote {tmp_path}/a.pth: demo weights for Tiny, Top-1 [0-9.]+% of 60 training "
+                        r"images and [0-9.]+% of 20 validation images",
+                        capsys.readouterr().out.splitlines()[0])
+    assert str(data / "DEMO.txt") in provenance.read(tmp_path / "a.pth")["made"]["from"]
 
 
 def test_batchnorm_is_calibrated(data, tmp_path):
     """What leaves a BatchNorm has mean 1 and deviation 1 over the images that it was calibrated on."""
-    images = [next(i for i in dataset.find(data / "train").images if i.label == label) for label in demo.CLASSES]
-    images = torch.stack([torch.from_numpy(TINY.RECIPE(transforms.load(i.path))) for i in images])
+    found = dataset.find(data / "train").images
+    images = [next(i for i in found if i.label == label) for label in demo.CLASSES]
+    images = torch.from_numpy(np.stack([TINY.RECIPE(transforms.load(i.path)) for i in images]))
     net = tiny()
     with torch.no_grad():
-        demo.keep_signal(net, images)
+        demo_weights.keep_signal(net, images)
         for depth in (2, 5, 8):
             y = net[:depth](images)
             assert not net.training

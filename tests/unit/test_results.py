@@ -82,6 +82,12 @@ def test_txt_of_another_print(tmp_path, odd):
     np.testing.assert_array_equal(results.read(tmp_path, single(2), C).logits, want)
 
 
+def test_txt_of_plain_numbers_is_not_cut(tmp_path):
+    (tmp_path / "img_0_0.txt").write_text("0.25 " * 4 + "1.5 " * 5 + "2")
+    want = [[0.25] * 4 + [1.5] * 5 + [2]]
+    np.testing.assert_array_equal(results.read(tmp_path, single(1), C).logits, want)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_npy_order(tmp_path, order):
     want = logits(8, C)

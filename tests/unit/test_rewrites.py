@@ -10,6 +10,7 @@ import openvino
 import pytest
 import torch
 from conftest import ROOT
+from graphs import save_graph
 from onnx import TensorProto, helper, numpy_helper
 
 from common.cpu import graph, openvino_engine, rewrites
@@ -17,7 +18,7 @@ from common.cpu.which import cpu
 
 
 class Norms(torch.nn.Module):
-    """GroupNorms of one group as ShiftViT has them, and one of two groups, which is another computation."""
+    """GroupNorms of one group as ShiftViT has them, or one of two, which computes otherwise."""
 
     def __init__(self, groups=1):
         super().__init__()
@@ -31,20 +32,22 @@ class Norms(torch.nn.Module):
 
 
 def exported(module, path, opset=11):
-    torch.onnx.export(module, torch.randn(2, 6, 5, 7), str(path), opset_version=opset, dynamo=False, input_names=["x"],
-                      output_names=["y"], dynamic_axes={"x": {0: "n"}, "y": {0: "n"}})
+    torch.onnx.export(module, torch.randn(2, 6, 5, 7), str(path), opset_version=opset,
+                      dynamo=False, input_names=["x"], output_names=["y"],
+                      dynamic_axes={"x": {0: "n"}, "y": {0: "n"}})
     import onnxslim
 
     return onnxslim.slim(onnx.load(path))
 
 
 def run(model, x):
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    content, providers = model.SerializeToString(), ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(content, providers=providers)
     return session.run(None, {session.get_inputs()[0].name: x})[0]
 
 
 def same_as_torch(module, path, opset, batch, rewrite, places):
-    """Export, rewrite in so many places, and hold what the graph then computes against torch; returns the rewritten graph."""
+    """Export, rewrite in so many places, and compare with torch; returns the rewritten graph."""
     model = exported(module, path, opset)
     if batch:
         graph.fix_batch(model, batch, "m.onnx")
@@ -60,7 +63,8 @@ def same_as_torch(module, path, opset, batch, rewrite, places):
 @pytest.mark.parametrize("batch", [None, 1, 4])
 def test_group_norm_as_formula(tmp_path, opset, batch):
     torch.manual_seed(0)
-    model = same_as_torch(Norms().eval(), tmp_path / "m.onnx", opset, batch, rewrites.group_norm_as_formula, 2)
+    rewrite = rewrites.group_norm_as_formula
+    model = same_as_torch(Norms().eval(), tmp_path / "m.onnx", opset, batch, rewrite, 2)
     assert not any(node.op_type == "InstanceNormalization" for node in model.graph.node)
 
 
@@ -81,19 +85,21 @@ def test_a_result_in_the_middle_is_kept(tmp_path):
     """A graph that also gives out what the norm computes on its way must go on doing so."""
     model = exported(Norms(), tmp_path / "m.onnx")
     norm = next(node for node in model.graph.node if node.op_type == "InstanceNormalization")
-    model.graph.output.append(helper.make_tensor_value_info(norm.output[0], TensorProto.FLOAT, None))
+    inner = helper.make_tensor_value_info(norm.output[0], TensorProto.FLOAT, None)
+    model.graph.output.append(inner)
     assert rewrites.group_norm_as_formula(model) == 1
     assert norm in model.graph.node
     run(model, np.zeros((2, 6, 5, 7), np.float32))
 
 
 class Tokens(torch.nn.Module):
-    """Channels last, as SPACH computes: norm, depthwise convolution, perceptron, a residual, the mean of the tokens."""
+    """Channels last, as SPACH: norm, depthwise convolution, perceptron, mean of the tokens."""
 
     def __init__(self, between=None):
         super().__init__()
         self.norm, self.conv = torch.nn.LayerNorm(6), torch.nn.Conv2d(6, 6, 3, padding=1, groups=6)
-        self.mlp = torch.nn.Sequential(torch.nn.Linear(6, 12), torch.nn.GELU(), torch.nn.Linear(12, 6))
+        layers = torch.nn.Linear(6, 12), torch.nn.GELU(), torch.nn.Linear(12, 6)
+        self.mlp = torch.nn.Sequential(*layers)
         self.between = between or torch.nn.Identity()
         for p in (self.norm.weight, self.norm.bias):
             torch.nn.init.normal_(p)
@@ -109,9 +115,11 @@ class Tokens(torch.nn.Module):
 @pytest.mark.parametrize("batch", [None, 1, 4])
 def test_flat_tokens(tmp_path, opset, batch):
     torch.manual_seed(0)
-    model = same_as_torch(Tokens().eval(), tmp_path / "m.onnx", opset, batch, rewrites.flat_tokens, 3)
+    rewrite = rewrites.flat_tokens
+    model = same_as_torch(Tokens().eval(), tmp_path / "m.onnx", opset, batch, rewrite, 3)
     shapes = rewrites.shapes_of(model)
-    assert [len(shapes[node.output[0]]) for node in model.graph.node if node.op_type == "MatMul"] == [3, 3]
+    products = [node for node in model.graph.node if node.op_type == "MatMul"]
+    assert [len(shapes[node.output[0]]) for node in products] == [3, 3]
 
 
 class AlongTheWidth(torch.nn.Module):
@@ -146,26 +154,29 @@ def test_tokens_that_are_a_result_stay(tmp_path):
 def primitives(compiled, layer):
     """The kernel that OpenVINO took for each layer of this type."""
     infos = (op.get_rt_info() for op in compiled.get_runtime_model().get_ops())
-    return [info["primitiveType"].astype(str) for info in infos if info["layerType"].astype(str) == layer]
+    return [info["primitiveType"].astype(str) for info in infos
+            if info["layerType"].astype(str) == layer]
 
 
-def depthwise(kernel, batch=1):
-    """A depthwise convolution between two of 1x1, as ConvMixer has them: alone it would get another kernel."""
+def depthwise(path, kernel, batch=1):
+    """A depthwise convolution between two of 1x1, as in ConvMixer: alone it gets another kernel."""
     rng = np.random.default_rng(0)
-    shapes = {"before": (64, 64, 1, 1), "depthwise": (64, 1, kernel, kernel), "after": (64, 64, 1, 1)}
-    weights = [numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name) for name, shape in shapes.items()]
-    nodes = [helper.make_node("Conv", ["x", "before"], ["a"]), helper.make_node("Conv", ["b", "after"], ["y"]),
-             helper.make_node("Conv", ["a", "depthwise"], ["b"], group=64, pads=[kernel // 2] * 4)]
-    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 64, 28, 28]) for name in "xy"]
-    model = helper.make_model(helper.make_graph([nodes[0], nodes[2], nodes[1]], "g", tensors[:1], tensors[1:], weights),
-                              opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
-    return model, rng.normal(size=(batch, 64, 28, 28)).astype(np.float32)
+    shapes = {"before": (64, 64, 1, 1), "depthwise": (64, 1, kernel, kernel),
+              "after": (64, 64, 1, 1)}
+    weights = {name: rng.normal(size=s).astype(np.float32) for name, s in shapes.items()}
+    middle = {"group": 64, "pads": [kernel // 2] * 4}
+    nodes = [helper.make_node("Conv", ["x", "before"], ["a"]),
+             helper.make_node("Conv", ["a", "depthwise"], ["b"], **middle),
+             helper.make_node("Conv", ["b", "after"], ["y"])]
+    shape = [batch, 64, 28, 28]
+    save_graph(path, nodes, {"x": shape}, {"y": shape}, weights)
+    return onnx.load(path), rng.normal(size=shape).astype(np.float32)
 
 
 @pytest.mark.skipif("avx512f" not in cpu()[1].split(), reason="the kernel is one for AVX-512")
 @pytest.mark.parametrize("kernel, wanted", [(9, True), (5, False)])
 def test_prefer_jit_depthwise(tmp_path, kernel, wanted):
-    model, x = depthwise(kernel)
+    model, x = depthwise(tmp_path / "d.onnx", kernel)
     core = openvino.Core()
     plain = core.read_model(model.SerializeToString())
     chosen = openvino_engine.prefer_jit_depthwise(core, plain, tmp_path)
@@ -184,7 +195,8 @@ _, _, compute = openvino_engine.load(open(sys.argv[1], "rb").read(), threads=1)
 x, seen = np.load(sys.argv[2]), set()
 def watch():  # while it computes; OpenVINO gives the threads free in between
     for _ in range(3000):
-        seen.update(frozenset(os.sched_getaffinity(int(task))) for task in os.listdir("/proc/self/task"))
+        tasks = os.listdir("/proc/self/task")
+        seen.update(frozenset(os.sched_getaffinity(int(task))) for task in tasks)
 watcher = threading.Thread(target=watch)
 watcher.start()
 while watcher.is_alive():
@@ -195,10 +207,10 @@ print(seen == {frozenset(os.sched_getaffinity(0))})
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="a question to Linux")
 def test_fewer_threads_are_not_pinned(tmp_path):
-    """Else two engines of one thread each, as `make scale` has them on a host, share the first core; the others are idle."""
-    model, x = depthwise(5, batch=32)
+    """Else two engines of one thread each, as `make scale` has them, share the first core."""
+    model, x = depthwise(tmp_path / "d.onnx", 5, batch=32)
     openvino_engine.compile_model(model.SerializeToString(), tmp_path / "m.blob", len(x))
     np.save(tmp_path / "x.npy", x)
-    said = subprocess.run([sys.executable, "-c", AFFINITIES, tmp_path / "m.blob", tmp_path / "x.npy"], cwd=ROOT, check=True,
-                          capture_output=True, text=True).stdout
+    words = [sys.executable, "-c", AFFINITIES, tmp_path / "m.blob", tmp_path / "x.npy"]
+    said = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert said == "True\n"

@@ -19,7 +19,7 @@ def result():
     return json.loads(Path("r.json").read_text())
 
 
-def test_a_sound_chain(chain, score, monkeypatch, capsys):
+def test_a_sound_chain(chain, score):
     said = score().splitlines()
     assert said[-1].endswith(LINE) and not [line for line in said if line.startswith("note")]
     got = result()
@@ -28,11 +28,22 @@ def test_a_sound_chain(chain, score, monkeypatch, capsys):
     assert set(got["chain"]) == {"w.pth", "m.onnx", "m.blob", "prep/manifest.json"}
     assert set(got["made"]["from"]) == {"result/run.json", "m.blob", "prep/manifest.json"}
     assert got["made"]["arguments"][:2] == ["result/run", "val_label.txt"]
+
+
+def test_show(chain, score, monkeypatch, capsys):
+    """What make prints when there is nothing to do: the notes too, after the chain's check."""
+    chain.compile(demo=True)
+    chain.check(monkeypatch)
+    line = score().splitlines()[-1]
     monkeypatch.setattr("sys.argv", ["show", "r.json"])
     show.main()
-    assert capsys.readouterr().out.strip() == said[-1]
+    note, last = capsys.readouterr().out.strip().splitlines()
+    assert note.startswith("note: demo") and last == line and result()["demo"]
     Path("m.blob").write_text("another")
     with pytest.raises(cli.Failure, match="r.json was made from another m.blob — score again"):
+        show.main()
+    Path("r.json").write_text("{}")
+    with pytest.raises(cli.Failure, match="r.json holds no figures"):
         show.main()
 
 
@@ -117,7 +128,7 @@ def test_results_of_another_model_than_the_one_named(chain, score):
 def test_a_run_without_a_record_is_said_to_be_unchecked(chain, score):
     os.remove("result/run.json")
     said = score(model=None)
-    assert "note: it is not checked of which model and bins" in said and said.endswith(LINE + "\n")
+    assert "note: which model and bins the results are of is not checked" in said and said.endswith(LINE + "\n")
     assert "not checked" in result()["notes"][0]
     cli.write_json("result/run.json", {"title": "somebody's table"})
     assert "not checked" in score()
@@ -171,7 +182,8 @@ def test_results_of_the_onnx(chain, monkeypatch, capsys):
 
 @pytest.mark.parametrize("model, precision, share, fits", [
     ("m.blob", "f32", 5e-4, True), ("m.blob", "f32", 5e-3, False), ("m.blob", "bf16", 0.03, True),
-    ("m.blob", "bf16", 0.2, False), ("m.om", None, 0.08, True), ("m.om", None, 0.15, False)])
+    ("m.blob", "bf16", 0.2, False), ("m.om", None, 0.08, True), ("m.om", None, 0.15, False),
+    ("foreign.om", None, 0.08, True)])
 def test_results_a_little_off(chain, monkeypatch, model, precision, share, fits):
     """By a share of the logits' spread, in one of the images that are looked at."""
     other = Chain(precision, model)
@@ -180,7 +192,9 @@ def test_results_a_little_off(chain, monkeypatch, model, precision, share, fits)
     chain.logits[7, 5] += share * (four.max() - four.min())
     chain.infer()
     os.remove("result/run.json")
-    words = ("--result", "result/run", "--model", model, "--bins", "prep")
+    words = ("--result", "result/run", "--model", model, "--bins", "prep", "--onnx", "m.onnx")
+    if model == "foreign.om":
+        os.remove("foreign.om.json")
     if fits:
         assert chain.check(monkeypatch, *words)["compared"]["error"] == pytest.approx(share, rel=.1)
         return

@@ -1,18 +1,26 @@
 """Every element of our transforms equals torchvision's, for all image modes that ImageNet has and for odd sizes."""
+import contextlib
 import io
+import json
+import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms as tv
 from torchvision.datasets.folder import default_loader
 
+from common import cli
 from common.data import transforms
 
-SIZES = [(1, 1), (1, 7), (3, 50), (50, 3), (3000, 40), (40, 3000), (223, 223), (224, 224), (224, 300), (256, 256), (256, 257),
-         (257, 256), (255, 333), (500, 375), (375, 500), (641, 480), (233, 233), (234, 999)]
+SIZES = [(1, 1), (1, 7), (3, 50), (50, 3), (3000, 40), (40, 3000), (223, 223), (224, 224), (224, 300),
+         (256, 256), (256, 257), (257, 256), (255, 333), (500, 375), (375, 500), (641, 480), (233, 233),
+         (234, 999)]
 RECIPES = [transforms.Recipe(256, 224, "bicubic"), transforms.Recipe(256, 224, "bilinear"),
            transforms.Recipe(233, 224, "bicubic"), transforms.Recipe(256, 224, "bilinear", keep_aspect=False)]
 
@@ -21,7 +29,8 @@ def reference(recipe):
     """The documented torchvision recipe."""
     mode = tv.InterpolationMode(recipe.interpolation)
     size = recipe.resize if recipe.keep_aspect else (recipe.resize, recipe.resize)
-    return tv.Compose([tv.Resize(size, mode), tv.CenterCrop(recipe.crop), tv.ToTensor(), tv.Normalize(recipe.mean, recipe.std)])
+    return tv.Compose([tv.Resize(size, mode), tv.CenterCrop(recipe.crop), tv.ToTensor(),
+                       tv.Normalize(recipe.mean, recipe.std)])
 
 
 def picture(width, height, seed=0):
@@ -99,10 +108,62 @@ def test_crop_of_a_smaller_image_is_padded():
         np.testing.assert_array_equal(recipe(image), reference(recipe)(image).numpy())
 
 
-def test_torch_is_not_needed():
-    import subprocess
-    import sys
+# ---- files that are not what their names say ----
 
-    code = ("import sys, common.data.transforms, common.data.dataset, common.data.preprocess, common.score.results, common.score.metrics; "
-            "assert 'torch' not in sys.modules")
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=transforms.__file__.rsplit("/", 3)[0])
+def postscript(tmp_path):
+    """A file that tells when Ghostscript runs it."""
+    return (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
+            b"(" + bytes(tmp_path / "ran") + b") (w) file closefile showpage\n%%EOF\n")
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.eps"])
+def test_postscript_never_starts_ghostscript(tmp_path, monkeypatch, name):
+    from PIL import EpsImagePlugin
+
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args, **more: started.append(args))
+    (tmp_path / name).write_bytes(postscript(tmp_path))
+    with pytest.raises(transforms.BadImage, match="is no image"):
+        transforms.load(tmp_path / name)
+    with contextlib.suppress(Exception), Image.open(tmp_path / name) as image:
+        image.load()
+    assert len(started) == 1  # by Pillow's own way, which we do not take
+
+
+@pytest.mark.parametrize("format", ["ICO", "TGA", "PCX", "ICNS", "AVIF", "JPEG2000", "DDS", "PDF"])
+def test_other_formats_are_no_images(tmp_path, format):
+    try:
+        picture(64, 64).save(tmp_path / "x.jpg", format)
+    except (KeyError, OSError):
+        pytest.skip(f"this Pillow does not write {format}")
+    with pytest.raises(transforms.BadImage, match=r"^is no image \(JPEG, PNG, "):
+        transforms.load(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("error, said", [
+    (FileNotFoundError(2, "No such file", "/x"), "is gone"),
+    (PermissionError(13, "Permission denied", "/a/x"), "Permission denied"),
+    (OSError("image file is truncated (3 bytes)"), r"image file is truncated \(3 bytes\)"),
+    (RuntimeError("a\nb"), r"cannot be decoded \(RuntimeError: a b\)"),
+    (KeyError(5), "KeyError: 5"), (struct.error(), "error: "), (MemoryError(), "MemoryError")])
+def test_whatever_a_decoder_raises_is_one_line(monkeypatch, error, said):
+    def raises(*_, **__):
+        raise error
+    monkeypatch.setattr(Image, "open", raises)
+    with pytest.raises(transforms.BadImage, match=said) as e:
+        transforms.load("x.jpg")
+    assert "\n" not in str(e.value)
+
+
+def test_published_recipe(tmp_path):
+    recipe = {"resize": 9, "crop": 8, "interpolation": "bilinear", "keep_aspect": False}
+    (tmp_path / "published.json").write_text(json.dumps({"model": "x", "preprocessing": recipe}))
+    assert transforms.published(tmp_path) == transforms.Recipe(9, 8, "bilinear", False)
+    for key, said in (("preprocessing_timm", "preprocessing_timm"), ("model", "model")):
+        with pytest.raises(cli.Failure, match=f"published.json has no sound \"{said}"):
+            transforms.published(tmp_path, key)
+
+
+def test_no_torch_is_needed():
+    code = "import sys; from common.data import bins; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -164,7 +164,7 @@ def test_killed_and_run_again(server, get, tmp_path):
     {"etag": '"2"'}, {"etag": 'W/"1"'}, {"etag": None}, {"content": CONTENT + b"more"},
     {"ranges": False}, {"shift": 10}, {"shift": -10}])
 def test_starts_again_when_the_bytes_may_not_fit(server, get, change):
-    """Another version, one that is not named, another size; no ranges, or another one than asked."""
+    """Another version, one without a name, another size; no ranges, or not the one asked for."""
     interrupted(server, get)
     part().write_bytes(b"x" * 1_500_000)  # must not survive
     for name, value in change.items():

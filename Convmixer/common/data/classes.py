@@ -57,7 +57,8 @@ def of_folders(names, classes=IMAGENET):
 
 def _all(names, exact, like, kind):
     """Whether all names are of a kind; Failure that lists those that are not when only some are."""
-    others = [name for name in names if not re.fullmatch(exact, name)]
+    others = [name if name == name.strip() else repr(name)
+              for name in names if not re.fullmatch(exact, name)]
     if others and any(re.match(like, name) for name in names):
         raise cli.Failure(f"class folders are named by {kind}, but not {cli.some(others)}",
                           "rename or remove these, or label the images by a val_label.txt")

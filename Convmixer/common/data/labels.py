@@ -63,7 +63,7 @@ def _parse(line, where, number):
         if last and len(last.split()) == 1 and "\t" not in name and not _marked(name):
             return without_ending(name), int(match[2])
     what, todo = _other_form(line, number)
-    raise cli.Failure(f"{where}: {cli.short(line)!r} {what}", todo)
+    raise cli.Failure(f"{where}: {cli.short(line, 80)!r} {what}", todo)
 
 
 def _marked(name):
@@ -76,7 +76,7 @@ def _other_form(line, number):
     has_index = re.search(r"[\s,;][0-9]+[\"']?$", line)
     if re.fullmatch(r"[0-9]+", line):
         return "has no file name: the ILSVRC devkit lists bare numbers, in another order", WRITE
-    if number == 1 and not synset and not re.search(r"[0-9]", line):
+    if number == 1 and re.fullmatch(r"#.*|[A-Za-z_]+([\s,;]+[A-Za-z_]+)+", line):
         return "is a header row", f"delete it; {WRITE}"
     if synset:
         return "names a synset or has more than two columns", f"{WRITE}; {INDEX}"

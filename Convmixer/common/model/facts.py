@@ -1,4 +1,4 @@
-"""What is known of an ONNX, {name: value}: in its metadata, and in records of what is made of it."""
+"""What is known of an ONNX, {name: value}: in its metadata, and in the records of what follows."""
 import json
 from pathlib import Path
 

@@ -50,7 +50,8 @@ def of_txt(data, rows, classes):
     if values.shape not in ((rows, classes), (1, rows * classes)):
         raise ValueError(f"has {len(values)} lines, {values.size} numbers, "
                          f"not {rows} lines of {classes}")
-    before, last = (len(number.partition(b".")[2]) for number in data.rsplit(None, 2)[-2:])
-    if last < before and not data[-1:].isspace():
-        raise ValueError("ends inside a number")
+    if not data[-1:].isspace():
+        *before, last = (len(number.partition(b".")[2]) for number in data.split())
+        if len(set(before)) == 1 and last < before[0]:
+            raise ValueError("ends inside a number")
     return values.reshape(rows, classes)

@@ -63,7 +63,8 @@ class Manifest:
             odd = [row for row in rows if not _sound(row, files)]
             odd += [key for key, kind in KINDS.items()
                     if key in content and not isinstance(content[key], kind)]
-            odd += [name for name, count in files.items() if type(count) is not int]
+            numbers = [*files.values(), *content.get("shape", ())]
+            odd += [number for number in numbers if type(number) is not int]
             if odd:
                 raise ValueError(f"it has {odd[0]}")
         except (KeyError, TypeError, AttributeError, ValueError) as e:

@@ -1,4 +1,4 @@
-"""Checkpoint (.pth, .pth.tar) → network, as data and strictly: no code is run, no key is skipped."""
+"""Checkpoint (.pth, .pth.tar) → network, as data and strictly: no code is run, no key skipped."""
 import argparse
 import pickle
 import zipfile

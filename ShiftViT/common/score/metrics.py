@@ -94,6 +94,28 @@ def evaluate(folder, manifest, allow_partial=False, classes=IMAGENET):
     missing. Failure too when all results are the same.
     """
     labels = labels_of(manifest, classes)
+    run, rank, answer, constant = ranked(folder, manifest, labels, classes)
+    scored = (labels >= 0) & run.sound
+    rank[~scored] = answer[~scored] = -1
+    said = problems(run, manifest, scored, allow_partial)
+    total = int(scored.sum())
+    if constant is not None:
+        suspicion.of_constant(run.folder, constant, total)
+    score = Score(within(rank[scored]), total, dataset=manifest.info, kind=run.kind,
+                  demo=bool(manifest.info.get("demo")), rank=rank, answer=answer, classes=classes)
+    bad = sorted(manifest.info.get("bad") or {})
+    score.missing = [row.image for row, good in zip(manifest.rows, scored) if not good] + bad
+    score.findings = [said] if said else []
+    score.findings += suspicion.of_order(answer[scored], labels[scored], classes)
+    return score
+
+
+def ranked(folder, manifest, labels, classes):
+    """Read a run; labels: int (images,), -1 without one.
+
+    Returns (results.Results, ranks of the labels, answers: both int (images,), and the logits
+    (classes,) that all results have, None where they differ).
+    """
     rank, answer = np.full((2, len(labels)), -1)
     first, differ = None, False
 
@@ -105,19 +127,7 @@ def evaluate(folder, manifest, allow_partial=False, classes=IMAGENET):
         differ = differ or bool((logits != first).any())
 
     run = results.each(folder, manifest, use, classes)
-    scored = (labels >= 0) & run.sound
-    rank[~scored] = answer[~scored] = -1
-    said = problems(run, manifest, scored, allow_partial)
-    total = int(scored.sum())
-    if not differ:
-        suspicion.of_constant(run.folder, first, total)
-    score = Score(within(rank[scored]), total, dataset=manifest.info, kind=run.kind,
-                  demo=bool(manifest.info.get("demo")), rank=rank, answer=answer, classes=classes)
-    bad = sorted(manifest.info.get("bad") or {})
-    score.missing = [row.image for row, good in zip(manifest.rows, scored) if not good] + bad
-    score.findings = [said] if said else []
-    score.findings += suspicion.of_order(answer[scored], labels[scored], classes)
-    return score
+    return run, rank, answer, None if differ else first
 
 
 def labels_of(manifest, classes):

@@ -78,7 +78,8 @@ def each(folder, manifest, use, classes=IMAGENET):
         except OSError:
             raise
         except Exception as e:  # another program's file: whatever its parser meets makes it broken
-            broken[os.path.relpath(path, folder)] = str(e) or type(e).__name__
+            why = cli.short(" ".join(str(e).split()))
+            broken[os.path.relpath(path, folder)] = why or type(e).__name__
             continue
         if mine:
             use(mine, values[[manifest.rows[i].row for i in mine]])

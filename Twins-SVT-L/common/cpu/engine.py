@@ -109,8 +109,8 @@ def check_host(path, backend, meta):
     here = what_runs(backend)
     made, now = ([about[key] for key in BOUND] for about in (meta, here))
     if made != now:
-        raise cli.Failure(f"{path} was compiled by {backend.TITLE} {' for '.join(made)}; here it is "
-                          f"{' for '.join(now)}", AGAIN)
+        raise cli.Failure(f"{path} was compiled by {backend.TITLE} {' for '.join(made)}; here it "
+                          f"is {' for '.join(now)}", AGAIN)
 
 
 def sound_record(path):

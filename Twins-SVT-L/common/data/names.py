@@ -25,6 +25,11 @@ def is_image(name):
     return bool(stem) and dot + ending.lower() in IMAGE_SUFFIXES
 
 
+def is_text(name):
+    """Whether a name can be written as text; those of old archives may hold any bytes."""
+    return name.isascii() or not any("\ud800" <= c <= "\udfff" for c in name)
+
+
 def passed_over(name):
     """Whether a file or folder of this name has nothing to do with the images beside it."""
     return name[0] == "." or name.lower() in PASSED_OVER
@@ -46,12 +51,12 @@ def natural(name):
 
 def in_order(names):
     """Paths in natural order of their files' names, whatever folders these lie in."""
-    pairs = [(name.rpartition("/")[2], name) for name in names]
+    files = [name.rpartition("/")[2] for name in names]
     # Names that have digits in the same places (all of ILSVRC) need no keys: a tenth of the time
     # of a step that has nothing to do.
-    if len({name.translate(ZEROS) for name, _ in pairs}) > 1:
-        pairs = [(natural(name), path) for name, path in pairs]
-    return [path for _, path in sorted(pairs)]
+    alike = len(set("/".join(files).translate(ZEROS).split("/"))) == 1
+    keys = files if alike else map(natural, files)
+    return [name for _, name in sorted(zip(keys, names))]
 
 
 def stems(images):

@@ -108,6 +108,18 @@ def limit_of(model, record, kind):
                FLOAT16_FILES if kind.startswith("float16") else 0)
 
 
+def results_of(rows, known, found, classes):
+    """(logits of these rows of the Manifest, kind of the files); Failure for a broken file."""
+    got, kind = [], None
+    for row in rows:
+        try:
+            kind, values = formats.parse(found[row.file], known.files[row.file], classes)
+        except ValueError as e:
+            raise cli.Failure(f"{found[row.file]} {e}", "infer again (make infer)") from None
+        got.append(values[row.row])
+    return got, kind
+
+
 def compare(args, known, found, record, onnx, compute):
     """Compare a few results with what the ONNX says of their bins; Failure where they differ.
 
@@ -117,13 +129,7 @@ def compare(args, known, found, record, onnx, compute):
     images = np.unique(np.linspace(0, len(known.rows) - 1, IMAGES).astype(int))
     rows = [known.rows[i] for i in images]
     wanted = [compute(read_bin(Path(args.bins, f"{r.file}.bin"), r.row, known.info)) for r in rows]
-    got, kind = [], None
-    for row, want in zip(rows, wanted):
-        try:
-            kind, values = formats.parse(found[row.file], known.files[row.file], want.size)
-        except ValueError as e:
-            raise cli.Failure(f"{found[row.file]} {e}", "infer again (make infer)") from None
-        got.append(values[row.row])
+    got, kind = results_of(rows, known, found, wanted[0].size)
     wanted, got = np.array(wanted, np.float64), np.array(got, np.float64)
     spread = max(float(wanted.max() - wanted.min()), 1e-30)
     errors = np.abs(got - wanted).max(1) - (PRINTED if kind == "txt" else 0)
@@ -137,40 +143,48 @@ def compare(args, known, found, record, onnx, compute):
     return {"images": [row.image for row in rows], "onnx": onnx, "error": error, "limit": limit}
 
 
-def main():
-    args = get_args()
-    run = results.find_run(args.result)
+def reference(args, record):
+    """(path of the ONNX, what computes it, None), or (None, None, why there is nothing)."""
+    onnx = onnx_of(args, record)
+    if onnx is None:
+        return None, None, f"{args.onnx or 'it'} is not at hand"
+    try:
+        return onnx, session(onnx), None
+    except ImportError:
+        return None, None, "onnxruntime is not installed"
+    except RuntimeError as e:
+        return None, None, f"ONNX Runtime does not take {onnx}: {e}"
+
+
+def check_place(run):
+    """Failure when the record's name belongs to another file, such as a table of figures."""
     beside = provenance.record_path(run)
     if beside.exists() and "made" not in cli.read_json(beside, "delete it"):
         raise cli.Failure(f"{beside} is not a record of results, and would be overwritten",
                           "move it away")
+
+
+def main():
+    args = get_args()
+    run = results.find_run(args.result)
+    check_place(run)
     known = manifest.Manifest.load(args.bins)
     known.check_bins(args.bins)
     found = complete(run, known)
     record = provenance.read(args.model) or {}
     if record:
         provenance.check(args.model, "compile the offline model again (make om)")
-    onnx = onnx_of(args, record)
-    compared, why = None, None if onnx else f"{args.onnx or 'it'} is not at hand"
-    try:
-        compute = session(onnx) if onnx else None
-    except ImportError:
-        why = "onnxruntime is not installed"
-    except RuntimeError as e:
-        why = f"ONNX Runtime does not take {onnx}: {e}"
-    if not why:
-        compared = compare(args, known, found, record, onnx, compute)
+    onnx, compute, why = reference(args, record)
+    compared = compare(args, known, found, record, onnx, compute) if compute else None
     note = f"the results are not compared with the ONNX: {why}" if why else None
     bins = Path(args.bins, "manifest.json")
     provenance.record(run, [args.model, bins], model=args.model, bins=str(bins),
                       compared=compared, note=note)
-    if note:
-        print(f"note: {note}")
-    else:
-        print(f"{len(compared['images'])} of {len(known.rows)} images computed with {onnx} too: "
-              f"the largest difference is {compared['error']:.1e} of the logits' spread "
-              f"({compared['limit']:g} is allowed)")
-    print(f"wrote {beside} ({len(found)} results)")
+    print(f"note: {note}" if note else
+          f"{len(compared['images'])} of {len(known.rows)} images computed with {onnx} too: the "
+          f"largest difference is {compared['error']:.1e} of the logits' spread "
+          f"({compared['limit']:g} is allowed)")
+    print(f"wrote {provenance.record_path(run)} ({len(found)} results)")
 
 
 if __name__ == "__main__":

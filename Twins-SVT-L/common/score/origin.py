@@ -70,8 +70,9 @@ def of(run, given=None, manifest=None):
         notes = [record["note"]] if record.get("note") else []
         _same_bins(run, record, bins)
     else:
-        chain, notes = {}, [f"it is not checked of which model and bins the results are: "
-                            f"{provenance.record_path(run)} is not there"]
+        chain, notes = {}, [f"which model and bins the results are of is not checked: "
+                            f"{provenance.record_path(run)} is not there "
+                            "(python3 -m common.score.against_onnx writes it)"]
     if given:
         expected, path = _model(given)
         if Path(path).exists() and not record:

@@ -160,8 +160,7 @@ def run(command, name, on_npu=False):
         why, todo = errors.explain(log, status)
         raise cli.Failure(f"{name} failed: {why}", todo)
     if status:
-        why, todo = errors.explain(log, status, name)
-        raise cli.Failure(f"{name}: {why}", todo)
+        raise cli.Failure(f"{name} ended with status {status}", "see its messages above")
     return log
 
 

@@ -116,7 +116,7 @@ def from_address(url, target, entry):
 
 
 def download(url, target):
-    """Fetch `url` into a hidden file beside `target`, after what an earlier run got of it; its path.
+    """Fetch `url` into a hidden file, after what an earlier run got of it; the path of that file.
 
     The file is named by address, size and what the server calls this version, so that bytes of two
     versions are never joined.
