@@ -61,7 +61,7 @@ scale: | $(om) $(demo_images) ## eval over a Ray cluster, straight from the imag
 
 # rsync -L: a link here is a file there; no link comes back. ais_bench refuses files that
 # others may write. Status 2 or 12: the other side spoke, but not as rsync does.
-there = $(HOST):$(or $(REMOTE_DIR),$(notdir $(CURDIR)))
+there = $(HOST):$(or $(REMOTE_DIR),$(lastword $(subst /, ,$(CURDIR))))
 rsync = rsync -rptz --chmod=go-w $1 || { status=$$?; case $$status in 2|12) echo 'error: rsync \
   is not installed on $(HOST), or its shell prints a banner: "ssh $(HOST) true" must print \
   nothing, look at ~/.bashrc there' >&2;; esac; exit $$status; }
