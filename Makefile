@@ -21,8 +21,8 @@ $(if $(chosen),,$(error MODELS= is empty; there are $(ALL)))
 # Relative paths mean this folder, not the model's; an absolute OUT gets a folder per model.
 paths := $(foreach v,DATA WEIGHTS CALIB OM PYTHON,$(if $(filter command%,$(origin $v)),$v))
 here = $(foreach v,$(paths),$(if $(findstring /,$($v))$(wildcard $($v)),\
-  $(if $(filter-out /%,$($v)),$v=$(CURDIR)/$($v)))) \
-  $(if $(filter /%,$(OUT)),OUT=$(OUT)/$1) $(if $(IMAGE),SEEN_FROM=$(CURDIR))
+  $(if $(filter-out /%,$($v)),$v=../$($v)))) \
+  $(if $(filter /%,$(OUT)),OUT=$(OUT)/$1) $(if $(IMAGE),SEEN_FROM=..)
 targets := $(foreach m,$(chosen),$(VERBS:%=$m/%))
 own := help setup report doctor new test test-all faults benchmarks readme check-readme \
   sync check-sync
@@ -56,7 +56,7 @@ report: | $(ready) ## published and measured figures on one page, report/index.h
 doctor: ## versions, what is missing, and the command that fixes it
 	@$(if $(wildcard $(py)),$(py),python3) -m common.doctor --engine $(ENGINE)
 new: | $(ready) ## a folder for one more network: MODEL=resnet TIMM=resnet18
-	@$(py) -m tools.new.new $(MODEL) $(TIMM)
+	@$(py) -m tools.new.new '$(MODEL)' '$(TIMM)'
 
 # ---- for whoever works on the repository ----
 $(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready

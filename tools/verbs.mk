@@ -1,7 +1,7 @@
 # Verbs that explain, compare and transport: the repository's, for one model folder. Its
 # pipeline (common/pipeline.mk) includes this where the repository is around it.
 
-## for predict: photographs, a folder of them, or - for standard input
+## for predict: a photograph, several, a folder, or - for stdin
 IMAGE :=
 ## for predict: picture of what the model saw, such as answer.png
 PNG :=
@@ -28,7 +28,11 @@ predict = $(tool).inspect.predict $(IMAGE) --from $(SEEN_FROM) --model $(om) --b
   --input $(INPUT) --work $B $(PNG:%=--png %) -- $(infer) $(device)
 predict: $(if $(one),,$(if $(IMAGE),$(om))) ## Top-5 for photographs: IMAGE=photo.jpg
 	$(if $(IMAGE),,$(error IMAGE= is needed: a photograph, several, a folder, or -))
-	$(if $(one),+@$(MAKE) --no-print-directory predict BS=1,@$(predict))
+ifneq ($(one),)
+	+@$(MAKE) --no-print-directory predict BS=1
+else
+	@$(predict)
+endif
 
 compare: $(result).json | $(onnx) ## where torch and the offline model differ
 	@$(tool).inspect.compare --weights $(weights) --net $(NET) --bins $(prep) --result $(result) \
@@ -57,7 +61,7 @@ scale: | $(om) $(demo_images) ## eval over a Ray cluster, straight from the imag
 
 # rsync -L: a link here is a file there; no link comes back. ais_bench refuses files that
 # others may write. Status 2 or 12: the other side spoke, but not as rsync does.
-there = $(HOST):$(or $(REMOTE_DIR),$(notdir $(CURDIR)))
+there = $(HOST):$(or $(REMOTE_DIR),$(lastword $(subst /, ,$(CURDIR))))
 rsync = rsync -rptz --chmod=go-w $1 || { status=$$?; case $$status in 2|12) echo 'error: rsync \
   is not installed on $(HOST), or its shell prints a banner: "ssh $(HOST) true" must print \
   nothing, look at ~/.bashrc there' >&2;; esac; exit $$status; }

@@ -80,7 +80,7 @@ images := $(filter prep infer eval online,$(goals))
 $(if $(and $(WEIGHTS),$(if $(demo),,x)),$(if $(wildcard $(WEIGHTS)),,\
   $(error WEIGHTS=$(WEIGHTS) does not exist)))
 $(if $(OM),$(if $(wildcard $(OM)),,$(error OM=$(OM) does not exist: give the path of an .om)))
-$(if $(filter-out demo,$(DATA)),$(if $(wildcard $(DATA) $(prep)/manifest.json),,\
+$(if $(filter-out demo,$(DATA)),$(if $(findstring ://,$(DATA))$(wildcard $(DATA) $(prep)/manifest.json),,\
   $(error DATA=$(DATA) does not exist)))
 $(if $(images),$(if $(data),$(if $(and $(DATA),$(demo)),$(if $(or $(WEIGHTS),$(OM)),,\
   $(error DATA= is given but there are no weights: make weights, or say WEIGHTS=/path or \
@@ -132,7 +132,7 @@ links = $(if $(demo_images),$(call link,$(demo_images),$(demo_images_args))) \
   $(if $(kind),$(call link,$B/aipp.cfg,--out $B/aipp.cfg)) $(call link,$(om),$(atc_args))) \
   $(call link,$(result),$(check_args)) $(call link,$(score),$(score_args)) \
   $(call link,$(online),$(online_args)) $(call link,$(perf),$(bench_args))
-ifneq ($(and $(goals),$(wildcard $B/.),$(shell command -v $(py))),)
+ifneq ($(and $(goals),$(wildcard $B/.),$(if $(dry_run),,x),$(shell command -v $(py))),)
 nothing := $(shell $(py) -m common.provenance $(links))
 endif
 
@@ -163,6 +163,7 @@ $(VENV)/.ready: $(dir $(VENV))requirements.txt
 source: ## clone the authors' network at its pinned commit, and patch it
 ifneq ($(SOURCE_URL),)
 	@test ! -e $(SOURCE_DIR) || { echo 'error: $(SOURCE_DIR) is there — remove it, then make source'; exit 1; }
+	@rm -rf $(SOURCE_DIR).part
 	git clone --quiet --no-checkout $(SOURCE_URL) $(SOURCE_DIR).part
 	git -C $(SOURCE_DIR).part checkout --quiet $(SOURCE_COMMIT)
 	$(if $(PATCHES),git -C $(SOURCE_DIR).part apply $(abspath $(PATCHES)))

@@ -39,21 +39,25 @@ def seen(path):
 def fits(path, before):
     """Whether a file or folder holds what it did when seen() gave `before`. Its content is read only where size, times or
     inode changed; the time of change (ctime) cannot be set back, so an older file moved in place is noticed."""
-    return before["stat"] == _stat(Path(path)) or before["sha256"] == seen(path)["sha256"]
+    return before["stat"] == _stat(path) or before["sha256"] == seen(path)["sha256"]
 
 
 def _names(folder):
-    names = (os.path.relpath(os.path.join(where, name), folder) for where, _, files in os.walk(folder) for name in files)
-    return sorted(name for name in names if not os.path.basename(name).startswith("."))
+    found = []
+    for where, _, names in os.walk(folder):
+        inside = os.path.relpath(where, folder)
+        inside = "" if inside == "." else f"{inside}/"
+        found += [inside + name for name in names if not name.startswith(".")]
+    return sorted(found)
 
 
 def _stat(path):
-    if not path.is_dir():
-        s = path.stat()
+    if not os.path.isdir(path):
+        s = os.stat(path)
         return [s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns]
     digest = hashlib.sha256()
     for name in _names(path):
-        digest.update(f"{name} {_stat(path / name)}\n".encode())
+        digest.update(f"{name} {_stat(f'{path}/{name}')}\n".encode())
     return digest.hexdigest()
 
 
@@ -67,7 +71,7 @@ def made(artefact, inputs, arguments=None):
             "from": {os.path.relpath(path) if not os.path.isabs(path) else str(path): seen(path) for path in inputs}}
 
 
-def record(artefact, inputs, arguments=None, **facts):
+def record(artefact, inputs, arguments=None, /, **facts):
     """Write the record of `artefact`: `facts`, then what it was made from (see made())."""
     cli.write_json(record_path(artefact), {**facts, "made": made(artefact, inputs, arguments)})
 
@@ -108,7 +112,7 @@ def check(artefact, todo):
     chain = {}
     for path, before in read(artefact)["made"]["from"].items():
         chain[path] = before["sha256"]
-        if record_path(path) != Path(path) and record_path(path).exists():
+        if os.path.exists(path) and record_path(path) != Path(path) and record_path(path).exists():
             chain.update(check(path, todo))
     return chain
 
@@ -119,6 +123,8 @@ def sweep(links):
     An artefact that is not there counts as gone: make is about to make it.
     """
     gone = set()
+    for folder in {Path(artefact).parent for artefact, _ in links}:
+        cli.remove_leftovers(folder)
     for artefact, arguments in links:
         path = Path(artefact)
         there = path.exists() or record_path(artefact).exists()

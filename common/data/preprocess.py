@@ -62,8 +62,8 @@ def step(folder, root, save_dir, args, batch_size=1, key="preprocessing", **more
 
 def _without_images(root, save_dir, recipe, args, batch_size, before_manifest=None, **_):
     manifest = Manifest.load(save_dir)
-    wanted = {"recipe": recipe.as_dict(), "dtype": args.input, "batch_size": batch_size}
-    wanted["limit"] = args.limit if manifest.info.get("limit") else None
+    wanted = {"recipe": recipe.as_dict(), "dtype": args.input, "batch_size": batch_size,
+              "limit": _limit(args.limit, manifest.info.get("dataset_total", 0))}
     other = [key for key, value in wanted.items() if manifest.info.get(key) != value]
     if other:
         raise cli.Failure(f"the bins in {save_dir} were made with another {cli.some(other)}, and "
@@ -107,34 +107,41 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
     shelf = Shelf(save_dir)
     sources, bad, made = journal.bring_up_to_date(
         plan, save_dir, settings, args.jobs, shelf.probe(), shelf.retire)
-    for name, why in sorted(bad.items()):
-        print(f"bad image: {name if str(name).isprintable() else ascii(name)}: {why}")
-    if len(bad) == len(data.images):
-        raise cli.Failure(f"none of the {len(bad)} images could be read, listed above",
-                          "is the dataset unpacked?")
-    if bad and not args.allow_partial:
-        raise cli.Failure(f"{len(bad)} of {len(data.images)} images could not be read, listed "
-                          "above", f"replace them and run again, {GO_ON}")
+    _check_bad(bad, len(data.images), args.allow_partial)
     bad.update(dict.fromkeys(data.strays, "is no image by its ending"))
-
     rows = [Row(image.name, stem, i, image.label) for stem, images in plan.items()
             for i, image in enumerate(images) if image.name not in bad]
-    files = dict.fromkeys((row.file for row in rows), batch_size)
-    manifest = Manifest(rows, files, {
-        "dataset": str(data.root.resolve()), "layout": data.layout, "demo": data.demo,
+    manifest = Manifest(rows, dict.fromkeys((row.file for row in rows), batch_size), {
+        "dataset": str(data.root), "layout": data.layout, "demo": data.demo,
         "labels_from": data.labels_from, "notes": list(data.notes), "classes": data.classes,
-        "dataset_total": total, "limit": args.limit if len(data.images) < total else None,
+        "dataset_total": total, "limit": _limit(args.limit, total),
         "bad": dict(sorted(bad.items())), **settings, "images_digest": _digest(sources)})
-    manifest.info["probe"] = journal.probe(list(files), manifest.bytes_per_row() * batch_size,
-                                           save_dir)
+    manifest.info["probe"] = journal.probe(list(manifest.files), manifest.bytes_per_row()
+                                           * batch_size, save_dir)
     changed = shelf.keep(manifest, before_manifest)
     partial = f", {len(bad)} missing (partial)" if bad else ""
-    said = f"{len(files)} bins of {len(rows)} images{partial}"
+    said = f"{len(manifest.files)} bins of {len(rows)} images{partial}"
     if made:
         print(f"wrote {said} and manifest.json to {save_dir}")
     else:
         print(f"{'wrote manifest.json of' if changed else 'up to date:'} {said} in {save_dir}")
     return manifest
+
+
+def _limit(limit, total):
+    """What of --limit takes effect: None when there are not more images."""
+    return limit if limit and limit < total else None
+
+
+def _check_bad(bad, images, allow_partial):
+    for name, why in sorted(bad.items()):
+        print(f"bad image: {name if name.isprintable() else ascii(name)}: {why}")
+    if len(bad) == images:
+        raise cli.Failure(f"none of the {images} images could be read, listed above",
+                          "is the dataset unpacked?")
+    if bad and not allow_partial:
+        raise cli.Failure(f"{len(bad)} of {images} images could not be read, listed above",
+                          f"replace them and run again, {GO_ON}")
 
 
 def _plan(images, batch_size, batch_name):
@@ -200,8 +207,9 @@ class Shelf:
                 self.retire()
                 write(new, path)
             new.info["derived"] = {str(path): cli.sha256(path)}
-        if same_rows and {**self.old.info, "made": None} == {**new.info, "made": None}:
-            new.info["made"] = self.old.info.get("made")
+        place = {"dataset": None, "made": None}  # where the same images lie changes no figure
+        if same_rows and {**self.old.info, **place} == {**new.info, **place}:
+            new.info.update((key, self.old.info.get(key)) for key in place)
             if self.aside.exists() and not self.path.exists():
                 os.replace(self.aside, self.path)
             return False

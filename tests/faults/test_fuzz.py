@@ -34,6 +34,8 @@ from common.model import checkpoint
 from common.score import results
 from common.speed import bench
 
+pytestmark = pytest.mark.slow
+
 CASES = int(os.environ.get("FAULT_CASES", 100))
 SECONDS = 30
 WORDS = st.text(max_size=40)
@@ -444,7 +446,8 @@ def test_atc_errors(play):
         status, log = case
         why, todo = errors.explain(log, status, "atc")
         assert why and todo and "\n" not in why
-    log = mixed("E10016", "E19999", "EZ9999: Inner Error!\n", "EZ3003: ", "ATC run success", "No space left on device", "\n", "\r", " ", "0x1b[31m")
+    log = mixed("E10016", "E19999", "EZ9999: Inner Error!\n", "EZ3003: ", "ATC run success",
+                "No space left on device", "\n", "\r", " ", "0x1b[31m")
     play(st.tuples(st.integers(-64, 255), log), read)
 
 

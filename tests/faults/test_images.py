@@ -143,7 +143,8 @@ def test_allowed(folder, seen):
         os.truncate(folder / "data/val" / name, 2000)
     done = tiny.make(folder, "eval")
     tiny.failed(done, "2 of 8 images could not be read", "ALLOW_PARTIAL=1", status=2)
-    assert not list(folder.glob("build/eval*")) and not (folder / "build/prep/manifest.json").exists()
+    assert not list(folder.glob("build/eval*"))
+    assert not (folder / "build/prep/manifest.json").exists()
     done = tiny.make(folder, "eval", "ALLOW_PARTIAL=1")
     seen(done)
     said = tiny.worked(done)
@@ -205,7 +206,8 @@ HARM = {
         "synsets, but not background"),
     "pipe named x.JPEG": (lambda val: os.mkfifo(val / "x.JPEG"), "x.JPEG is a pipe or device"),
     "class folder that may not be listed": (
-        lambda val: (classes(val), (val / SYNSETS[25]).chmod(0)), f"Permission denied: .*{SYNSETS[25]}"),
+        lambda val: (classes(val), (val / SYNSETS[25]).chmod(0)),
+        f"Permission denied: .*{SYNSETS[25]}"),
 }
 
 
@@ -218,7 +220,8 @@ def classes(val):
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(n, marks=pytest.mark.fault(n, "exit 1 before a bin is written, named")) for n in HARM])
+    pytest.param(n, marks=pytest.mark.fault(n, "exit 1 before a bin is written, named"))
+    for n in HARM])
 def test_folders(folder, as_owner, seen, name):
     harm, said = HARM[name]
     harm(folder / "data/val")

@@ -154,7 +154,8 @@ def test_whole_numbers_are_the_index(tmp_path, folders):
     (["n01440764", "n0144353"], "synsets, but not n0144353"), (["n01440764", "5"], "but not 5"),
     (["0", "1", "other"], "whole numbers, but not other"), (["0", "1", "-1"], "but not -1"),
     (["n01440764", "n00005787"], "none of ImageNet's 1000: n00005787"),
-    (["1", "1000"], "class folder 1000: .*count from 1"), (["0", "1001"], "folder 1001: class 1001 is")])
+    (["1", "1000"], "class folder 1000: .*count from 1"),
+    (["0", "1001"], "folder 1001: class 1001 is")])
 def test_folders_that_do_not_fit_together(tmp_path, folders, said):
     tree(tmp_path, *(f"{name}/x_{i}.JPEG" for i, name in enumerate(folders)))
     with pytest.raises(cli.Failure, match=said):
@@ -198,7 +199,8 @@ def test_what_file_systems_and_archives_leave_is_passed_over(tmp_path, name, ins
     (lambda d: tree(d, "cat/more/x.JPEG", "cat/y.JPEG"), "folders inside a class folder: cat/more"),
     (lambda d: (tree(d, "cat/x.JPEG", "dog/x.JPEG"), (d / "cow").mkdir()), "without images: cow"),
     (lambda d: tree(d, "ILSVRC2012_img_val/x.JPEG"), "one folder .ILSVRC2012_img_val. with all"),
-    (lambda d: (tree(d, "a/x.JPEG", "b/x.JPEG"), (d / "a/up").symlink_to("..")), "link to a folder"),
+    (lambda d: (tree(d, "a/x.JPEG", "b/x.JPEG"), (d / "a/up").symlink_to("..")),
+     "link to a folder"),
     (lambda d: (tree(d, "x.JPEG"), os.mkfifo(d / "y.JPEG")), "y.JPEG is a pipe"),
     (lambda d: (tree(d, "x.JPEG"), (d / "y.JPEG").symlink_to("/dev/zero")), "pipe or device"),
     (lambda d: (tree(d, "x.JPEG"), os.rename(d / "x.JPEG", os.fsencode(d) + b"/\xff.JPEG")),
@@ -223,7 +225,8 @@ def test_an_archive_is_to_be_unpacked(tmp_path, name):
 def test_other_names_for_a_jpeg(flat):
     for name in ("a.jfif", "b.jpe", "c.JPE"):
         image(flat / "val" / name)
-    (flat / "val_label.txt").write_text((flat / "val_label.txt").read_text() + "a 1\nb 1\nc.JPE 1\n")
+    with open(flat / "val_label.txt", "a") as f:
+        f.write("a 1\nb 1\nc.JPE 1\n")
     assert {"a.jfif", "b.jpe", "c.JPE"} <= labels(flat).keys() and not dataset.find(flat).strays
 
 

@@ -57,7 +57,8 @@ def test_modes_and_sizes_vary(data):
     assert {("JPEG", "RGB", None), ("JPEG", "L", None), ("JPEG", "CMYK", None), ("JPEG", "RGB", 6),
             ("PNG", "RGB", None), ("PNG", "P", None)} <= kinds.keys()
     assert kinds["JPEG", "RGB", None] > 120 and len(sizes) > 100
-    assert {(224, 224), (256, 256)} <= sizes and any(w > h for w, h in sizes) and any(w < h for w, h in sizes)
+    assert {(224, 224), (256, 256)} <= sizes
+    assert any(w > h for w, h in sizes) and any(w < h for w, h in sizes)
 
 
 def test_the_same_bytes_every_time(tmp_path, monkeypatch):
@@ -169,14 +170,14 @@ def test_weights_are_the_same_bytes_every_time(data, tmp_path, capsys):
     assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
     assert content.keys() == {"state_dict", "demo"}
     assert content["state_dict"].keys() == tiny().state_dict().keys()
-    assert re.fullmatch(rf"wrote {tmp_path}/a.pth: demo weights for Tiny, Top-1 [0-9.]+% of 60 training "
-                        r"images and [0-9.]+% of 20 validation images",
+    assert re.fullmatch(rf"wrote {tmp_path}/a.pth: demo weights for Tiny, Top-1 [0-9.]+% of 60 "
+                        r"training images and [0-9.]+% of 20 validation images",
                         capsys.readouterr().out.splitlines()[0])
     assert str(data / "DEMO.txt") in provenance.read(tmp_path / "a.pth")["made"]["from"]
 
 
 def test_batchnorm_is_calibrated(data, tmp_path):
-    """What leaves a BatchNorm has mean 1 and deviation 1 over the images that it was calibrated on."""
+    """What leaves a BatchNorm has mean 1 and deviation 1 over the images of its calibration."""
     found = dataset.find(data / "train").images
     images = [next(i for i in found if i.label == label) for label in demo.CLASSES]
     images = torch.from_numpy(np.stack([TINY.RECIPE(transforms.load(i.path)) for i in images]))

@@ -17,7 +17,7 @@ def read(tmp_path):
 @pytest.mark.parametrize("text", [
     "a.JPEG 5\r\nb.JPEG 7\r\n", "\ufeffa.JPEG 5\nb.JPEG 7", "a.JPEG\t5\n b.JPEG \t 7\n\n",
     "a.JPEG 5\na.JPEG 5\nb 7\n", "a.jpg 0005\nb.png 7"],
-    ids=["CRLF", "BOM, no last newline", "tabs, blanks", "twice, no ending", "zeros, other endings"])
+    ids=["CRLF", "BOM, no last newline", "tabs, blanks", "twice, no ending", "zeros, endings"])
 def test_labels_as_people_write_them(read, text):
     assert read(text) == {"a": 5, "b": 7}
 
@@ -35,7 +35,8 @@ def test_names_may_hold_folders(read, line, name):
 @pytest.mark.parametrize("line, said", [
     # more than two columns: the last one is not the label
     ("a.JPEG\tn01514668\t0\t32\t44\t62", "more than two columns"), ("a.JPEG 7 1", "two columns"),
-    ("a.JPEG 7 490", "two columns"), ("a.JPEG 7\t490", "two columns"), ("val/a b.JPEG 7", "no blank"),
+    ("a.JPEG 7 490", "two columns"), ("a.JPEG 7\t490", "two columns"),
+    ("val/a b.JPEG 7", "no blank"),
     ("a\t7\tx/b 5", "two columns"), ("my images/a.JPEG 7 1", "two columns"),
     # other forms that people have
     ("ImageId,PredictionString", "header row.*delete it"), ("filename label", "header row"),

@@ -1,5 +1,5 @@
-"""manifest.json: what is written is read, damage is refused, and bins, images and labels at hand are
-held against it. And the names that bins get."""
+"""manifest.json: what is written is read, damage is refused, and bins, images and labels at hand
+are held against it. And the names that bins get."""
 import json
 import re
 
@@ -66,9 +66,10 @@ ODD = ["n01498041/0.000116_digital clock _ digital clock_0.865662.jpg", "n01/art
 
 
 def test_safe_and_unique_stems_for_all_others():
-    stems = names.stems(ODD)
-    assert len(set(stems)) == len(ODD) and all(re.fullmatch("[A-Za-z0-9_-]{1,150}", s) for s in stems)
-    assert not any(s.startswith(("pure_infer_data", "perf_vision", "PureInfer_perf")) for s in stems)
+    stems, taken = names.stems(ODD), ("pure_infer_data", "perf_vision", "PureInfer_perf")
+    assert len(set(stems)) == len(ODD)
+    assert all(re.fullmatch("[A-Za-z0-9_-]{1,150}", stem) for stem in stems)
+    assert not any(stem.startswith(taken) for stem in stems)
     own = [stem for stem, name in zip(stems, ODD, strict=True) if f"{stem}." in name]
     assert own == ["a_b"]
     # they stay the same when other images come and go
@@ -91,7 +92,8 @@ def prepared(tmp_path):
     for i in (1, 2, 10):
         Image.new("RGB", (4, 4)).save(tmp_path / f"val/img_{i}.JPEG")
     (tmp_path / "val_label.txt").write_text("img_1.JPEG 5\nimg_2.JPEG 7\nimg_10.JPEG 0\n")
-    rows = [Row("img_1.JPEG", "b0", 0, 5), Row("img_2.JPEG", "b0", 1, 7), Row("img_10.JPEG", "b1", 0, 0)]
+    rows = [Row("img_1.JPEG", "b0", 0, 5), Row("img_2.JPEG", "b0", 1, 7),
+            Row("img_10.JPEG", "b1", 0, 0)]
     Manifest(rows, {"b0": 2, "b1": 2}, {"limit": None, "bad": {}}).save(tmp_path / "prep")
     return tmp_path
 

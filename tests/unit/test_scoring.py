@@ -339,3 +339,17 @@ def test_a_point_is_a_point(tmp_path):
     got = precision.compare(lower, f32)
     assert (got["images"], got["f32"]["top1"], got["lower"]["top1"]) == (199, 150, 148)
     assert got["same"] == 199 and precision.MOST == 1.0
+
+
+def test_an_om_that_the_stand_in_replaced_means_the_file_beside_it(tmp_path):
+    """As in the READMEs' steps by hand, which have the same words on an NPU and on a CPU."""
+    named = str(tmp_path / "m.om")
+    with pytest.raises(cli.Failure, match="m.om does not exist"):
+        against_onnx.offline_model(named)
+    (tmp_path / "m.blob").touch()
+    assert against_onnx.offline_model(named) == str(tmp_path / "m.blob")
+    (tmp_path / "m.ort").touch()
+    with pytest.raises(cli.Failure, match="name the offline model"):
+        against_onnx.offline_model(named)
+    (tmp_path / "m.om").touch()
+    assert against_onnx.offline_model(named) == named

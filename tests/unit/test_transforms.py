@@ -1,4 +1,5 @@
-"""Every element of our transforms equals torchvision's, for all image modes that ImageNet has and for odd sizes."""
+"""Every element of our transforms equals torchvision's, for all image modes that ImageNet has and
+for odd sizes; and files that are no images."""
 import contextlib
 import io
 import json
@@ -18,11 +19,12 @@ from torchvision.datasets.folder import default_loader
 from common import cli
 from common.data import transforms
 
-SIZES = [(1, 1), (1, 7), (3, 50), (50, 3), (3000, 40), (40, 3000), (223, 223), (224, 224), (224, 300),
-         (256, 256), (256, 257), (257, 256), (255, 333), (500, 375), (375, 500), (641, 480), (233, 233),
-         (234, 999)]
+SIZES = [(1, 1), (1, 7), (3, 50), (50, 3), (3000, 40), (40, 3000), (223, 223), (224, 224),
+         (224, 300), (256, 256), (256, 257), (257, 256), (255, 333), (500, 375), (375, 500),
+         (641, 480), (233, 233), (234, 999)]
 RECIPES = [transforms.Recipe(256, 224, "bicubic"), transforms.Recipe(256, 224, "bilinear"),
-           transforms.Recipe(233, 224, "bicubic"), transforms.Recipe(256, 224, "bilinear", keep_aspect=False)]
+           transforms.Recipe(233, 224, "bicubic"),
+           transforms.Recipe(256, 224, "bilinear", keep_aspect=False)]
 
 
 def reference(recipe):
@@ -65,7 +67,7 @@ def modes():
         return out.getvalue()
 
     exif = Image.Exif()
-    exif[0x0112] = 6  # stored lying on its side: ImageFolder's loader does not turn it, so we do not
+    exif[0x0112] = 6  # on its side: ImageFolder's loader does not turn it, so we do not
     rgba = image.convert("RGBA")
     rgba.putalpha(image.convert("L"))
     deep = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
@@ -86,7 +88,7 @@ def modes():
     yield "webp", save(image, "WEBP")
 
 
-@pytest.mark.parametrize("name, content", list(modes()), ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize("name, content", list(modes()), ids=[name for name, _ in modes()])
 def test_modes(tmp_path, name, content):
     path = tmp_path / "ILSVRC2012_val_00000001.JPEG"
     path.write_bytes(content)

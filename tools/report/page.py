@@ -123,7 +123,7 @@ def page(models, made):
 <title>Offline inference: published and measured</title><link rel="icon" href="data:,"/>
 <style>
 {css}</style></head>
-<body>{INTRO.format(noisy=bench.NOISY, demo=DEMO.strip(), made=esc(made))}
+<body>{INTRO.format(noisy=bench.NOISY, demo=DEMO.format("demo weights"), made=esc(made))}
 {overview(models)}
 {"".join(part for part, _ in parts.values())}
 </body></html>

@@ -10,7 +10,7 @@ class Html(str):
     """Text that is HTML and not to be escaped."""
 
 
-DEMO = Html(' <span class="demo">demo weights</span>')
+DEMO = '<span class="demo">{}</span>'
 
 
 def esc(value):
@@ -20,9 +20,9 @@ def esc(value):
     return Html(html.escape(str(value)) if value not in (None, "") else "–")
 
 
-def with_demo(text, is_demo):
+def with_demo(text, is_demo, mark="demo weights"):
     """`text`, marked where weights or images are a demo's."""
-    return Html(esc(text) + DEMO) if is_demo else esc(text)
+    return Html(f"{esc(text)} {DEMO.format(mark)}") if is_demo else esc(text)
 
 
 def short(digest):
@@ -94,7 +94,7 @@ def accuracy_row(kind, r, results, published):
     made = (f"{by.get('engine') or '–'} {by.get('engine_version') or '–'}, "
             f"{by.get('precision') or '–'}, batch {by.get('batch') or '–'}")
     beside = "" if kind == "torch" else None if difference is None else f"{difference:+.3f}"
-    return [with_demo(kind, r["demo"]), made, f"{r['top1']:.2f} %", f"{r['top5']:.2f} %",
+    return [with_demo(kind, r["demo"], "demo"), made, f"{r['top1']:.2f} %", f"{r['top5']:.2f} %",
             f"{r['total']:,}{' partial' if r['partial'] else ''}", beside,
             verdict(r, published) if kind != "torch" else "", r["date"][:10]]
 
@@ -127,7 +127,7 @@ def accuracy_origin(kind, r):
     by = r["produced_by"]
     onnx = by.get("onnx") or {}
     versions = {**r["versions"], **{k: onnx[k] for k in ("torch", "onnx") if k in onnx}}
-    return (with_demo(f"accuracy: {kind}", r["demo"]), esc(by.get("engine_version")),
+    return (with_demo(f"accuracy: {kind}", r["demo"], "demo"), esc(by.get("engine_version")),
             esc(by.get("cpu") or by.get("soc") or by.get("device")), esc(None),
             file_name(onnx.get("weights") or Path(by.get("weights") or "").name),
             short(weights_of(r)), short(onnx.get("sha256")),

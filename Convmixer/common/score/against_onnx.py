@@ -51,6 +51,17 @@ def complete(run, known):
     return found
 
 
+def offline_model(path):
+    """The offline model at `path`. Where an .om is not there, the CPU's ais_bench ran the .blob or
+    .ort beside it, so that is meant here too."""
+    if Path(path).exists() or not path.endswith(".om"):
+        return path
+    beside = [file for file in map(Path(path).with_suffix, (".blob", ".ort")) if file.exists()]
+    if len(beside) != 1:
+        raise cli.Failure(f"{path} does not exist", "name the offline model that made the results")
+    return str(beside[0])
+
+
 def onnx_of(args, record):
     """Path of the ONNX that the offline model was compiled from, None where it is not at hand."""
     made_from = (record.get("made") or {}).get("from") or {}
@@ -166,6 +177,7 @@ def check_place(run):
 
 def main():
     args = get_args()
+    args.model = offline_model(args.model)
     run = results.find_run(args.result)
     check_place(run)
     known = manifest.Manifest.load(args.bins)

@@ -20,9 +20,6 @@ class BadImage(Exception):
     """An image that cannot be used. Its text says why, and is meant to follow the file's name."""
 
 
-UNREADABLE = BadImage  # what load() raises
-
-
 def open_image(file):
     """PIL's Image.open() for the formats that we take; `file` is a path or an open file."""
     return Image.open(file, formats=FORMATS)
