@@ -13,7 +13,7 @@ from conftest import ROOT, load
 from PIL import Image
 
 from common import cli, provenance
-from common.data import classes, dataset, demo, demo_weights, drawing, transforms
+from common.data import dataset, demo, demo_weights, labels, transforms
 from common.model import checkpoint
 
 
@@ -32,7 +32,7 @@ def files(folder):
 def test_synsets_are_imagenets():
     import timm.data
 
-    assert list(classes.official()) == timm.data.ImageNetInfo().label_names()
+    assert list(labels.official()) == timm.data.ImageNetInfo().label_names()
 
 
 def test_both_layouts_hold_the_same(data):
@@ -71,13 +71,13 @@ def test_the_same_bytes_every_time(tmp_path, monkeypatch):
     demo.make_images(tmp_path / "one")
     assert files(tmp_path / "one") == first and len(first) == 40 + 40 + 10 + 3
     assert provenance.misfit(tmp_path / "one/DEMO.txt") is None
-    assert provenance.read(tmp_path / "one/DEMO.txt")["made"]["from"].keys() == set(demo.CODE)
+    assert provenance.read(tmp_path / "one/DEMO.txt")["made"]["from"].keys() == {demo.CODE}
 
 
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
-    monkeypatch.setattr(drawing, "encode", interrupted)
+    monkeypatch.setattr(demo, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         demo.make_images(tmp_path / "data")
     assert list(tmp_path.iterdir()) == []

@@ -274,10 +274,9 @@ def test_without_this_file_the_bins_are_the_same(tmp_path, monkeypatch, dtype, b
     lines = (f"{path.name} 1\n" for path in val.iterdir())
     (tmp_path / "data/val_label.txt").write_text("".join(lines))
     args = argparse.Namespace(jobs=2, limit=None, allow_partial=True, input=dtype)
-    monkeypatch.setattr(fast, "WORTH", 0)
     made = []
-    for module in (fast, None):
-        monkeypatch.setattr(bins, "fast_jpeg", module)
+    for worth in (0, 99):
+        monkeypatch.setattr(fast, "WORTH", worth)
         folder = tmp_path / str(len(made))
         manifest = preprocess.run(dataset.find(tmp_path / "data"), folder, RECIPES[0], args, batch)
         assert len(manifest.info["bad"]) == 1
@@ -288,5 +287,5 @@ def test_without_this_file_the_bins_are_the_same(tmp_path, monkeypatch, dtype, b
 def test_the_file_may_be_deleted(tmp_path):
     shutil.copytree(ROOT / "common", tmp_path / "common")
     (tmp_path / "common/data/fast_jpeg.py").unlink()
-    code = "from common.data import bins, preprocess; assert bins.fast_jpeg is None"
+    code = "from common.data import bins; assert bins._tools(9999) is None"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision import transforms as tv
 
 from common import cli
-from common.data import bins, dataset, journal, preprocess, transforms
+from common.data import bins, dataset, preprocess, transforms
 from common.data.manifest import Manifest
 
 RECIPE = transforms.Recipe(16, 8, "bicubic")
@@ -425,7 +425,7 @@ def test_files_that_are_no_images_by_their_ending(folder, capsys):
     ({"img_4.JPEG": 99}, 40, "class 99 is not in 0 … 39"),
     ({"x.JPEG": 1}, 1000, "without an image")])
 def test_labels_are_checked_first(folder, monkeypatch, change, classes, said):
-    monkeypatch.setattr(journal, "bring_up_to_date", None)
+    monkeypatch.setattr(bins, "bring_up_to_date", None)
     write_labels(folder, change)
     publish(folder, classes)
     with pytest.raises(cli.Failure, match=said):
