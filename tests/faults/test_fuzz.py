@@ -28,7 +28,7 @@ from common.cpu import atc as host_atc
 from common.cpu import compiler, engine, graph
 from common.cpu.ais_bench import __main__ as ais_bench_args
 from common.cpu.ais_bench import inputs, outputs
-from common.data import bins, dataset, labels, names, transforms
+from common.data import bins, labels, names, transforms
 from common.data.manifest import Manifest, Row
 from common.model import checkpoint
 from common.score import results
