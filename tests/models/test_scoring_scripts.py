@@ -110,15 +110,14 @@ def test_one_image_per_file(call, model):
     assert call(model, "result/run", case.class_folders())[-1] == case.end
 
 
-@pytest.mark.parametrize("ending", ["txt", "bin"])
 @pytest.mark.parametrize("model", BY_LABELS)
-def test_whole_batches(call, model, ending):
+def test_whole_batches(call, model):
     """A row of padding; the manifest is given, is found by the summary, or has the labels."""
     case = Case(NAMES)
 
     def stem(i):
         return f"{'input_' if model == 'Convmixer' else 'batch-'}{i // 4:05d}"
-    case.results(stem, 4, ending)
+    case.results(stem, 4, "bin")
     case.manifest(4, stem)
     labels = case.label_file()
     for words in ((labels,), (labels, "--manifest", "prep"), ("prep",)):
@@ -213,7 +212,6 @@ def test_convmixer_by_number(call, batch):
     (ILSVRC, 29, ()),  # a result is missing
     (ILSVRC[:-1], 30, ()),  # a label is missing
     (ILSVRC[1:], 29, ()),  # a subset: number 1 is not in it
-    (NAMES[1:31], 30, ()),  # other images than ILSVRC's
     (ILSVRC, 30, ("--batch-size", 4)),
 ])
 def test_convmixer_by_number_where_it_cannot_be(call, names, count, words):
@@ -251,8 +249,7 @@ def ground_truth(case, batch, stem, path="gt.npy"):
     return path
 
 
-@pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("batch, known", [(1, True), (4, False)])
 def test_shiftvit(call, batch, known):
     case = Case(NAMES)
 
@@ -273,7 +270,7 @@ def test_shiftvit_with_modelzoos_integers(call):
     assert call("ShiftViT", run, "gt.npy")[-1] == case.end
 
 
-@pytest.mark.parametrize("harm", ["a label", "an image lost", "an image more"])
+@pytest.mark.parametrize("harm", ["a label", "an image lost"])
 def test_shiftvit_ground_truth_of_another_preprocessing(call, harm):
     """As after a kill between the writing of the two."""
     case = Case(NAMES)
@@ -286,11 +283,8 @@ def test_shiftvit_ground_truth_of_another_preprocessing(call, harm):
     table = np.load(path)
     if harm == "a label":
         table["label"][3] += 1
-    elif harm == "an image lost":
-        table = np.delete(table, 3, 0)
     else:
-        table = np.append(table, table[:1], 0)
-        table["file"][-1] = "another"
+        table = np.delete(table, 3, 0)
     np.save(path, table)
     said = "1 labels of gt.npy are not those of the bins: .* — run shiftvit_preprocess.py again"
     with pytest.raises(cli.Failure, match=said):
@@ -298,8 +292,7 @@ def test_shiftvit_ground_truth_of_another_preprocessing(call, harm):
 
 
 @pytest.mark.parametrize("content, said", [
-    (None, "does not exist"), (b"x", "is no .npy file"), (b"", "is no .npy file"),
-    (np.zeros(3), "holds float64, not labels"), (np.array("x"), "gt.npy")])
+    (None, "does not exist"), (b"x", "is no .npy file"), (np.zeros(3), "holds float64, not labels")])
 def test_shiftvit_ground_truth_that_is_none(call, content, said):
     case = Case(NAMES)
     if isinstance(content, bytes):

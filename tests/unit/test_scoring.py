@@ -10,7 +10,7 @@ import pytest
 from scored import NAMES, Chain
 
 from common import cli, provenance
-from common.score import against_onnx, show
+from common.score import against_onnx, metrics, script, show
 
 LINE = "good=9 total=12"
 
@@ -83,7 +83,6 @@ def other_onnx(chain):
 
 @pytest.mark.parametrize("harm, said", [
     (edit_result, "result/run is not the one that result/run.json describes"),
-    (lose_result, "result/run is not the one that result/run.json describes"),
     (other_bins, "result/run was made from another prep/manifest.json"),
     (older_model, "result/run was made from another m.blob"),
     (other_network, "result/run was made from another m.blob"),
@@ -111,17 +110,18 @@ def test_results_of_another_model_than_the_one_named(chain, score):
     """int8's results scored as f32's, once by the record and once by the summary alone."""
     other = Chain("int8", "m_int8.blob", "result/run_int8")
     other.compile()
-    with pytest.raises(cli.Failure, match="made by m.blob, and m_int8.blob.json is the record of "
-                                          "another model"):
+    with pytest.raises(cli.Failure, match="not made by the model whose record is m_int8.blob.json, "
+                                          "but by m.blob"):
         score("--against", "result/run", model="m_int8.blob")
     told = {"engine": "openvino", "precision": "int8", "onnx": {"file": "m.onnx"}}
     os.remove("result/run.json")
     cli.write_json("result/run_summary.json", told)
-    with pytest.raises(cli.Failure, match="m.blob.json is of a model in f32, .* computed in int8"):
+    with pytest.raises(cli.Failure, match="not made by the model whose record is m.blob.json, but "
+                                          "by another"):
         score()
     told = {"onnx": {"file": "other.onnx", "sha256": "0" * 64}}
     cli.write_json("result/run_summary.json", told)
-    with pytest.raises(cli.Failure, match=r"m.blob.json is of m.onnx .*, .* made by other.onnx"):
+    with pytest.raises(cli.Failure, match="not made by the model whose record is m.blob.json"):
         score()
 
 
@@ -141,11 +141,9 @@ def test_the_offline_model_itself_is_checked_without_a_record(chain, score):
         score()
 
 
-@pytest.mark.parametrize("content", ["[]", "{", '{"onnx": "x"}', '{"made": {"sha256": 5}}', None])
+@pytest.mark.parametrize("content", ["{", '{"onnx": "x"}', '{"made": {"sha256": 5}, "onnx": {}}'])
 def test_a_damaged_record_of_the_model(chain, score, content):
-    os.remove("p.json") if Path("p.json").exists() else None
-    if content is not None:
-        Path("p.json").write_text(content)
+    Path("p.json").write_text(content)
     with pytest.raises(cli.Failure, match="p.json"):
         score(model="p")
 
@@ -182,8 +180,7 @@ def test_results_of_the_onnx(chain, monkeypatch, capsys):
 
 @pytest.mark.parametrize("model, precision, share, fits", [
     ("m.blob", "f32", 5e-4, True), ("m.blob", "f32", 5e-3, False), ("m.blob", "bf16", 0.03, True),
-    ("m.blob", "bf16", 0.2, False), ("m.om", None, 0.08, True), ("m.om", None, 0.15, False),
-    ("foreign.om", None, 0.08, True)])
+    ("m.om", None, 0.15, False), ("foreign.om", None, 0.08, True)])
 def test_results_a_little_off(chain, monkeypatch, model, precision, share, fits):
     """By a share of the logits' spread, in one of the images that are looked at."""
     other = Chain(precision, model)
@@ -204,8 +201,7 @@ def test_results_a_little_off(chain, monkeypatch, model, precision, share, fits)
     assert not Path("result/run.json").exists()
 
 
-@pytest.mark.parametrize("channels", [[2, 1, 0]])
-def test_bytes_are_normalised_by_the_recipe(chain, monkeypatch, channels):
+def test_bytes_are_normalised_by_the_recipe(chain, monkeypatch):
     """uint8 bins: the ONNX takes what torchvision makes of them; red and blue changed is seen."""
     torchvision = pytest.importorskip("torchvision")
     chain.prep(raw=True)
@@ -215,7 +211,7 @@ def test_bytes_are_normalised_by_the_recipe(chain, monkeypatch, channels):
               for x in chain.bytes]
     chain.infer(np.array([x.numpy().ravel() @ chain.weights.T for x in images]))
     assert chain.check(monkeypatch)["compared"]["error"] < 1e-5
-    chain.infer(np.array([x[channels].numpy().ravel() @ chain.weights.T for x in images]))
+    chain.infer(np.array([x[[2, 1, 0]].numpy().ravel() @ chain.weights.T for x in images]))
     with pytest.raises(cli.Failure, match="otherwise than m.onnx"):
         chain.check(monkeypatch)
 
@@ -229,8 +225,7 @@ def test_what_cannot_be_compared_is_said_in_every_output(chain, score, monkeypat
 
 def test_no_onnx_at_hand(chain, monkeypatch):
     os.remove("m.onnx")
-    os.remove("m.onnx.json")
-    assert "it is not at hand" in chain.check(monkeypatch)["note"]
+    assert "m.onnx is not at hand" in chain.check(monkeypatch)["note"]
 
 
 def test_an_onnx_that_cannot_be_read(chain, monkeypatch):
@@ -246,7 +241,6 @@ def test_an_onnx_that_cannot_be_read(chain, monkeypatch):
     (lambda c: os.truncate(f"result/run/{NAMES[3]}_0.bin", 9), f"{NAMES[3]}_0.bin is 9 bytes"),
     (older_model, "m.blob is not the one that m.blob.json describes — compile"),
     (other_network, "otherwise than m.onnx"),
-    (other_bins, "otherwise than m.onnx"),
     (lambda c: Path("result/run.json").write_text("{}"), "would be overwritten — move it away"),
 ])
 def test_inference_that_is_not_done(chain, monkeypatch, harm, said):
@@ -259,8 +253,7 @@ def test_inference_that_is_not_done(chain, monkeypatch, harm, said):
 
 @pytest.fixture
 def int8(chain, monkeypatch):
-    """int8(wrong) adds int8's results, `wrong` of them with another answer, to a chain of 200
-    images; the model's name."""
+    """int8(wrong) adds int8's results, `wrong` of them with another answer."""
     def make(wrong):
         other = Chain("int8", "m_int8.blob", "result/run_int8")
         other.compile()
@@ -270,7 +263,6 @@ def int8(chain, monkeypatch):
         monkeypatch.setitem(against_onnx.LIMITS, "int8", 2.0)
         other.infer(low)
         other.check(monkeypatch)
-        return other
     return make
 
 
@@ -307,11 +299,8 @@ def test_int8_alone_does_not_count(int8, score):
 def test_int8_is_not_compared_with_itself(int8, score):
     """As OM=m_int8.blob did, with which both runs were made."""
     int8(0)
-    with pytest.raises(cli.Failure, match="holds results of int8, not of f32"):
-        score_int8(score, "--against", "result/run_int8")
     shutil.copytree("result/run_int8", "result/again")
-    provenance.record("result/again", ["m_int8.blob", "prep/manifest.json"], model="m_int8.blob",
-                      bins="prep/manifest.json", note=None)
+    provenance.record("result/again", ["m_int8.blob", "prep/manifest.json"])
     with pytest.raises(cli.Failure, match="holds results of int8, not of f32"):
         score_int8(score, "--against", "result/again")
 
@@ -327,18 +316,19 @@ def test_f32_of_another_network_or_edited(int8, score, chain):
         score_int8(score, "--against", "result/run")
 
 
-def test_a_point_is_a_point(tmp_path):
+def test_a_point_is_a_point():
     """Exactly one point lost is accepted; over the images that both have."""
-    from common.score import metrics, precision
-
-    def of(right, answers):
-        rank = np.where(np.arange(200) < right, 0, 7)
-        return metrics.Score([right] * 5, 200, rank=rank, answer=np.array(answers))
-    f32, lower = of(150, range(200)), of(148, range(200))
-    lower.rank[199] = -1
-    got = precision.compare(lower, f32)
-    assert (got["images"], got["f32"]["top1"], got["lower"]["top1"]) == (199, 150, 148)
-    assert got["same"] == 199 and precision.MOST == 1.0
+    def of(right):
+        rank = np.where(np.arange(201) < right, 0, 7)
+        return metrics.Score([right] * 5, 201, rank=rank, answer=np.arange(201))
+    f32, lower = of(150), of(148)
+    lower.rank[200] = -1
+    script.compare(lower, f32, "int8")
+    got = lower.against
+    assert (got["images"], got["f32"]["top1"], got["lower"]["top1"]) == (200, 150, 148)
+    assert (got["same"], got["lost"]) == (200, 1.0)
+    with pytest.raises(cli.Failure, match="int8 loses 1.50 points"):
+        script.compare(lower, of(151), "int8")
 
 
 def test_an_om_that_the_stand_in_replaced_means_the_file_beside_it(tmp_path):
