@@ -73,12 +73,14 @@ def read_bin(folder, row, info):
 
 
 def session(onnx):
-    """A function float32 (3, H, W) → float32 (classes,) that computes the plain ONNX.
-
-    ImportError without ONNX Runtime, RuntimeError when it does not take the file.
-    """
-    import onnxruntime
-
+    """A function float32 (3, H, W) → float32 (classes,) that computes the plain ONNX; LookupError
+    that says why where it cannot be computed."""
+    if not Path(onnx).is_file():
+        raise LookupError(f"{onnx} is not at hand")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise LookupError("onnxruntime is not installed") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cli.cores()
     options.log_severity_level = 3
@@ -88,7 +90,7 @@ def session(onnx):
         network = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     except Exception as e:  # of many types, which have no base of their own
         why = cli.short(" ".join(str(e).split()))
-        raise RuntimeError(f"ONNX Runtime does not take {onnx}: {why}") from None
+        raise LookupError(f"ONNX Runtime does not take {onnx}: {why}") from None
     first = network.get_inputs()[0]
     batch = first.shape[0] if isinstance(first.shape[0], int) else 1
 
@@ -99,23 +101,6 @@ def session(onnx):
             raise cli.Failure(f"{onnx} does not compute these bins: {' '.join(str(e).split())}",
                               "are they of this network? preprocess again (make prep)") from None
     return compute
-
-
-def reference(onnx, record):
-    """(path of the ONNX, what computes it, None), or (None, None, why there is nothing).
-
-    onnx: as given, or None: the one that the offline model's `record` names.
-    """
-    made_from = (record.get("made") or {}).get("from") or {}
-    onnx = onnx or next((path for path in made_from if path.endswith(".onnx")), "it")
-    if not Path(onnx).is_file():
-        return None, None, f"{onnx} is not at hand"
-    try:
-        return onnx, session(onnx), None
-    except ImportError:
-        return None, None, "onnxruntime is not installed"
-    except RuntimeError as e:
-        return None, None, str(e)
 
 
 def compare(args, known, found, limit, onnx, compute):
@@ -161,9 +146,15 @@ def main():
         provenance.check(args.model, "compile the offline model again (make om)")
     npu = record.get("engine") == "ascend" or args.model.endswith(".om")
     limit = NPU if npu else LIMITS.get(record.get("precision"), LIMITS["f32"])
-    onnx, compute, why = reference(args.onnx, record)
-    compared = compare(args, known, found, limit, onnx, compute) if compute else None
-    note = f"the results are not compared with the ONNX: {why}" if why else None
+    made_from = record["made"]["from"] if record else ()
+    onnx = args.onnx or next((path for path in made_from if path.endswith(".onnx")), "it")
+    compared = note = None
+    try:
+        compute = session(onnx)
+    except LookupError as e:
+        note = f"the results are not compared with the ONNX: {e}"
+    else:
+        compared = compare(args, known, found, limit, onnx, compute)
     # The model first, then the bins: origin.py reads them so.
     provenance.record(run, [args.model, Path(args.bins, manifest.NAME)], compared=compared,
                       note=note)

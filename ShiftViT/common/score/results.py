@@ -66,8 +66,7 @@ def each(folder, manifest, use, classes=IMAGENET):
         images.setdefault(row.file, []).append(i)
     sound = np.zeros(len(manifest.rows), bool)
     broken, kinds = {}, {}
-    many = len(found) > 2000
-    for stem, path in cli.progress(found.items(), "read results") if many else found.items():
+    for stem, path in found.items():
         mine = images.get(stem, [])  # none for a bin that is all padding
         try:
             kinds[stem], values = parse(path, manifest.files[stem], classes)

@@ -120,8 +120,8 @@ def evaluate(folder, manifest, allow_partial=False, classes=IMAGENET):
         raise cli.Failure(f"{run.folder}: all {total} results are the same: {BROKEN}",
                           "compare it with its ONNX (python3 -m common.score.against_onnx), then "
                           "compile and infer again (make om infer)")
-    score = Score(within(rank[scored]), total, dataset=manifest.info, demo=bool(manifest.info.get("demo")),
-                  rank=rank, answer=answer, classes=classes)
+    score = Score(within(rank[scored]), total, dataset=manifest.info, rank=rank, answer=answer,
+                  demo=bool(manifest.info.get("demo")), classes=classes)
     bad = sorted(manifest.info.get("bad") or {})
     score.missing = [row.image for row, good in zip(manifest.rows, scored) if not good] + bad
     score.findings = [said] if said else []
