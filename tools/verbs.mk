@@ -1,7 +1,7 @@
 # Verbs that explain, compare and transport: the repository's, for one model folder. Its
 # pipeline (common/pipeline.mk) includes this where the repository is around it.
 
-## for predict: photographs, a folder of them, or - for standard input
+## for predict: a photograph, several, a folder, or - for stdin
 IMAGE :=
 ## for predict: picture of what the model saw, such as answer.png
 PNG :=

@@ -106,7 +106,7 @@ def test_relative_paths_and_absolute_out_at_the_top(top):
     said = make(top, "-n", "prep", "MODELS=Tiny", "DATA=Tiny/data", "WEIGHTS=Tiny/tiny.pth",
                 f"OUT={top.parent}/o".replace(" ", ""))
     assert "has a space" not in said.stderr
-    assert re.search(r"DATA=\S*.*/top/Tiny/data", said.stdout), said.stdout + said.stderr
+    assert re.search(r"DATA=\S*/Tiny/data", said.stdout), said.stdout + said.stderr
     assert "/o/Tiny" in said.stdout
 
 

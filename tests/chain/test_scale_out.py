@@ -1,56 +1,62 @@
-"""The chain over a Ray cluster. What needs Ray is skipped where it is not installed: `make test-scale` installs it."""
+"""The chain over a Ray cluster. What needs Ray is skipped where requirements-scale.txt is not
+installed."""
 import dataclasses
 import importlib.util
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import graphs
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ascend import FAKES
-from conftest import ROOT, copy_of, make
+from conftest import ROOT
 from PIL import Image
-from test_host import make_onnx
 
-from common import cli
-from common.cpu import engine
+from common import cli, provenance
+from common.cpu import compiler, engine
 from common.data import transforms
 from common.score import metrics
-from tools.scale import scale_blocks, scale_list, scale_out, scale_stages, size_cluster
+from tools.scale import scale_blocks, scale_list, scale_out, scale_ray, scale_stages, size_cluster
 
 RECIPE = transforms.Recipe(resize=36, crop=32, interpolation="bilinear")
-needs_ray = pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="ray is an optional extra: make test-scale")
+MISSING_RAY = not importlib.util.find_spec("ray")
+needs_ray = pytest.mark.skipif(MISSING_RAY, reason="pip install -r requirements-scale.txt")
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
-    """A small model for batches of 4 that was compiled for this CPU: (path, its sidecar)."""
+    """A small model for batches of 4 that was compiled for this CPU: (path, its record)."""
     folder = tmp_path_factory.mktemp("model")
-    make_onnx(folder / "tiny.onnx", 1000, shape=(3, 32, 32), preprocessing=json.dumps(RECIPE.as_dict()), demo="true")
-    engine.compile_onnx(folder / "tiny.onnx", 4, "openvino", folder / "tiny.blob")
+    graphs.make_onnx(folder / "tiny.onnx", 1000, shape=(3, 32, 32), demo=True,
+                     preprocessing=RECIPE.as_dict())
+    compiler.compile_onnx(folder / "tiny.onnx", 4, "openvino", folder / "tiny.blob", arguments=[])
     return folder / "tiny.blob", json.loads((folder / "tiny.blob.json").read_text())
 
 
 def make_images(folder, count, suffix="png"):
     """A flat folder of `count` images with labels; returns the folder that holds val/."""
     (folder / "val").mkdir(parents=True)
+    lines = []
     for i in range(count):
-        picture = Image.fromarray(np.random.default_rng(i).integers(0, 256, (40 + i % 7, 50, 3), dtype=np.uint8))
-        picture.save(folder / f"val/img_{i}.{suffix}")
-    (folder / "val_label.txt").write_text("".join(f"img_{i}.{suffix} {i * 7 % 1000}\n" for i in range(count)))
+        size = (40 + i % 7, 50, 3)
+        pixels = np.random.default_rng(i).integers(0, 256, size, dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"val/img_{i}.{suffix}")
+        lines.append(f"img_{i}.{suffix} {i * 7 % 1000}\n")
+    (folder / "val_label.txt").write_text("".join(lines))
     return folder
 
 
 def rows(folder):
     """All rows of a folder of parts."""
-    return [row for part in sorted(folder.glob("part-*.parquet")) for row in pq.read_table(part).to_pylist()]
+    return [row for part in sorted(folder.glob("part-*.parquet"))
+            for row in pq.read_table(part).to_pylist()]
 
 
 # ---- the listing ----
@@ -62,207 +68,277 @@ def test_a_folder_is_listed_in_natural_order_with_its_labels(tmp_path):
 
 
 def test_a_uri_is_searched_with_its_folders(tmp_path):
-    make_images(tmp_path / "with space", 3)
-    (tmp_path / "with space/val/sub").mkdir()
-    (tmp_path / "with space/val/img_1.png").rename(tmp_path / "with space/val/sub/a #1.png")
+    folder = make_images(tmp_path / "with space", 3) / "val"
+    (folder / "sub").mkdir()
+    (folder / "img_1.png").rename(folder / "sub/a #1.png")
     images, _ = scale_list.listing(f"file://{tmp_path}/with%20space/val")
     assert [i.name for i in images] == ["img_0.png", "img_2.png", "sub/a #1.png"]
-    assert scale_stages.load(images[2].path).tobytes() == Image.open(tmp_path / "with space/val/sub/a #1.png").tobytes()
     assert {i.label for i in images} == {None}
-    (tmp_path / "with space/val/sub/a #1.png").write_bytes(b"not an image")
+    seen = scale_stages.load(images[2].path)
+    assert seen.tobytes() == Image.open(folder / "sub/a #1.png").convert("RGB").tobytes()
+    (folder / "sub/a #1.png").write_bytes(b"not an image")
+    (folder / "img_0.png").unlink()
     _, errors, _ = scale_stages.pixels(images, RECIPE, "uint8")
-    assert errors == {2: "cannot identify image file <_io.BufferedReader name='sub/a #1.png'>"}, "no temporary name"
-    (tmp_path / "with space/val/img_0.png").unlink()
-    assert scale_stages.pixels(images[:1], RECIPE, "uint8")[1] == {0: "is gone"}
-    with pytest.raises(cli.Failure, match="cannot be listed"):
-        scale_list.listing(f"file://{tmp_path}/none")
-    with pytest.raises(cli.Failure, match="a URI that pyarrow reads"):
-        scale_list.listing("ftp://host/folder")
+    assert set(errors) == {0, 2} and "is no image" in errors[2] and "gone" in errors[0]
+    for uri, said in ((f"file://{tmp_path}/none", "cannot be listed"),
+                      ("ftp://host/folder", "a URI that pyarrow reads")):
+        with pytest.raises(cli.Failure, match=said):
+            scale_list.listing(uri)
 
 
 def test_lists_of_paths(tmp_path):
     make_images(tmp_path, 3)
-    (tmp_path / "list.txt").write_text(f"val/img_2.png\n\n{tmp_path}/val/img_0.png\nfile://{tmp_path}/val/img_1.png\n")
+    (tmp_path / "list.txt").write_text(
+        f"val/img_2.png\n\n{tmp_path}/val/img_0.png\nfile://{tmp_path}/val/img_1.png\n")
     images, _ = scale_list.listing(tmp_path / "list.txt", tmp_path / "val_label.txt")
     assert sorted(i.label for i in images) == [0, 7, 14]
-    assert all(scale_stages.load(i.path).size == (50, 40 + int(i.name[-5])) for i in images)
-    pq.write_table(pa.table({"path": ["val/img_1.png", "val/img_0.png"], "label": [5, 6]}), tmp_path / "list.parquet")
+    assert all(scale_stages.load(i.path).height == 40 + int(i.name[-5]) for i in images)
+    pq.write_table(pa.table({"path": ["val/img_1.png", "val/img_0.png"], "label": [5, 6]}),
+                   tmp_path / "list.parquet")
     images, _ = scale_list.listing(tmp_path / "list.parquet")
     assert [(i.name, i.label) for i in images] == [("val/img_0.png", 6), ("val/img_1.png", 5)]
 
 
-@pytest.mark.parametrize("paths, labels, said", [
-    (["a.png", "b.png", "a.png"], None, "1 names that come twice: a.png"),
-    ([], None, "names no images"),
-    (["a.png", "b.png"], [1, None], "1 of 2 images have no label: b.png"),
-    (["a.png"], [1000], r"labels outside 0…999: a.png \(1000\)"),
-])
-def test_a_list_that_does_not_add_up_is_refused(tmp_path, paths, labels, said):
-    columns = {"path": pa.array(paths, pa.string()), **({"label": labels} if labels else {})}
+@pytest.mark.parametrize("columns, said", [
+    ({"path": ["a.png", "b.png", "a.png"]}, "1 names that come twice: a.png"),
+    ({"path": pa.array([], pa.string())}, "names no images"),
+    ({"path": ["a.png", "b.png"], "label": [1, None]}, "1 of 2 images have no label: b.png"),
+    ({"path": ["a.png"], "label": [1000]}, r"labels outside 0…999: a.png \(1000\)"),
+    ({"file": ["a.png"]}, "no column `path`")])
+def test_a_list_that_does_not_add_up_is_refused(tmp_path, columns, said):
     pq.write_table(pa.table(columns), tmp_path / "list.parquet")
     with pytest.raises(cli.Failure, match=said):
         scale_list.listing(tmp_path / "list.parquet")
 
 
 def test_files_that_are_no_list_are_refused(tmp_path):
-    pq.write_table(pa.table({"file": ["a"]}), tmp_path / "other.parquet")
     (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
-    for name, said in (("other.parquet", "no column `path`"), ("bytes.txt", "no list of images"), ("gone.txt", "not exist")):
+    for name, said in (("bytes.txt", "no list of images"), ("gone.txt", "not exist")):
         with pytest.raises(cli.Failure, match=said):
             scale_list.listing(tmp_path / name)
-
-
-def test_a_label_file_cannot_tell_two_folders_apart(tmp_path):
-    (tmp_path / "list.txt").write_text("x/a.png\ny/a.png\n")
-    (tmp_path / "val_label.txt").write_text("a.png 1\n")
-    assert len(scale_list.listing(tmp_path / "list.txt")[0]) == 2
-    with pytest.raises(cli.Failure, match="label file cannot tell apart: y/a.png"):
-        scale_list.listing(tmp_path / "list.txt", tmp_path / "val_label.txt")
 
 
 # ---- settings and parts ----
 
 def test_a_folder_of_other_settings_is_refused(tmp_path):
     images = [scale_list.Image("a", "a", 1)]
-    meta = {"engine": "openvino", "engine_version": "1", "precision": "f32", "batch": 8, "sha256": "0"}
-    first = scale_blocks.settings(images, 64, meta, recipe=RECIPE.as_dict(), logits=False)
+    facts = {"engine": "openvino", "engine_version": "1", "precision": "f32", "batch": 8,
+             "made": {"sha256": "0"}}
+    first = scale_blocks.settings(images, 64, facts, recipe=RECIPE.as_dict())
     scale_blocks.accept(tmp_path, first)
     (tmp_path / ".ab.part-000000.parquet").write_text("half")
     scale_blocks.accept(tmp_path, first)
     assert not (tmp_path / ".ab.part-000000.parquet").exists()
-    others = {"block": (images, 32, meta, RECIPE), "sha256": (images, 64, {**meta, "sha256": "1"}, RECIPE),
-              "precision": (images, 64, {**meta, "precision": "f16"}, RECIPE),
-              "bicubic": (images, 64, meta, transforms.Recipe()),
-              "listing": ([dataclasses.replace(images[0], path="b")], 64, meta, RECIPE)}
+    others = {"block": (images, 32, facts, RECIPE),
+              "sha256": (images, 64, {**facts, "made": {"sha256": "1"}}, RECIPE),
+              "precision": (images, 64, {**facts, "precision": "f16"}, RECIPE),
+              "bicubic": (images, 64, facts, transforms.Recipe()),
+              "listing": ([dataclasses.replace(images[0], label=2)], 64, facts, RECIPE)}
     for word, (*other, recipe) in others.items():
         with pytest.raises(cli.Failure, match=f"other settings: .*{word}"):
-            scale_blocks.accept(tmp_path, scale_blocks.settings(*other, recipe=recipe.as_dict(), logits=False))
+            scale_blocks.accept(tmp_path, scale_blocks.settings(*other, recipe=recipe.as_dict()))
     (tmp_path / "_settings.json").unlink()
     (tmp_path / "part-000000.parquet").write_text("")
     with pytest.raises(cli.Failure, match="no _settings.json"):
         scale_blocks.accept(tmp_path, first)
 
 
-def test_parts_resume_and_score(tmp_path):
+@pytest.fixture
+def blocks():
+    """20 images in three blocks, and logits for them of which many are equal."""
     rng = np.random.default_rng(0)
-    images = [scale_list.Image(f"img_{i}", f"/img_{i}", int(rng.integers(10))) for i in range(20)]
-    blocks = [images[i:i + 8] for i in range(0, 20, 8)]
-    logits = rng.integers(0, 4, (20, 1000)).astype(np.float32)  # many are equal
+    images = [scale_list.Image(f"img_{i}", f"/img_{i}", int(rng.integers(10)), "9 1")
+              for i in range(20)]
+    logits = rng.integers(0, 4, (20, 1000)).astype(np.float32)
+    return [images[i:i + 8] for i in range(0, 20, 8)], logits
+
+
+def write(folder, blocks, logits, i, errors=None, keep_logits=False):
+    path = scale_blocks.part_path(folder, i)
+    scale_blocks.write_part(path, blocks[i], logits[8 * i:8 * i + 8], errors or {}, keep_logits)
+    return path
+
+
+def test_parts_resume_and_score(tmp_path, blocks):
+    blocks, logits = blocks
+    images = [image for block in blocks for image in block]
     assert scale_blocks.pending(tmp_path, blocks, False) == [0, 1, 2]
-    for i, errors in ((0, {}), (2, {1: "broken"})):
-        scale_blocks.write_part(scale_blocks.part_path(tmp_path, i), blocks[i], logits[8 * i:8 * i + 8], errors, i == 0)
+    first = write(tmp_path, blocks, logits, 0, keep_logits=True)
+    write(tmp_path, blocks, logits, 2, {1: "broken"})
     assert scale_blocks.pending(tmp_path, blocks, True) == [1]
-    assert scale_blocks.pending(tmp_path, blocks, False) == [1, 2], "mended images get another try"
+    assert scale_blocks.pending(tmp_path, blocks, False) == [1, 2], "replaced images: another try"
     with pytest.raises(cli.Failure, match="part-000001.parquet is missing"):
         scale_blocks.read_results(tmp_path, blocks)
-    scale_blocks.write_part(scale_blocks.part_path(tmp_path, 1), blocks[1], logits[8:16], {}, False)
+    second = write(tmp_path, blocks, logits, 1)
     score, bad = scale_blocks.read_results(tmp_path, blocks)
     good = [i for i in range(20) if i != 17]
-    assert score.counts == metrics.topk(logits[good], np.array([images[i].label for i in good])) and score.total == 19
+    labels = np.array([images[i].label for i in good])
+    assert score.counts == metrics.topk(logits[good], labels) and score.total == 19
     assert bad == {"img_17": "broken"} and score.line().endswith("total=19 missing=1 partial")
     found = rows(tmp_path)
     assert [r["name"] for r in found] == [i.name for i in images]
-    assert found[17]["top5"] is None and found[17]["error"] == "broken" and found[17]["scores"] is None
+    assert found[17]["top5"] is None and found[17]["error"] == "broken"
     assert np.array_equal(found[3]["logits"], logits[3]) and "logits" not in found[9]
-    assert found[9]["top5"][0] == logits[9].argmax() and found[9]["scores"] == sorted(logits[9])[::-1][:5]
-    before = scale_blocks.part_path(tmp_path, 0).read_bytes()
-    scale_blocks.write_part(scale_blocks.part_path(tmp_path, 0), blocks[0], logits[:8], {}, True)
-    assert scale_blocks.part_path(tmp_path, 0).read_bytes() == before, "a block that is done twice changes nothing"
-    scale_blocks.part_path(tmp_path, 1).write_bytes(before)
+    assert found[9]["top5"][0] == logits[9].argmax()
+    assert found[9]["scores"] == sorted(logits[9])[::-1][:5]
+    before = first.read_bytes()
+    write(tmp_path, blocks, logits, 0, keep_logits=True)
+    assert first.read_bytes() == before, "a block that is done twice changes nothing"
+    second.write_bytes(before)
     with pytest.raises(cli.Failure, match="does not hold the names of its block"):
         scale_blocks.read_results(tmp_path, blocks)
 
 
+def test_the_part_of_an_image_that_changed_is_made_again(tmp_path):
+    """Also of one that was overwritten in place with another of the same size."""
+    data = make_images(tmp_path / "data", 4)
+
+    def blocks():
+        images, _ = scale_list.listing(data)
+        return [images[:2], images[2:]]
+    for i, block in enumerate(blocks()):
+        scale_blocks.write_part(scale_blocks.part_path(tmp_path, i), block,
+                                np.zeros((2, 1000), np.float32), {}, False)
+    assert scale_blocks.pending(tmp_path, blocks(), False) == []
+    path = data / "val/img_3.png"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"x")
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert scale_blocks.pending(tmp_path, blocks(), True) == [1]
+    scale_blocks.part_path(tmp_path, 0).write_bytes(b"half")
+    assert scale_blocks.pending(tmp_path, blocks(), True) == [0, 1]
+
+
 def test_a_part_is_whole_or_absent(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    def full(*_):
+        raise OSError("full")
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="full"):
-        scale_blocks.write_part(tmp_path / "part-000000.parquet", [scale_list.Image("a", "a")], np.zeros((1, 1000), np.float32),
-                                {}, False)
+        scale_blocks.write_part(tmp_path / "part-000000.parquet", [scale_list.Image("a", "a")],
+                                np.zeros((1, 1000), np.float32), {}, False)
     assert not list(tmp_path.iterdir())
 
 
 # ---- what the workers do ----
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
-def test_pixels_are_the_recipes(tmp_path, dtype):
-    images, _ = scale_list.listing(make_images(tmp_path, 5))
+def test_pixels_are_the_recipes(tmp_path, monkeypatch, dtype):
+    """A bad image is one bad row, whatever its decoder raises."""
+    images, _ = scale_list.listing(make_images(tmp_path, 6))
     (tmp_path / "val/img_1.png").write_bytes(b"not an image")
     (tmp_path / "val/img_3.png").unlink()
+    opened = transforms.open_image
+
+    def odd(file):
+        if str(file).endswith("img_5.png"):
+            raise NotImplementedError("no such texture")
+        return opened(file)
+    monkeypatch.setattr(transforms, "open_image", odd)
     found, errors, seconds = scale_stages.pixels(images, RECIPE, dtype)
-    assert found.dtype == dtype and errors[3] == "is gone" and "img_1.png" in errors[1] and str(tmp_path) not in errors[1]
+    assert found.dtype == dtype and set(errors) == {1, 3, 5}
+    assert "is no image" in errors[1] and "gone" in errors[3] and "no such texture" in errors[5]
+    assert not any(str(tmp_path) in why for why in errors.values())
     for i in (0, 2, 4):
         picture = transforms.load(images[i].path)
-        np.testing.assert_array_equal(found[i], RECIPE.pixels(picture) if dtype == "uint8" else RECIPE(picture))
-    assert not found[1].any() and not found[3].any()
+        wanted = RECIPE.pixels(picture) if dtype == "uint8" else RECIPE(picture)
+        np.testing.assert_array_equal(found[i], wanted)
+    assert not found[[1, 3, 5]].any()
     assert seconds["decode"] > 0 and seconds["transform_cpu"] > 0
 
 
+def random_images(count):
+    return np.random.default_rng(0).standard_normal((count, 3, 32, 32), dtype=np.float32)
+
+
 def test_predict_equals_whole_batches(model):
-    path, meta = model
-    run = scale_stages.open_model(path, meta)
-    images = np.random.default_rng(0).standard_normal((10, 3, 32, 32), dtype=np.float32)
-    found = scale_stages.predict(run, images, np.full((4, 3, 32, 32), np.nan, np.float32))
-    want = [engine.load(path).run([np.concatenate([images, images[:2]])[i:i + 4]])[0].copy() for i in (0, 4, 8)]
+    path, facts = model
+    images = random_images(10)
+    buffer = np.full((4, 3, 32, 32), np.nan, np.float32)
+    found = scale_stages.predict(scale_stages.open_model(path, facts), images, buffer)
+    padded = np.concatenate([images, images[:2]])
+    want = [engine.load(path).run([padded[i:i + 4]])[0].copy() for i in (0, 4, 8)]
     np.testing.assert_array_equal(found, np.concatenate(want)[:10])
 
 
 def test_another_file_on_a_host_is_refused(model, tmp_path):
-    path, meta = model
+    path, facts = model
     with pytest.raises(cli.Failure, match="another file on one of the hosts"):
-        scale_stages.open_model(path, {**meta, "sha256": "0"})
+        scale_stages.open_model(path, {**facts, "made": {"sha256": "0"}})
     with pytest.raises(cli.Failure, match="not on every host"):
-        scale_stages.open_model(tmp_path / "gone.blob", meta)
+        scale_stages.open_model(tmp_path / "gone.blob", facts)
+
+
+def test_a_model_whose_onnx_changed_is_refused(model, tmp_path, monkeypatch):
+    (tmp_path / "x.onnx").write_text("onnx")
+    (tmp_path / "m.om").write_text("om")
+    facts = {k: model[1][k] for k in ("batch", "inputs", "onnx")}
+    provenance.record(tmp_path / "m.om", [tmp_path / "x.onnx"], [], **facts)
+    (tmp_path / "x.onnx").write_text("another")
+    monkeypatch.setattr(sys, "argv", ["x", "--model", str(tmp_path / "m.om"), "--data", "d",
+                                      "--out", str(tmp_path / "out")])
+    with pytest.raises(cli.Failure, match="was made from another .*x.onnx"):
+        scale_out.main()
+    assert not (tmp_path / "out").exists()
 
 
 def fake_om(model, folder):
-    """The same network as an .om of the stand-ins: (path, sidecar)."""
+    """The same network as an .om of the stand-ins: (path, record)."""
     sys.path.insert(0, str(FAKES))
     import om
 
     path = folder / "tiny.om"
-    om.write(path, model[0].with_suffix(".onnx"), soc="Ascend310P3", inputs={"input": [4, 3, 32, 32]}, output_type=None,
-             aipp=None)
-    meta = {**model[1], "engine": "ascend", "sha256": cli.sha256(path), "size": path.stat().st_size}
-    cli.write_json(f"{path}.json", meta)
-    return path, meta
+    om.write(path, model[0].with_suffix(".onnx"), soc="Ascend310P3",
+             inputs={"input": [4, 3, 32, 32]}, output_type=None, aipp=None)
+    facts = {**model[1], "engine": "ascend"}
+    facts["made"] = provenance.made(path, [], [])
+    cli.write_json(f"{path}.json", facts)
+    return path, facts
 
 
 def test_an_om_goes_to_infersession(model, tmp_path, monkeypatch, fake_ascend):
-    """Device 0, because Ray shows an actor its own NPU alone; whole batches; the sidecar's size is checked."""
+    """Device 0, because Ray shows an actor its own NPU alone; whole batches; the size is checked."""
     for name in [m for m in sys.modules if m.split(".")[0] == "ais_bench"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(FAKES / "site")
     monkeypatch.setenv("FAKE_ASCEND_LOG", str(fake_ascend.log))
-    path, meta = fake_om(model, tmp_path)
-    run = scale_stages.open_model(path, meta)
-    images = np.random.default_rng(0).standard_normal((6, 3, 32, 32), dtype=np.float32)
-    found = scale_stages.predict(run, images, np.zeros((4, 3, 32, 32), np.float32))
-    want = scale_stages.predict(engine.load(model[0]).run, images, np.zeros((4, 3, 32, 32), np.float32))
+    path, facts = fake_om(model, tmp_path)
+    run = scale_stages.open_model(path, facts)
+    images, buffer = random_images(6), np.zeros((4, 3, 32, 32), np.float32)
+    found = scale_stages.predict(run, images, buffer)
+    want = scale_stages.predict(engine.load(model[0]).run, images, buffer)
     np.testing.assert_allclose(found, want, atol=1e-3)
     opened, = fake_ascend.calls("InferSession")
     assert opened["argv"][0]["device_id"] == 0 and opened["argv"][0]["model"] == str(path)
-    assert [c["argv"][0]["shapes"] for c in fake_ascend.calls("infer")] == [[[4, 3, 32, 32]]] * 2
-    with pytest.raises(cli.Failure, match="its sidecar says 24576"):
-        scale_stages.open_model(path, {**meta, "inputs": [{**meta["inputs"][0], "shape": [2, 3, 32, 32]}]})
+    shapes = [c["argv"][0]["shapes"] for c in fake_ascend.calls("infer")]
+    assert shapes == [[[4, 3, 32, 32]]] * 2
+    small = {**facts, "inputs": [{**facts["inputs"][0], "shape": [2, 3, 32, 32]}]}
+    with pytest.raises(cli.Failure, match="its record says 24576"):
+        scale_stages.open_model(path, small)
     monkeypatch.setitem(sys.modules, "ais_bench.infer.interface", None)
     with pytest.raises(cli.Failure, match="ais_bench does not load on one of the hosts"):
-        scale_stages.open_model(path, meta)
+        scale_stages.open_model(path, facts)
 
 
-def test_devices(monkeypatch):
-    """One actor an NPU, one a host without; never more actors than NPUs."""
-    class Ray:
-        def __init__(self, *resources):
-            self.resources = resources
+class Ray:
+    """A cluster of these resources, and a host that is gone."""
 
-        def nodes(self):
-            return [{"Alive": True, "Resources": r} for r in self.resources] + [{"Alive": False, "Resources": {"NPU": 8}}]
+    def __init__(self, *resources):
+        self.resources = resources
 
+    def nodes(self):
+        alive = [{"Alive": True, "Resources": r} for r in self.resources]
+        return [*alive, {"Alive": False, "Resources": {"NPU": 8}}]
+
+
+def test_devices():
+    """One actor per NPU, one per host without; never more actors than NPUs."""
     def of(name, *resources, **more):
         args = scale_out.get_args(["--model", name, "--data", "d", "--out", "o"])
-        return scale_out.actors(Ray(*resources), type("A", (), {**vars(args), **more}))
+        vars(args).update(more)
+        return scale_ray.actors(Ray(*resources), args)
 
-    assert of("m.om", {"CPU": 8, "NPU": 4}, {"CPU": 8, "NPU": 2}) == (6, {"resources": {"NPU": 1}, "num_cpus": 1}, None)
+    npu = {"resources": {"NPU": 1}, "num_cpus": 1}
+    assert of("m.om", {"CPU": 8, "NPU": 4}, {"CPU": 8, "NPU": 2}) == (6, npu, None)
     assert of("m.om", {"CPU": 8, "NPU": 4}, devices=9)[0] == 4
     with pytest.raises(cli.Failure, match="Ray sees no NPU"):
         of("m.om", {"CPU": 8})
@@ -272,117 +348,118 @@ def test_devices(monkeypatch):
 
 # ---- sizing ----
 
-def test_the_simulation_reaches_each_limit():
-    base = size_cluster.Cluster(hosts=2, cores=16, npus=2, prepare=0.004, infer=0.001, storage=1e9, network=1.25e9)
-    cases = {"npus": {}, "cores": {"prepare": 0.05}, "network": {"network": 2e8}, "storage": {"storage": 5e7}}
-    for name, change in cases.items():
-        c = dataclasses.replace(base, **change)
-        bound, rate = next(iter(size_cluster.limits(c).items()))
-        assert bound == name
-        assert 0.93 * rate < 100_000 / size_cluster.simulate(c, 100_000) <= rate * 1.001, name
-    shared = size_cluster.Cluster(cores=2, actors=2, threads=1, prepare=0.004, infer=0.008)
-    assert next(iter(size_cluster.limits(shared))) == "cores"
-    assert size_cluster.simulate(shared, 64_000) == pytest.approx(64_000 * 0.012 / 2, rel=0.02)
-    with_ray = dataclasses.replace(shared, ray=0.002)
-    assert size_cluster.simulate(with_ray, 64_000) == pytest.approx(64_000 * 0.014 / 2, rel=0.02)
-    assert next(iter(size_cluster.limits(with_ray).values())) == pytest.approx(2 / 0.014)
-    alone = dataclasses.replace(shared, actors=1)
-    assert next(iter(size_cluster.limits(alone))) == "engine"
-    assert size_cluster.simulate(alone, 64_000) == pytest.approx(64_000 * 0.008, rel=0.02)
+@pytest.mark.parametrize("name, change", [
+    ("npus", {}), ("cores", {"prepare": 0.05}), ("network", {"network": 2e8}),
+    ("storage", {"storage": 5e7})])
+def test_the_simulation_reaches_each_limit(name, change):
+    base = size_cluster.Cluster(hosts=2, cores=16, npus=2, prepare=0.004, infer=0.001)
+    c = dataclasses.replace(base, **change)
+    bound, rate = next(iter(size_cluster.limits(c).items()))
+    assert bound == name
+    assert 0.93 * rate < 100_000 / size_cluster.simulate(c, 100_000) <= rate * 1.001
+
+
+@pytest.mark.parametrize("change, seconds, bound", [
+    ({}, 0.012 / 2, "cores"), ({"ray": 0.002}, 0.014 / 2, "cores"), ({"actors": 1}, 0.008, "engine")])
+def test_a_cpu_shares_its_cores(change, seconds, bound):
+    c = size_cluster.Cluster(cores=2, actors=2, threads=1, prepare=0.004, infer=0.008)
+    c = dataclasses.replace(c, **change)
+    assert next(iter(size_cluster.limits(c))) == bound
+    assert size_cluster.simulate(c, 64_000) == pytest.approx(64_000 * seconds, rel=0.02)
 
 
 def test_the_simulation_counts_the_first_and_the_last_block():
     c = size_cluster.Cluster(cores=4, npus=2, prepare=0.01, infer=0.02, block=10)
     fetch = 10 * c.jpeg / c.storage
     assert size_cluster.simulate(c, 10) == pytest.approx(fetch + 10 * 0.03)
-    assert size_cluster.simulate(c, 30) == pytest.approx(fetch + 10 * 0.01 + 2 * 10 * 0.02, rel=0.05), "three blocks, two NPUs"
+    three = 10 * 0.01 + 2 * 10 * 0.02  # three blocks, two NPUs
+    assert size_cluster.simulate(c, 30) == pytest.approx(fetch + three, rel=0.05)
     assert size_cluster.simulate(c, 5) == pytest.approx(fetch / 2 + 5 * 0.03)
 
 
 def test_sizing_from_a_summary(tmp_path, monkeypatch, capsys):
-    seconds = {"decode": 9, "decode_cpu": 1, "transform": 9, "transform_cpu": 3, "infer": 4, "infer_cpu": 8, "write": 0}
-    cli.write_json(tmp_path / "s.json", {"images": 1000, "seconds": seconds})
-    assert size_cluster.costs(tmp_path / "s.json", 0) == (0.004, 0.008)
-    assert size_cluster.costs(tmp_path / "s.json", 8) == (0.004, 0.004)
-    monkeypatch.setattr(sys, "argv", ["x", "--images", "24000", "--cores", "2", "--ray", "0",
-                                      "--summary", str(tmp_path / "s.json")])
+    seconds = {"decode": 9, "decode_cpu": 1, "transform": 9, "transform_cpu": 3, "infer": 4,
+               "infer_cpu": 8, "write": 0}
+    summary = tmp_path / "s.json"
+    cli.write_json(summary, {"images": 1000, "seconds": seconds})
+    assert size_cluster.costs(summary, 0) == (0.004, 0.008)
+    assert size_cluster.costs(summary, 8) == (0.004, 0.004)
+    words = ["x", "--images", "24000", "--cores", "2", "--ray", "0", "--summary", str(summary)]
+    monkeypatch.setattr(sys, "argv", words)
     size_cluster.main()
     assert capsys.readouterr().out.splitlines()[-1] == \
         "24000 images: 154 s with 10 s of start, 167 images/s; held up by cores"
-    monkeypatch.setattr(sys, "argv", ["x", "--images", "1", "--cores", "2"])
+    monkeypatch.setattr(sys, "argv", words[:5])
     with pytest.raises(cli.Usage, match="costs of an image"):
         size_cluster.main()
-
-
-# ---- make ----
-
-def test_make_scale_passes_on_what_it_is_given(tmp_path):
-    words = ("-n", "scale", "MODEL=spnasnet", "WEIGHTS=demo", f"PYTHON={sys.executable}")
-    said = make(ROOT, *words, "DATA=s3://bucket/val", "ADDRESS=auto", "ALLOW_PARTIAL=1")
-    assert "--data 's3://bucket/val'" in said and "--address auto --allow-partial" in said
-    assert f"--data '{ROOT}/lists/all.parquet'" in make(ROOT, *words, "DATA=lists/all.parquet", "BS=16")
-    assert "MODEL=: choose one of" in make(ROOT, "-n", "scale", f"PYTHON={sys.executable}", status=2)
-    alone = copy_of("spnasnet", tmp_path)
-    assert "scale needs the whole repository" in make(alone, "-n", "scale", status=2)
 
 
 # ---- over Ray ----
 
 def command(model, data, out, *words):
-    return [sys.executable, "-m", "tools.scale.scale_out", "--model", str(model), "--data", str(data), "--out", str(out),
-            "--block", "16", *map(str, words)]
+    return [sys.executable, "-m", "tools.scale.scale_out", "--model", str(model), "--data",
+            str(data), "--out", str(out), "--block", "16", *map(str, words)]
 
 
 def scale(*words, status=0, env=None):
-    done = subprocess.run(command(*words), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
-    assert done.returncode == status, done.stdout
+    done = subprocess.run(command(*words), cwd=ROOT, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, env=env)
+    assert done.returncode == status and "Traceback" not in done.stdout, done.stdout
     return done.stdout
+
+
+@pytest.mark.skipif(not MISSING_RAY, reason="Ray is here")
+def test_without_ray_it_says_how_to_get_it(model, tmp_path):
+    said = scale(model[0], make_images(tmp_path / "data", 1), tmp_path / "out", status=1)
+    assert "error: the Python package ray is not installed" in said
+    assert "requirements-scale.txt" in said and not (tmp_path / "out").exists()
 
 
 @needs_ray
 @pytest.mark.xdist_group("ray")
 def test_scale_out_on_this_host(model, tmp_path):
-    """Bad images have rows, the total is the input's, the bits are those of the engine here; then resume, then refuse."""
-    data = make_images(tmp_path / "data", 50)
+    """Bad images have rows, the total is the input's, the bits are those of the engine here; then
+    resume, then refuse."""
+    data, out = make_images(tmp_path / "data", 50), tmp_path / "out"
     whole = (data / "val/img_20.png").read_bytes()
     (data / "val/img_20.png").write_bytes(whole[:300])
-    said = scale(model[0], data, tmp_path / "out", "--cpus", 2, "--logits", status=1)
+    said = scale(model[0], data, out, "--cpus", 2, "--logits", status=1)
     assert "0 are there already" in said and "bad image: img_20.png: " in said
-    assert said.strip().splitlines()[-1].startswith("error: 1 of 50 images could not be read: img_20.png")
-    assert "total=49 missing=1 partial" in said and "Traceback" not in said
-    found = rows(tmp_path / "out")
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("error: 1 of 50 images could not be read: img_20.png")
+    found = rows(out)
     assert [r["name"] for r in found] == [f"img_{i}.png" for i in range(50)]
     assert [r["name"] for r in found if r["error"]] == ["img_20.png"]
 
     (data / "val/img_20.png").write_bytes(whole)
-    said = scale(model[0], data, tmp_path / "out", "--cpus", 2, "--logits")
-    assert "3 are there already" in said, "only the block with the mended image is done again"
+    said = scale(model[0], data, out, "--cpus", 2, "--logits")
+    assert "3 are there already" in said, "only the block of the replaced image is done again"
     images, _ = scale_list.listing(data)
     pixels, _, _ = scale_stages.pixels(images, RECIPE, "float32")
-    want = scale_stages.predict(engine.load(model[0]).run, pixels, np.zeros((4, 3, 32, 32), np.float32))
-    assert np.array([r["logits"] for r in rows(tmp_path / "out")], np.float32).tobytes() == want.tobytes()
-    score = metrics.Score(metrics.topk(want, np.array([i.label for i in images])), 50)
-    assert said.strip().splitlines()[-1] == score.line()
-    assert "4 are there already" in scale(model[0], data, tmp_path / "out", "--logits")
-    assert "other settings: logits is true, now false" in scale(model[0], data, tmp_path / "out", status=1)
-    shutil.copy(model[0], tmp_path / "other.blob")
-    cli.write_json(tmp_path / "other.blob.json", {**model[1], "cpu_kind": "x86_64 none"})
-    said = scale(tmp_path / "other.blob", data, tmp_path / "other", "--cpus", 2, status=1)
-    assert "error: " in said.strip().splitlines()[-1] and "on a CPU with x86_64 none" in said and "Traceback" not in said
+    buffer = np.zeros((4, 3, 32, 32), np.float32)
+    want = scale_stages.predict(engine.load(model[0]).run, pixels, buffer)
+    assert np.array([r["logits"] for r in rows(out)], np.float32).tobytes() == want.tobytes()
+    labels = np.array([i.label for i in images])
+    assert said.strip().splitlines()[-1] == metrics.Score(metrics.topk(want, labels), 50).line()
+    assert "4 are there already" in scale(model[0], data, out, "--logits")
+    assert "other settings: logits is true, now false" in scale(model[0], data, out, status=1)
 
 
 @pytest.fixture
 def cluster():
-    """start(*options) adds a Ray node on loopback, the first is the head; returns its process. .env is for a driver."""
-    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0",
-           "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "20"}
+    """start(*options) adds a Ray node on loopback, the first is the head; returns its process.
+    .env is for a driver."""
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32),
+           "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "20"}
     nodes = []
 
     def start(*options, **more):
-        where = ["--head", "--port=6377", "--include-dashboard=false"] if not nodes else ["--address=127.0.0.1:6377"]
+        head = ["--head", "--port=6377", "--include-dashboard=false"]
+        where = ["--address=127.0.0.1:6377"] if nodes else head
         nodes.append(subprocess.Popen(
-            [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--object-store-memory=134217728", *where,
-             *options], env={**env, **more}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True))
+            [sys.executable, "-m", "ray.scripts.scripts", "start", "--block",
+             "--object-store-memory=134217728", *where, *options], env={**env, **more},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True))
         time.sleep(8)
         return nodes[-1]
 
@@ -398,12 +475,20 @@ def cluster():
 
 
 def many(folder, count):
-    """A list of `count` names for eight images."""
+    """`count` names for eight images."""
     data = make_images(folder, 8)
     for i in range(8, count):
         os.link(data / f"val/img_{i % 8}.png", data / f"val/img_{i}.png")
-    (data / "val_label.txt").write_text("".join(f"img_{i}.png {i % 8 * 7}\n" for i in range(count)))
+    lines = [f"img_{i}.png {i % 8 * 7}\n" for i in range(count)]
+    (data / "val_label.txt").write_text("".join(lines))
     return data
+
+
+def start(model, data, out, env):
+    """Start a driver on the cluster."""
+    words = command(model, data, out, "--address", "127.0.0.1:6377")
+    return subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
 
 
 def wait_for_parts(folder, count, process):
@@ -417,52 +502,54 @@ def wait_for_parts(folder, count, process):
     raise AssertionError("no parts come")
 
 
+def lose(node):
+    """Kill the raylet of a node: its host is gone."""
+    import psutil
+
+    next(p for p in psutil.Process(node.pid).children() if p.name() == "raylet").kill()
+
+
 @needs_ray
+@pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_a_host_and_a_driver_are_lost(model, tmp_path, cluster):
-    import psutil
-
     cluster("--num-cpus=1")
     second = cluster("--num-cpus=1")
-    data, address = many(tmp_path / "data", 3200), ("--address", "127.0.0.1:6377")
-    first = subprocess.Popen(command(model[0], data, tmp_path / "killed", *address), cwd=ROOT, env=cluster.env,
-                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    before = wait_for_parts(tmp_path / "killed", 40, first)
+    data, killed, lost = many(tmp_path / "data", 3200), tmp_path / "killed", tmp_path / "lost"
+    first = start(model[0], data, killed, cluster.env)
+    before = wait_for_parts(killed, 40, first)
     first.kill()
     first.wait()
-    assert len(list((tmp_path / "killed").glob("part-*.parquet"))) < 200, "it was too quick to be killed"
-    said = scale(model[0], data, tmp_path / "killed", *address, env=cluster.env)
+    assert len(list(killed.glob("part-*.parquet"))) < 200, "it was too quick to be killed"
+    said = scale(model[0], data, killed, "--address", "127.0.0.1:6377", env=cluster.env)
     assert int(said.split(" are there already")[0].split()[-1]) >= before and "good=" in said
 
-    run = subprocess.Popen(command(model[0], data, tmp_path / "lost", *address), cwd=ROOT, env=cluster.env,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    wait_for_parts(tmp_path / "lost", 40, run)
-    next(p for p in psutil.Process(second.pid).children() if p.name() == "raylet").kill()
+    run = start(model[0], data, lost, cluster.env)
+    wait_for_parts(lost, 40, run)
+    lose(second)
     said = run.communicate(timeout=300)[0]
-    assert run.returncode == 0, said
-    assert said.strip().splitlines()[-1].endswith("total=3200")
-    killed, lost = ([p.read_bytes() for p in sorted((tmp_path / name).glob("part-*.parquet"))] for name in ("killed", "lost"))
-    assert killed == lost and len(lost) == 200
+    assert run.returncode == 0 and said.strip().splitlines()[-1].endswith("total=3200"), said
+    parts = [[p.read_bytes() for p in sorted(f.glob("part-*.parquet"))] for f in (killed, lost)]
+    assert parts[0] == parts[1] and len(parts[0]) == 200
 
 
 @needs_ray
+@pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_npus_of_a_cluster(model, tmp_path, cluster, fake_ascend):
-    """Each NPU has an actor that sees it alone; when a host goes with its NPUs, the others do its blocks."""
-    import psutil
-
+    """Each NPU has an actor that sees it alone; when a host goes with its NPUs, the others do its
+    blocks."""
     path, _ = fake_om(model, tmp_path)
-    more = {"PYTHONPATH": f"{FAKES / 'site'}:{FAKES}", "FAKE_ASCEND_LOG": str(fake_ascend.log), "ASCEND_HOME_PATH": "/"}
-    resources = "--resources={\"NPU\": 2}"
-    cluster("--num-cpus=3", resources, **more)
-    second = cluster("--num-cpus=3", resources, **more)
-    data = many(tmp_path / "data", 3200)
-    run = subprocess.Popen(command(path, data, tmp_path / "out", "--address", "127.0.0.1:6377"), cwd=ROOT, env=cluster.env,
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    more = {"PYTHONPATH": f"{FAKES / 'site'}:{FAKES}", "FAKE_ASCEND_LOG": str(fake_ascend.log),
+            "ASCEND_HOME_PATH": "/"}
+    cluster("--num-cpus=3", "--resources={\"NPU\": 2}", **more)
+    second = cluster("--num-cpus=3", "--resources={\"NPU\": 2}", **more)
+    run = start(path, many(tmp_path / "data", 3200), tmp_path / "out", cluster.env)
     wait_for_parts(tmp_path / "out", 60, run)
-    next(p for p in psutil.Process(second.pid).children() if p.name() == "raylet").kill()
+    lose(second)
     said = run.communicate(timeout=300)[0]
-    assert run.returncode == 0 and "4 devices" in said and said.strip().splitlines()[-1].endswith("total=3200"), said
+    assert run.returncode == 0 and "4 devices" in said, said
+    assert said.strip().splitlines()[-1].endswith("total=3200")
     sessions = [c["argv"][0] for c in fake_ascend.calls("InferSession")]
     assert len({s["pid"] for s in sessions}) >= 4 and {s["device_id"] for s in sessions} == {0}
     assert {s["visible"] for s in sessions} == {"0", "1"}

@@ -1,111 +1,79 @@
-"""Many images: every count is right, and no step needs noticeably more memory for them: nothing of an image stays there but its
-name and a few numbers.
-
-A few contents under many names; a stand-in for the network (a crop of 32, one convolution), so that the bins of 50,000 images
-are 600 MB. A step's memory is the largest resident size of its process. In every run 2,000 images for the counts;
-`make faults` has 5,000 and 50,000.
-"""
+"""Many images: every count is right, a second call is quick work, and no step keeps more than some
+KB for each image. Few contents under many names, and a crop of 32, so that bins stay small."""
 import json
 import os
-import shutil
+import re
+import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+import tiny
 
-from faults.standin import command, environment, good, model_folder, pictures, play
-
-MOST = 1.2  # times as much memory for ten times the images; their bins grow from 60 to 600 MB
-MEASURED = '''
-import os, re, runpy, sys
-sys.argv = sys.argv[2:]
-module, target = sys.argv[0].endswith(".py"), sys.argv[0]
-sys.path.insert(0, os.getcwd())
-status = 0
-try:
-    runpy.run_path(target, run_name="__main__") if module else runpy.run_module(target, run_name="__main__", alter_sys=True)
-except SystemExit as e:
-    status = e.code or 0
-with open("/proc/self/status") as f:  # getrusage would count what this process was before exec
-    print("peak", int(re.search(r"VmHWM:\\s+(\\d+) kB", f.read())[1]) // 1024)
+pytestmark = pytest.mark.slow
+MOST = 2  # KB of memory for each image
+MODEL = tiny.MODEL.replace("torch.nn.Flatten(), torch.nn.Linear(196, 1000)",
+                           "torch.nn.Flatten(), torch.nn.Linear(4, 1000)")
+# Prints the largest resident size of its child; getrusage counts in KB on Linux.
+MEASURE = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:])
+print("peak", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(status)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """The stand-in with a crop of 32, exported and compiled."""
-    folder = model_folder(tmp_path_factory.mktemp("scale") / "stand-in", images=2)
+def folder(tmp_path_factory):
+    """The stand-in with a crop of 32, its offline model built."""
+    import torch
+
+    folder = tiny.make_folder(tmp_path_factory.mktemp("scale"))
+    (folder / "model.py").write_text(MODEL)
+    makefile = (folder / "Makefile").read_text()
+    (folder / "Makefile").write_text(makefile.replace("OUTFMT := TXT", "OUTFMT := BIN\nSIZE := 32"))
     published = json.loads((folder / "published.json").read_text())
     published["preprocessing"].update(resize=36, crop=32)
     (folder / "published.json").write_text(json.dumps(published))
-    good(play(command("onnx"), folder))
-    good(play([sys.executable, "-m", "common.cpu.atc", "--framework=5", "--model=build/spnasnet_100.onnx",
-               "--output=build/small", "--input_shape=actual_input_1:8,3,32,32"], folder, environment(HOST_ENGINE="openvino")))
-    (folder / "measured.py").write_text(MEASURED)
+    torch.save(tiny.state_dict(**{"4_weight": torch.randn(1000, 4)}), folder / "tiny.pth")
     return folder
 
 
-def step(folder, *words, **env):
-    """Run a Python step; (what it printed, MB, seconds)."""
-    start = time.perf_counter()
-    said = good(play([sys.executable, "measured.py", "-", *map(str, words)], folder, environment(**env)))
-    seconds = time.perf_counter() - start
-    lines = said.strip().splitlines()
-    assert lines[-1].startswith("peak "), said
-    return "\n".join(lines[:-1]), int(lines[-1].split()[1]), seconds
+def many_images(folder, count):
+    """`count` images of eight contents, each with a label; {name: content}."""
+    for path in (folder / "data/val").iterdir():
+        if path.name not in tiny.NAMES:
+            path.unlink()
+    first = [folder / "data/val" / name for name in tiny.NAMES]
+    lines = [f"{name} {i % 1000}" for i, name in enumerate(tiny.NAMES)]
+    for i in range(8, count):
+        name = f"many_{i:08d}.JPEG"
+        os.link(first[i % 8], folder / "data/val" / name)
+        lines.append(f"{name} {i % 1000}")
+    tiny.write_labels(folder / "data", lines)
 
 
-def run(folder, count, outfmt):
-    """prep, infer, eval over `count` images; {step: (MB, seconds)}. Every count is checked."""
-    for name in ("images", "classes", "bins", "results"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    pictures(folder / "images", count, (48, 48))
-    prep = step(folder, "preprocess_spnasnet_100_pytorch.py", "images", "bins")
-    assert f"wrote {count} bins of {count} images" in prep[0]
-    with os.scandir(folder / "bins") as entries:
-        assert sum(e.name.endswith(".bin") and e.stat().st_size == 3 * 32 * 32 * 4 for e in entries) == count
-    infer = step(folder, "common/cpu/ais_bench/__main__.py", "--model", "build/small.blob", "--input", "bins",
-                 "--output", "results", "--output_dirname", "run", "--outfmt", outfmt, "--batchsize", 8, HOST_ENGINE="openvino")
-    with os.scandir(folder / "results/run") as entries:
-        assert sum(e.name.endswith(f"_0.{outfmt.lower()}") for e in entries) == count
-    score = step(folder, "vision_metric_ImageNet.py", "results/run", "images/val_label.txt", ".", "result.json",
-                 "--manifest", "bins", "--json", "eval.json")
-    result = json.loads((folder / "eval.json").read_text())
-    assert result["total"] == count and result["missing"] == 0
-    for i, image in enumerate(sorted((folder / "images").glob("*.JPEG"))):
-        place = folder / f"classes/{i * 7 % 1000:03d}"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / image.name).hardlink_to(image)
-    classes = step(folder, "vision_metric_ImageNet.py", "results/run", "classes", ".", "result.json", "--manifest", "bins",
-                   "--json", "eval.json")
-    assert json.loads((folder / "eval.json").read_text())["line"] == result["line"]
-    # Twenty contents: the stand-in's own answers for them, counted under every name, are what must come out.
-    known = {}
-    for i in range(20):
-        path = folder / f"results/run/val_{i:08d}_0.{outfmt.lower()}"
-        logits = np.fromfile(path, np.float32) if outfmt == "BIN" else np.array(path.read_text().split(), float)
-        known[i] = int(logits.argmax())
-    assert result["good"] == sum(known[i % 20] == i * 7 % 1000 for i in range(count))
-    return {"prep": prep[1:], f"infer {outfmt}": infer[1:], f"eval {outfmt}": score[1:],
-            f"eval {outfmt}, labels from class folders": classes[1:]}
+def peak(folder, *words):
+    """(what a command printed, KB of its largest process)."""
+    done = subprocess.run([sys.executable, "-c", MEASURE, *words], cwd=folder, text=True,
+                          env=tiny.environment(), capture_output=True)
+    said = tiny.worked(done)
+    return said, int(re.findall(r"^peak (\d+)", said, re.M)[-1])
 
 
-@pytest.mark.parametrize("outfmt", ["BIN", "TXT"])
-@pytest.mark.fault("2,000 images, {outfmt}", "every count right")
-def test_counts(seen, small, outfmt):
-    run(small, 2000, outfmt)
-    seen("every count right")
-
-
-@pytest.mark.offline
-@pytest.mark.parametrize("outfmt", ["BIN", "TXT"])
-@pytest.mark.fault("50,000 images, {outfmt}", f"every count right; at most {MOST} times the memory of 5,000")
-def test_growth(seen, small, outfmt):
-    few, many = run(small, 5000, outfmt), run(small, 50000, outfmt)
-    told = [f"{name} {few[name][0]} to {many[name][0]} MB (×{many[name][0] / few[name][0]:.2f}), "
-            f"{many[name][1] / few[name][1]:.1f} times as long" for name in many]
-    seen("; ".join(told))
-    print("\n".join(told))
-    assert not [t for t, name in zip(told, many, strict=True) if many[name][0] > MOST * few[name][0]]
+@pytest.mark.fault("20,000 images", "every count right; at most 2 KB of memory for each")
+def test_many_images(seen, folder):
+    used = {}
+    for count in (2000, 20000):
+        many_images(folder, count)
+        for step in ("prep", "infer", "eval"):
+            said, used[step, count] = peak(folder, *tiny.command(step))
+        score = json.loads((folder / tiny.EVAL).read_text())
+        assert score["total"] == count and not score["missing"]
+        answers = [int(np.fromfile(folder / tiny.RESULT / f"{name[:-5]}_0.bin", np.float32).argmax())
+                   for name in tiny.NAMES]
+        assert score["good"] == sum(answers[i % 8] == i % 1000 for i in range(count))
+    grown = {step: (used[step, 20000] - used[step, 2000]) / 18000
+             for step in ("prep", "infer", "eval")}
+    seen(", ".join(f"{step}: {kb:.2f} KB for each image" for step, kb in grown.items()))
+    assert max(grown.values()) <= MOST, grown

@@ -116,8 +116,9 @@ def published(name, timm_name, stem, recipe, config):
 
 
 def script(kind):
-    """Twins-SVT-L's script of this kind under our docstring."""
+    """Twins-SVT-L's script of this kind under our docstring, its file names ours."""
     text = (ROOT / f"Twins-SVT-L/Twins_{kind}.py").read_text(encoding="utf-8")
+    text = text.replace("alt_gvt_large", "@stem@")
     return re.sub(r'\A""".*?"""', lambda _: f'"""{SCRIPTS[kind]}"""', text, flags=re.S)
 
 
