@@ -254,6 +254,8 @@ def test_int8_as_good_as_f32(int8, score):
         "images": 12, "f32": {"top1": 9, "top5": result()["counts"][4]}, "lost": 0.0, "same": 12,
         "lower": {"top1": 9, "top5": result()["counts"][4]}, "verdict": "accepted"}
     assert "result/run.json" in result()["made"]["from"]
+    os.remove("result/run.json")
+    assert "note: f32: which model" in score_int8(score, "--against", "result/run")
 
 
 def test_int8_over_a_point_is_refused_before_its_json(int8, score, capsys):
@@ -273,6 +275,8 @@ def test_int8_alone_does_not_count(int8, score):
 
 def test_int8_is_not_compared_with_itself(int8, score):
     """As OM=m_int8.blob did, with which both runs were made."""
+    with pytest.raises(cli.Failure, match="holds results of the same precision, not of f32"):
+        score("--against", "result/run")
     int8(0)
     shutil.copytree("result/run_int8", "result/again")
     provenance.record("result/again", ["m_int8.blob", "prep/manifest.json"])
