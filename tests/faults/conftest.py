@@ -1,29 +1,28 @@
-"""Fixtures of the faults in data: made once a worker, copied for each test."""
+"""Fixtures of the faults: made once a worker, copied for each test."""
 import os
 import shutil
 
 import pytest
-
-from faults import data
+import tiny as runner
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
-    """A model folder with a small network, its images and checkpoint; nothing is built in it. Copy it before you harm it."""
-    return data.make_folder(tmp_path_factory.mktemp("tiny folder"))
+    """The stand-in model folder; nothing is built in it. Copy it before you harm it."""
+    return runner.make_folder(tmp_path_factory.mktemp("tiny folder"))
 
 
 @pytest.fixture(scope="session")
 def built(tiny, tmp_path_factory):
     """As `tiny`, after `make eval`: what an undisturbed run leaves. Copy it before you harm it."""
-    folder = data.fresh(tiny, tmp_path_factory.mktemp("built") / "spnasnet")
-    data.worked(data.make(folder, "eval"))
+    folder = runner.fresh(tiny, tmp_path_factory.mktemp("built") / "spnasnet")
+    runner.worked(runner.make(folder, "eval"))
     return folder
 
 
 @pytest.fixture
 def as_owner():
-    """Words before a command that make root's rights those of any owner, so that a file's mode counts in containers too."""
+    """Words before a command that make root's rights those of any owner."""
     if os.geteuid():
         return ()
     if not shutil.which("setpriv"):

@@ -25,7 +25,7 @@ from PIL import Image
 from common import cli, provenance, toolchain
 from common.ascend import atc, chip, errors
 from common.cpu import atc as host_atc
-from common.cpu import engine, graph
+from common.cpu import compiler, engine, graph
 from common.cpu.ais_bench import __main__ as ais_bench_args
 from common.cpu.ais_bench import inputs, outputs
 from common.data import dataset, journal, labels, names, transforms
@@ -33,6 +33,8 @@ from common.data.manifest import Manifest, Row
 from common.model import checkpoint
 from common.score import results
 from common.speed import bench
+
+pytestmark = pytest.mark.slow
 
 CASES = int(os.environ.get("FAULT_CASES", 100))
 SECONDS = 30
@@ -414,7 +416,7 @@ def test_om(play, tmp_path, fake_ascend, monkeypatch):
 @pytest.mark.fault("fuzz: offline model of the CPU and its sidecar", ANY)
 def test_offline_model(play, tmp_path):
     (tmp_path / "x.onnx").write_bytes(ONNX_RUNNABLE)
-    engine.compile_onnx(tmp_path / "x.onnx", 2, "onnxruntime", tmp_path / "x.ort")
+    compiler.compile_onnx(tmp_path / "x.onnx", 2, "onnxruntime", tmp_path / "x.ort")
     whole, meta = (tmp_path / "x.ort").read_bytes(), json.loads((tmp_path / "x.ort.json").read_text())
 
     def read(case):
@@ -444,7 +446,8 @@ def test_atc_errors(play):
         status, log = case
         why, todo = errors.explain(log, status, "atc")
         assert why and todo and "\n" not in why
-    log = mixed("E10016", "E19999", "EZ9999: Inner Error!\n", "EZ3003: ", "ATC run success", "No space left on device", "\n", "\r", " ", "0x1b[31m")
+    log = mixed("E10016", "E19999", "EZ9999: Inner Error!\n", "EZ3003: ", "ATC run success",
+                "No space left on device", "\n", "\r", " ", "0x1b[31m")
     play(st.tuples(st.integers(-64, 255), log), read)
 
 
@@ -512,22 +515,6 @@ def test_checkpoint_content(play, tmp_path):
         checkpoint.load_into(net, state_dict, "x.pth")
         assert all(torch.isfinite(v).all() for v in net.state_dict().values())
     play(content | both, read)
-
-
-@pytest.mark.fault("fuzz: metadata of the server beside a .part", "taken, or the download begins anew")
-def test_download_metadata(play, tmp_path):
-    from common.model import weights
-
-    content = b"PK" + bytes(3000)
-    (tmp_path / "source").write_bytes(content)
-    url = f"file://{tmp_path}/source"
-
-    def read(described):
-        (tmp_path / "x.pth.part").write_bytes(content[:1000])
-        (tmp_path / "x.pth.part.json").write_bytes(described)
-        weights.download(url, tmp_path / "x.pth.part")
-        assert (tmp_path / "x.pth.part").read_bytes() == content
-    play(spoilt_json({"url": url, "size": 3002, "etag": '"1"'}), read)
 
 
 @pytest.mark.fault("fuzz: bytes that a tool prints", "shown and kept, whatever they are")

@@ -37,7 +37,11 @@ def network(folder):
     return load(ROOT / folder / "model.py", f"model_of_{folder}")
 
 
-@pytest.mark.parametrize("folder", RECORDS)
+HEAVY = ("SPACH", "Convmixer", "Twins-SVT-L")
+FOLDERS = [pytest.param(f, marks=[pytest.mark.slow] * (f in HEAVY)) for f in RECORDS]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_as_recorded(folder):
     parameters, names, golden = RECORDS[folder]
     module = network(folder).build()
@@ -53,7 +57,7 @@ def test_as_recorded(folder):
 
 
 @pytest.mark.filterwarnings("ignore")  # the exporter announces its successor
-@pytest.mark.parametrize("opset", [11, 12])
+@pytest.mark.parametrize("opset", [pytest.param(11, marks=pytest.mark.slow), 12])
 def test_shiftvit_exports_with_a_free_batch(opset, tmp_path):
     import onnx
     import onnxruntime

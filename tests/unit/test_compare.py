@@ -195,6 +195,7 @@ def test_jump(errors, where):
 
 # ---- the whole, on real commands ----
 
+@pytest.mark.slow
 def test_a_whole_comparison(tmp_path):
     """make compare finds the small network's offline model to be torch's."""
     top = tiny.repository(tmp_path / "a checkout", "Net")

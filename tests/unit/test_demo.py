@@ -131,14 +131,15 @@ def top1(fitted, data, count, change=lambda image: image, recipe=None):
     return float((logits.argmax(1) == torch.tensor([i.label for i in images])).double().mean())
 
 
+@pytest.mark.slow
 def test_weights_tell_the_classes_apart(fitted, data):
     assert top1(fitted, data, 6) >= 0.95
 
 
 def test_mistakes_in_the_chain_show(fitted, data):
-    blue_first = top1(fitted, data, 3, lambda image: Image.merge("RGB", image.split()[::-1]))
-    unscaled = top1(fitted, data, 3, recipe=transforms.Recipe(mean=(0, 0, 0), std=(1, 1, 1)))
-    squashed = top1(fitted, data, 3, recipe=transforms.Recipe(keep_aspect=False))
+    blue_first = top1(fitted, data, 2, lambda image: Image.merge("RGB", image.split()[::-1]))
+    unscaled = top1(fitted, data, 2, recipe=transforms.Recipe(mean=(0, 0, 0), std=(1, 1, 1)))
+    squashed = top1(fitted, data, 2, recipe=transforms.Recipe(keep_aspect=False))
     assert blue_first < 0.7 and unscaled < 0.5 and squashed < 0.9, (blue_first, unscaled, squashed)
 
 

@@ -238,6 +238,7 @@ def test_another_build_that_differs_is_not_used(monkeypatch, which):
     assert fast.compiled.__wrapped__() is None
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written(tmp_path):
     """Neither beside the code nor in the home directory: numba then compiles anew."""
     shutil.copytree(ROOT / "common", tmp_path / "common",

@@ -1,4 +1,4 @@
-"""`--help` of every script answers without the packages that take a second or more to import, or that only some have."""
+"""`--help` of every script answers without the packages that take a second or more to import."""
 import json
 import subprocess
 import sys
@@ -6,13 +6,17 @@ import sys
 import pytest
 from conftest import ROOT
 
-HEAVY = {"torch", "torchvision", "timm", "onnx", "onnxruntime", "onnxslim", "openvino", "nncf", "numba", "cv2",
-         "pyarrow", "ray", "psutil"}
-FILES = [path for pattern in ("*/*.py", "common/cpu/*.py", "common/cpu/*/__main__.py") for path in ROOT.glob(pattern)
-         if path.parent.name != "tests"]
-SCRIPTS = sorted(path.relative_to(ROOT).as_posix() for path in FILES
-                 if all(word in path.read_text(encoding="utf-8") for word in ("ArgumentParser(", 'if __name__ == "__main__"')))
-# Runs each script as people do, in a fork of a process that has numpy already; prints its status and what it imported.
+HEAVY = {"torch", "torchvision", "timm", "onnx", "onnxruntime", "onnxslim", "openvino", "nncf",
+         "numba", "cv2", "pyarrow", "ray", "psutil"}
+MARKS = ("ArgumentParser(", 'if __name__ == "__main__"')
+SCRIPTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*/*.py", "common/*/*.py", "common/*/*/__main__.py", "tools/*/*.py")
+    for path in ROOT.glob(pattern)
+    if path.parent.name not in ("tests", "template", "build")
+    and all(mark in path.read_text(encoding="utf-8") for mark in MARKS))
+# Runs each script in a fork of a process that has numpy already; prints its status, what it
+# printed and what it imported. Scripts of common/, tools/ and benchmarks/ are run as modules.
 HARNESS = """
 import contextlib, io, json, os, runpy, sys
 import numpy
@@ -21,24 +25,23 @@ for script in sys.argv[1:]:
         os.wait()
         continue
     folder, name = os.path.split(script)
-    out, status, trace = io.StringIO(), None, ""
+    out, status = io.StringIO(), None
     sys.argv = [name, "--help"]
+    sys.path.insert(0, "")
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            if folder == "common" or f"-m {folder}.{name[:-3]}" in open(script, encoding="utf-8").read():
-                sys.path.insert(0, "")
-                runpy.run_module(f"{folder}.{name[:-3]}", run_name="__main__", alter_sys=True)
+            if folder.split("/")[0] in ("common", "tools", "benchmarks"):
+                module = script[:-3].replace("/", ".")
+                runpy.run_module(module, run_name="__main__", alter_sys=True)
             else:
-                sys.path.insert(0, os.path.abspath(folder))
-                if not folder.startswith("common"):
-                    os.chdir(folder)
-                    script = name
-                runpy.run_path(script, run_name="__main__")
+                os.chdir(folder)
+                runpy.run_path(name, run_name="__main__")
     except SystemExit as e:
         status = e.code
     except Exception as e:
         status = repr(e)
-    print(json.dumps([status, out.getvalue(), sorted({m.split(".")[0] for m in sys.modules})]), flush=True)
+    imported = sorted({m.split(".")[0] for m in sys.modules})
+    print(json.dumps([status, out.getvalue(), imported]), flush=True)
     os._exit(0)
 """
 
@@ -46,13 +49,15 @@ for script in sys.argv[1:]:
 @pytest.fixture(scope="module")
 def helped():
     """{script: (exit status, what --help printed, the packages that were imported)}"""
-    done = subprocess.run([sys.executable, "-c", HARNESS, *SCRIPTS], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", HARNESS, *SCRIPTS], cwd=ROOT, text=True,
+                          capture_output=True, check=True)
     return dict(zip(SCRIPTS, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
 def test_all_scripts_are_found():
-    assert {"ShiftViT/shiftvit_pytorch2onnx.py", "ShiftViT/modify_onnx.py", "spnasnet/pthtar2onnx.py", "common/speed/online.py",
-            "common/cpu/atc.py", "benchmarks/score.py", "tools/sync.py"} <= set(SCRIPTS)
+    assert {"ShiftViT/shiftvit_pytorch2onnx.py", "ShiftViT/modify_onnx.py", "tools/sync.py",
+            "spnasnet/pthtar2onnx.py", "common/speed/online.py", "common/cpu/atc.py",
+            "benchmarks/score.py", "tools/inspect/predict.py"} <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -11,11 +11,7 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
-
 from common import cli, published
-from common.data import manifest as manifests
-from common.score import results
 from common.speed import bench
 
 DIFFER = 0.01  # of the images; float16 on an NPU may turn an answer that two classes share
@@ -57,6 +53,11 @@ def read(path, todo):
 def alike(online, folder, bins, classes):
     """(images with the same Top-1 in online.json's answers and in the results in `folder`,
     images of the bins)."""
+    import numpy as np  # a table of timings needs none of it
+
+    from common.data import manifest as manifests
+    from common.score import results
+
     manifest = manifests.Manifest.load(bins)
     logits = results.read(folder, manifest, classes).logits
     ours = np.where(np.isnan(logits[:, 0]), -1, np.nan_to_num(logits).argmax(1))

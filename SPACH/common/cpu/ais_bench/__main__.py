@@ -12,7 +12,6 @@ import argparse
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -170,39 +169,23 @@ def run(args, model, batches, size, arrays, folder):
     """Run all batches; the results go to `folder` when there is one.
 
     Returns ({number of the input: its files and results}, the times of computing, reading and
-    writing: three lists of milliseconds). While the engine runs a batch, one thread reads the next
-    one and another writes the results of the last: from .bin to TXT, spnasnet is 1.3 times as fast
-    so. At most one batch is read ahead and one is being written.
+    writing: three lists of milliseconds).
     """
     compute, reading, writing, names = [], [], [], {}
-    buffers = [arrays, [np.zeros_like(a) for a in arrays]]
-
-    def finish(batch, saving):
-        files, elapsed = saving.result()
+    for batch in cli.progress(batches, "Inference array Processing"):
+        if batch:
+            reading.append(milliseconds(fill, arrays, batch)[1])
+        for _ in range(args.loop):
+            results, elapsed = milliseconds(model.run, arrays)
+            compute.append(elapsed)
+        if not folder:
+            continue
+        stems = [outputs.stem(file) for file in batch[0]] if batch else ["pure_infer_data"]
+        files, elapsed = milliseconds(outputs.save, folder, stems, results, size, args.outfmt)
         writing.append(elapsed)
         for row, outfiles in enumerate(files):
             infiles = [of_input[row] for of_input in batch] if batch else []
             names[str(len(names))] = {"infiles": infiles, "outfiles": outfiles}
-
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        ahead = args.input and reader.submit(milliseconds, fill, buffers[0], batches[0])
-        behind = None
-        for i, batch in enumerate(cli.progress(batches, "Inference array Processing")):
-            if ahead:
-                reading.append(ahead.result()[1])
-                after = batches[i + 1:i + 2]
-                ahead = after and reader.submit(milliseconds, fill, buffers[(i + 1) % 2], after[0])
-            for _ in range(args.loop):
-                results, elapsed = milliseconds(model.run, buffers[i % 2])
-                compute.append(elapsed)
-            if folder:
-                if behind:
-                    finish(*behind)
-                stems = [outputs.stem(f) for f in batch[0]] if batch else ["pure_infer_data"]
-                behind = batch, writer.submit(milliseconds, outputs.save, folder, stems, results,
-                                              size, args.outfmt)
-        if behind:
-            finish(*behind)
     return names, (compute, reading, writing)
 
 
