@@ -117,8 +117,9 @@ def spoil(path, node_name):
 @pytest.mark.parametrize("folder, altered", [
     ("spnasnet", {"blocks.2.1.conv_dw": "/blocks/blocks.2/blocks.2.1/conv_dw/Conv",
                   "classifier": "/classifier/Gemm"}),
-    ("ShiftViT", {"layers.1.blocks.0.mlp.fc2": "/layers/layers.1/blocks/blocks.0/mlp/fc2/Conv",
-                  "head": "/head/Gemm"})])
+    pytest.param("ShiftViT", {
+        "layers.1.blocks.0.mlp.fc2": "/layers/layers.1/blocks/blocks.0/mlp/fc2/Conv",
+        "head": "/head/Gemm"}, marks=pytest.mark.slow)])
 def test_each_altered_weight_is_found_in_its_layer(tmp_path, folder, altered):
     """ShiftViT's also in the graph that modify_onnx.py has changed."""
     model = load(ROOT / folder / "model.py", f"model_of_compare_{folder}")
