@@ -141,8 +141,8 @@ FORCE:
 # A verb ends with a line that names its product, and what a person does next.
 made = $(eval MADE += $@)
 in := $(if $(filter $(PWD)/%,$(CURDIR)),-C $(patsubst $(PWD)/%,%,$(CURDIR)) )
-same := $(foreach v,$(filter-out $(lists),$(given)), $v=$($v))
-next = $(if $(filter 0,$(MAKELEVEL)),echo 'next: make $(in)$1$(same)',:)
+same := $(foreach v,$(filter-out $(lists),$(given)),$v=$($v))
+next = $(if $(filter 0,$(MAKELEVEL)),echo 'next: make $(in)$1$(if $(same), $(same))',:)
 end = @$(if $(filter $1,$(MADE)),:,echo '$@: $1 is up to date'); $(call next,$2)
 
 help: ## this list
