@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 from ascend import FAKES, FakeAscend
-from conftest import ROOT, last_line, make
+from conftest import ROOT, make
 from PIL import Image
 
 TOOL = f"benchmark.{platform.machine()}"
