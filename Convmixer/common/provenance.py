@@ -91,7 +91,7 @@ def read(artefact):
 
 
 def misfit(artefact, arguments=None):
-    """Why `artefact` is not what its record says, or would be made otherwise now; None when it fits.
+    """Why `artefact` is not what its record says, or would be made otherwise; None when it fits.
 
     `arguments`: those it would be made with, where that matters. An input that is not at hand any
     more is not looked at.
@@ -112,8 +112,8 @@ def misfit(artefact, arguments=None):
 
 
 def check(artefact, todo):
-    """Walk from `artefact` back to what is at hand of all that it was made from; Failure with `todo`
-    at the first misfit.
+    """Walk from `artefact` back to all that it was made from and is at hand; Failure with
+    `todo` at the first misfit.
 
     Returns {path: SHA-256} of the whole chain as recorded, what is not at hand included.
     """
