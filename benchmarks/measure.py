@@ -46,9 +46,10 @@ def ratio(times, slow, fast):
 
 
 def noise(times):
-    """By how much two turns of one side after another differ: the median, as a share."""
-    pairs = zip(times, times[1:], strict=False)
-    return statistics.median(abs(a - b) / b for a, b in pairs)
+    """By how much two turns of one side after another differ: the median, as a share; NaN for a
+    single turn."""
+    pairs = list(zip(times, times[1:], strict=False))
+    return statistics.median([abs(a - b) / b for a, b in pairs] or [float("nan")])
 
 
 def per_second(times, items):

@@ -540,8 +540,8 @@ def test_npus_of_a_cluster(model, tmp_path, cluster, fake_ascend):
     """Each NPU has an actor that sees it alone; when a host goes with its NPUs, the others do its
     blocks."""
     path, _ = fake_om(model, tmp_path)
-    more = {"PYTHONPATH": f"{FAKES / 'site'}:{FAKES}", "FAKE_ASCEND_LOG": str(fake_ascend.log),
-            "ASCEND_HOME_PATH": "/"}
+    ours = f"{FAKES / 'site'}:{FAKES}:{os.environ.get('PYTHONPATH', '')}"
+    more = {"PYTHONPATH": ours, "FAKE_ASCEND_LOG": str(fake_ascend.log), "ASCEND_HOME_PATH": "/"}
     cluster("--num-cpus=3", "--resources={\"NPU\": 2}", **more)
     second = cluster("--num-cpus=3", "--resources={\"NPU\": 2}", **more)
     run = start(path, many(tmp_path / "data", 3200), tmp_path / "out", cluster.env)

@@ -1,4 +1,5 @@
-"""`--help` of every script answers without the packages that take a second or more to import."""
+"""`--help` of every script answers without the packages that take a second or more to import, or
+that only some have."""
 import json
 import subprocess
 import sys
@@ -7,16 +8,15 @@ import pytest
 from conftest import ROOT
 
 HEAVY = {"torch", "torchvision", "timm", "onnx", "onnxruntime", "onnxslim", "openvino", "nncf",
-         "numba", "cv2", "pyarrow", "ray", "psutil"}
-MARKS = ("ArgumentParser(", 'if __name__ == "__main__"')
+         "numba", "cv2", "pyarrow", "ray", "psutil", "matplotlib"}
+ROOMS = ("*/*.py", "common/*/*.py", "common/cpu/ais_bench/__main__.py", "tools/*/*.py")
+PARTS = ("ArgumentParser(", 'if __name__ == "__main__"')
 SCRIPTS = sorted(
-    path.relative_to(ROOT).as_posix()
-    for pattern in ("*/*.py", "common/*/*.py", "common/*/*/__main__.py", "tools/*/*.py")
-    for path in ROOT.glob(pattern)
-    if path.parent.name not in ("tests", "template", "build")
-    and all(mark in path.read_text(encoding="utf-8") for mark in MARKS))
-# Runs each script in a fork of a process that has numpy already; prints its status, what it
-# printed and what it imported. Scripts of common/, tools/ and benchmarks/ are run as modules.
+    path.relative_to(ROOT).as_posix() for pattern in ROOMS for path in ROOT.glob(pattern)
+    if path.parts[len(ROOT.parts)] != "tests"
+    and all(part in path.read_text(encoding="utf-8") for part in PARTS))
+# Runs each script as people do, in a fork of a process that has numpy already; prints its status,
+# what it said, and what it imported.
 HARNESS = """
 import contextlib, io, json, os, runpy, sys
 import numpy
@@ -24,24 +24,25 @@ for script in sys.argv[1:]:
     if os.fork():
         os.wait()
         continue
-    folder, name = os.path.split(script)
+    module = script[:-3].replace("/", ".")
     out, status = io.StringIO(), None
-    sys.argv = [name, "--help"]
-    sys.path.insert(0, "")
+    sys.argv = [script, "--help"]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            if folder.split("/")[0] in ("common", "tools", "benchmarks"):
-                module = script[:-3].replace("/", ".")
+            if f"-m {module}" in open(script, encoding="utf-8").read():
+                sys.path.insert(0, "")
                 runpy.run_module(module, run_name="__main__", alter_sys=True)
             else:
+                folder, name = os.path.split(script)
                 os.chdir(folder)
+                sys.path.insert(0, os.getcwd())
                 runpy.run_path(name, run_name="__main__")
     except SystemExit as e:
         status = e.code
     except Exception as e:
         status = repr(e)
-    imported = sorted({m.split(".")[0] for m in sys.modules})
-    print(json.dumps([status, out.getvalue(), imported]), flush=True)
+    packages = sorted({m.split(".")[0] for m in sys.modules})
+    print(json.dumps([status, out.getvalue(), packages]), flush=True)
     os._exit(0)
 """
 
@@ -49,15 +50,15 @@ for script in sys.argv[1:]:
 @pytest.fixture(scope="module")
 def helped():
     """{script: (exit status, what --help printed, the packages that were imported)}"""
-    done = subprocess.run([sys.executable, "-c", HARNESS, *SCRIPTS], cwd=ROOT, text=True,
-                          capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", HARNESS, *SCRIPTS], cwd=ROOT,
+                          capture_output=True, text=True, check=True)
     return dict(zip(SCRIPTS, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
 def test_all_scripts_are_found():
-    assert {"ShiftViT/shiftvit_pytorch2onnx.py", "ShiftViT/modify_onnx.py", "tools/sync.py",
-            "spnasnet/pthtar2onnx.py", "common/speed/online.py", "common/cpu/atc.py",
-            "benchmarks/score.py", "tools/inspect/predict.py"} <= set(SCRIPTS)
+    assert {"ShiftViT/shiftvit_pytorch2onnx.py", "spnasnet/benchmark.py", "tools/sync.py",
+            "common/speed/online.py", "common/cpu/atc.py", "benchmarks/score.py",
+            "tools/inspect/compare.py", "tools/scale/scale_out.py"} <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

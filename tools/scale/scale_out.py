@@ -11,6 +11,7 @@ that have none. The model and --out are in a folder that all hosts see under one
 the images unless they have URIs. See docs/scale-out.md.
 """
 import argparse
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -79,13 +80,12 @@ def finish(args, images, bad, score):
 
 
 def packages():
-    """Failure unless the packages of the cluster are installed."""
-    try:
-        import pyarrow  # noqa: F401
-        import ray  # noqa: F401
-    except ImportError as e:
-        todo = f"{sys.executable} -m pip install -r {ROOT}/requirements-scale.txt"
-        raise cli.Failure(f"the Python package {e.name} is not installed", todo) from None
+    """Failure unless the packages of the cluster are installed. Ray itself is imported later,
+    since it reads its environment then."""
+    missing = [name for name in ("pyarrow", "ray") if not importlib.util.find_spec(name)]
+    if missing:
+        raise cli.Failure(f"the Python package {missing[0]} is not installed",
+                          f"{sys.executable} -m pip install -r {ROOT}/requirements-scale.txt")
 
 
 def main():
