@@ -193,10 +193,8 @@ def _plan(images, batch_size, batch_name):
 
 def _pillow():
     """Pillow's release, which decides some bits of a bin. PIL alone holds hardly more than that."""
-    try:
-        import PIL
-    except ImportError:
-        return None
+    import PIL
+
     return PIL.__version__
 
 
