@@ -21,15 +21,13 @@ def get_args(argv=None):
                         help="folder of the images, flat or one for each class; or its parent")
     parser.add_argument("--prep-image", default="prep_image_bs1",
                         help="folder for the bins (default: %(default)s)")
-    parser.add_argument("--batch-size", "--batch_size", type=preprocess.positive, default=1,
-                        help="images in a bin (default: 1)")
     preprocess.add_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main():
     args = get_args()
-    preprocess.step(Path(__file__).parent, args.image_path, args.prep_image, args, args.batch_size,
+    preprocess.step(Path(__file__).parent, args.image_path, args.prep_image, args,
                     batch_name="input_{:05d}")
 
 

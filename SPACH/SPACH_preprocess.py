@@ -20,15 +20,13 @@ def get_args(argv=None):
     parser.add_argument("--src-path", "--data_dir", required=True,
                         help="folder of the images, flat or one for each class; or its parent")
     parser.add_argument("--save-path", "--save_dir", required=True, help="folder for the bins")
-    parser.add_argument("--batch-size", type=preprocess.positive, default=1,
-                        help="images in a bin (default: 1)")
     preprocess.add_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main():
     args = get_args()
-    preprocess.step(Path(__file__).parent, args.src_path, args.save_path, args, args.batch_size)
+    preprocess.step(Path(__file__).parent, args.src_path, args.save_path, args)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,6 @@ def get_args(argv=None):
                              "val_label.txt)")
     parser.add_argument("--save-dir", required=True, help="folder for the bins")
     parser.add_argument("--gt-path", required=True, help=".npy file for the labels")
-    parser.add_argument("--batch-size", type=preprocess.positive, default=1,
-                        help="images in a bin (default: 1)")
     preprocess.add_arguments(parser)
     return parser.parse_args(argv)
 
@@ -49,7 +47,7 @@ def save_ground_truth(manifest, path):
 
 def main():
     args = get_args()
-    preprocess.step(Path(__file__).parent, args.data_root, args.save_dir, args, args.batch_size,
+    preprocess.step(Path(__file__).parent, args.data_root, args.save_dir, args,
                     before_manifest=(args.gt_path, save_ground_truth))
 
 

@@ -21,15 +21,13 @@ def get_args(argv=None):
                              "parent (default: %(default)s)")
     parser.add_argument("--bin_path", default="bin_path",
                         help="folder for the bins (default: %(default)s)")
-    parser.add_argument("--batch-size", type=preprocess.positive, default=1,
-                        help="images in a bin (default: 1)")
     preprocess.add_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main():
     args = get_args()
-    preprocess.step(Path(__file__).parent, args.root_path, args.bin_path, args, args.batch_size)
+    preprocess.step(Path(__file__).parent, args.root_path, args.bin_path, args)
 
 
 if __name__ == "__main__":

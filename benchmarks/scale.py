@@ -25,7 +25,7 @@ import numpy as np
 
 from benchmarks import measure
 from common import cli
-from common.data import demo, drawing, transforms
+from common.data import demo, transforms
 from tools.scale import size_cluster
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +61,7 @@ def draw(folder, count):
     kinds, indices, labels = list(demo.CLASSES.values()), list(demo.CLASSES), []
     for i in range(count):
         kind, rng = i % len(kinds), np.random.default_rng([demo.SEED, 7, i])
-        content = drawing.encode(kinds[kind], kinds[kind ^ 1], i, rng)
+        content = demo.encode(kinds[kind], kinds[kind ^ 1], i, rng)
         (folder / f"val/demo_{i:08d}.JPEG").write_bytes(content)
         labels.append(f"demo_{i:08d}.JPEG {indices[kind]}\n")
     (folder / "val_label.txt").write_text("".join(labels))

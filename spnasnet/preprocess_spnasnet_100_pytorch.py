@@ -22,15 +22,13 @@ def get_args(argv=None):
     parser.add_argument("dst", metavar="DST", help="folder for the bins")
     parser.add_argument("--keep-aspect", action="store_true",
                         help="short side 256 instead of 256×256, as timm evaluates")
-    parser.add_argument("--batch-size", type=preprocess.positive, default=1,
-                        help="images in a bin (default: 1)")
     preprocess.add_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main():
     args = get_args()
-    preprocess.step(Path(__file__).parent, args.src, args.dst, args, args.batch_size,
+    preprocess.step(Path(__file__).parent, args.src, args.dst, args,
                     key="preprocessing_timm" if args.keep_aspect else "preprocessing")
 
 

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from common import cli, provenance, published
-from common.data import dataset, journal, names
+from common.data import bins, dataset, names
 from common.data import recipe as recipes
 from common.data.manifest import NAME, Manifest, Row
 
@@ -24,6 +24,8 @@ GO_ON = "or go on without them: --allow-partial (make: ALLOW_PARTIAL=1)"
 
 def add_arguments(parser):
     """Options that every preprocessing script has besides ModelZoo's own."""
+    parser.add_argument("--batch-size", "--batch_size", type=positive, default=1,
+                        help="images in a bin (default: 1)")
     parser.add_argument("--jobs", type=positive, default=cli.cores(),
                         help="images worked on at a time (default: the cores, %(default)s)")
     parser.add_argument("--limit", type=positive, metavar="N",
@@ -43,7 +45,7 @@ def positive(text):
     return int(text)
 
 
-def step(folder, root, save_dir, args, batch_size=1, key="preprocessing", **more):
+def step(folder, root, save_dir, args, key="preprocessing", **more):
     """The whole step of a model: images under `root` → bins in `save_dir`; returns the Manifest.
 
     folder: the model's, whose published.json has the recipe under `key`; more: see run(). Where the
@@ -51,28 +53,24 @@ def step(folder, root, save_dir, args, batch_size=1, key="preprocessing", **more
     """
     recipe = recipes.published(folder, key)
     if not os.path.exists(root) and (Path(save_dir) / NAME).exists():
-        return _without_images(root, save_dir, recipe, args, batch_size, **more)
-    gc.disable()  # a tenth of the time for 50,000 images that are up to date
-    try:
-        data = dataset.find(root, classes=published.load(folder).classes)
-        return run(data, save_dir, recipe, args, batch_size, **more)
-    finally:
-        gc.enable()
+        return _without_images(root, save_dir, recipe, args, **more)
+    gc.set_threshold(100_000)  # saves a fifth for 50,000 images that are up to date
+    data = dataset.find(root, classes=published.load(folder).classes)
+    return run(data, save_dir, recipe, args, args.batch_size, **more)
 
 
-def _without_images(root, save_dir, recipe, args, batch_size, before_manifest=None, **_):
+def _without_images(root, save_dir, recipe, args, before_manifest=None, **_):
     manifest = Manifest.load(save_dir)
-    wanted = {"recipe": recipe.as_dict(), "dtype": args.input, "batch_size": batch_size,
+    wanted = {"recipe": recipe.as_dict(), "dtype": args.input, "batch_size": args.batch_size,
               "limit": _limit(args.limit, manifest.info.get("dataset_total", 0))}
     other = [key for key, value in wanted.items() if manifest.info.get(key) != value]
     if other:
         raise cli.Failure(f"the bins in {save_dir} were made with another {cli.some(other)}, and "
                           f"{root} does not exist", "give the images (DATA=), or the same settings")
     manifest.check_bins(save_dir)
-    if before_manifest:
+    if not _is_derived(before_manifest, manifest.info):
         path, write = before_manifest
-        if not os.path.exists(path) or cli.sha256(path) != manifest.info["derived"].get(str(path)):
-            write(manifest, path)
+        write(manifest, path)
     print(f"{root} is not here; {save_dir} has its {len(manifest.files)} bins of "
           f"{len(manifest.rows)} images")
     return manifest
@@ -90,13 +88,12 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
     save_dir = Path(save_dir)
     if data.strays and not args.allow_partial:
         raise cli.Failure(f"{data.root}: {len(data.strays)} files are no images by their endings: "
-                          f"{cli.some(data.strays)}",
-                          f"move them away, {GO_ON}")
+                          f"{cli.some(data.strays)}", f"move them away, {GO_ON}")
     total, data = len(data.images), data.subset(args.limit)
     plan = _plan(data.images, batch_size, batch_name)
     side, raw = recipe.crop, args.input == "uint8"
-    shape = [side, side, 3] if raw else [3, side, side]
-    settings = {"recipe": recipe.as_dict(), "dtype": args.input, "shape": shape,
+    settings = {"recipe": recipe.as_dict(), "dtype": args.input,
+                "shape": [side, side, 3] if raw else [3, side, side],
                 "batch_size": batch_size, "pillow": _pillow(), "code": _code()}
     print(f"{len(data.images)} images of {data.root} ({data.layout}{', demo' * data.demo}) → "
           f"{save_dir}, {recipe}{', normalised in the model' * raw}")
@@ -104,9 +101,8 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
     for note in [*positions, *data.notes]:
         print(f"note: {note}")
 
-    shelf = Shelf(save_dir)
-    sources, bad, made = journal.bring_up_to_date(
-        plan, save_dir, settings, args.jobs, shelf.probe(), shelf.retire)
+    old, time = _before(save_dir)
+    sources, bad, made = bins.bring_up_to_date(plan, save_dir, settings, args.jobs, old)
     _check_bad(bad, len(data.images), args.allow_partial)
     bad.update(dict.fromkeys(data.strays, "is no image by its ending"))
     rows = [Row(image.name, stem, i, image.label) for stem, images in plan.items()
@@ -116,9 +112,9 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
         "labels_from": data.labels_from, "notes": list(data.notes), "classes": data.classes,
         "dataset_total": total, "limit": _limit(args.limit, total),
         "bad": dict(sorted(bad.items())), **settings, "images_digest": _digest(sources)})
-    manifest.info["probe"] = journal.probe(list(manifest.files), manifest.bytes_per_row()
-                                           * batch_size, save_dir)
-    changed = shelf.keep(manifest, before_manifest)
+    size = manifest.bytes_per_row() * batch_size
+    manifest.info["probe"] = bins.probe(list(manifest.files), size, save_dir)
+    changed = _save(manifest, old, time, save_dir, before_manifest)
     partial = f", {len(bad)} missing (partial)" if bad else ""
     said = f"{len(manifest.files)} bins of {len(rows)} images{partial}"
     if made:
@@ -126,6 +122,48 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
     else:
         print(f"{'wrote manifest.json of' if changed else 'up to date:'} {said} in {save_dir}")
     return manifest
+
+
+def _before(folder):
+    """(Manifest, its time) of the run before; two None where it is absent or damaged."""
+    try:
+        return Manifest.load(folder), os.stat(folder / NAME).st_mtime_ns
+    except (cli.Failure, OSError):
+        return None, None
+
+
+def _save(new, old, time, folder, before_manifest):
+    """Write manifest.json, after before_manifest's file; False where both are there already.
+
+    The same manifest gets its old time back: make sees a change only when there is one.
+    """
+    path = folder / NAME
+    aside = {"dataset": None, "made": None, "derived": None}  # what changes no figure
+    same = old and (old.rows, old.files) == (new.rows, new.files) \
+        and {**old.info, **aside} == {**new.info, **aside}
+    if same:
+        new.info.update((key, old.info[key]) for key in aside if key in old.info)
+        if path.exists() and _is_derived(before_manifest, old.info):
+            return False
+    else:
+        new.info["made"] = provenance.made(path, [])
+    path.unlink(missing_ok=True)
+    if before_manifest:
+        derived, write = before_manifest
+        write(new, derived)
+        new.info["derived"] = {str(derived): cli.sha256(derived)}
+    new.save(folder)
+    if new == old:
+        os.utime(path, ns=(time, time))
+    return new != old
+
+
+def _is_derived(before_manifest, info):
+    """Whether before_manifest's file is the one that the manifest with `info` knows."""
+    if not before_manifest:
+        return True
+    path = before_manifest[0]
+    return os.path.exists(path) and info.get("derived", {}).get(str(path)) == cli.sha256(path)
 
 
 def _limit(limit, total):
@@ -155,10 +193,8 @@ def _plan(images, batch_size, batch_name):
 
 def _pillow():
     """Pillow's release, which decides some bits of a bin. PIL alone holds hardly more than that."""
-    try:
-        import PIL
-    except ImportError:
-        return None
+    import PIL
+
     return PIL.__version__
 
 
@@ -173,48 +209,3 @@ def _digest(sources):
     lines = (f"{name}\0{size}\0{crc}\n" for images in sources.values()
              for name, size, _, _, crc in images)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-class Shelf:
-    """The manifest.json of a folder, put aside while bins are made. It comes back with its old time
-    where nothing changed, so that make sees a change only when there is one."""
-
-    def __init__(self, folder):
-        self.folder, self.path, self.aside = folder, folder / NAME, folder / f".{NAME}"
-        self.old = None
-        for path in (self.aside, self.path):
-            try:
-                self.old = Manifest.load(path)
-            except cli.Failure:  # absent, or damaged
-                continue
-
-    def probe(self):
-        """{stem: SHA-256} of the bins whose content it knows."""
-        return self.old.info.get("probe", {}) if self.old else {}
-
-    def retire(self):
-        """Take the manifest away, as bins or labels are about to change."""
-        if self.path.exists():
-            os.replace(self.path, self.aside)
-
-    def keep(self, new, before_manifest):
-        """Write `new`, and before_manifest's file, unless they are there; whether that was so."""
-        same_rows = self.old and (self.old.rows, self.old.files) == (new.rows, new.files)
-        if before_manifest:
-            path, write = before_manifest
-            before = self.old.info.get("derived", {}).get(str(path)) if same_rows else None
-            if not before or not os.path.exists(path) or cli.sha256(path) != before:
-                self.retire()
-                write(new, path)
-            new.info["derived"] = {str(path): cli.sha256(path)}
-        place = {"dataset": None, "made": None}  # where the same images lie changes no figure
-        if same_rows and {**self.old.info, **place} == {**new.info, **place}:
-            new.info.update((key, self.old.info.get(key)) for key in place)
-            if self.aside.exists() and not self.path.exists():
-                os.replace(self.aside, self.path)
-            return False
-        self.retire()
-        new.info["made"] = provenance.made(self.path, [])
-        new.save(self.folder)
-        self.aside.unlink(missing_ok=True)
-        return True

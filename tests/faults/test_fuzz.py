@@ -28,7 +28,7 @@ from common.cpu import atc as host_atc
 from common.cpu import compiler, engine, graph
 from common.cpu.ais_bench import __main__ as ais_bench_args
 from common.cpu.ais_bench import inputs, outputs
-from common.data import dataset, journal, labels, names, transforms
+from common.data import bins, labels, names, transforms
 from common.data.manifest import Manifest, Row
 from common.model import checkpoint
 from common.score import origin, results
@@ -115,7 +115,7 @@ ANY = "read or refused in one line"
 def test_labels(play, tmp_path):
     def read(content):
         (tmp_path / "labels").write_bytes(content)
-        found = dataset.read_labels(tmp_path / "labels")
+        found = labels.read_labels(tmp_path / "labels")
         assert found and all(name and 0 <= index < 1000 for name, index in found.items())
         for name in found:  # exactly a name and an index
             assert "\t" not in name and len(name.rpartition("/")[2].split()) == 1
@@ -132,7 +132,7 @@ def test_labels_round_trip(play, tmp_path):
     def read(wanted):
         lines = (f"{stem}.JPEG {index}\n" for stem, index in wanted.items())
         (tmp_path / "labels").write_text("".join(lines))
-        assert dataset.read_labels(tmp_path / "labels") == wanted
+        assert labels.read_labels(tmp_path / "labels") == wanted
     play(st.dictionaries(stems, st.integers(0, 999), min_size=1, max_size=20), read)
 
 
@@ -171,7 +171,7 @@ def test_journal(play, tmp_path):
 
     def read(content):
         (tmp_path / ".journal").write_bytes(content)
-        settings, made = journal.read(tmp_path)
+        settings, made = bins.read(tmp_path)
         assert all(len(source) == 5 for sources in made.values() for source in sources)
     play(damaged(whole) | JSON.map(lambda j: whole + json.dumps(j).encode() + b"\n"), read)
 

@@ -13,7 +13,7 @@ from conftest import ROOT, load
 from PIL import Image
 
 from common import cli, provenance
-from common.data import classes, dataset, demo, demo_weights, drawing, transforms
+from common.data import dataset, demo, demo_weights, labels, transforms
 from common.model import checkpoint
 
 
@@ -32,7 +32,7 @@ def files(folder):
 def test_synsets_are_imagenets():
     import timm.data
 
-    assert list(classes.official()) == timm.data.ImageNetInfo().label_names()
+    assert list(labels.official()) == timm.data.ImageNetInfo().label_names()
 
 
 def test_both_layouts_hold_the_same(data):
@@ -71,13 +71,13 @@ def test_the_same_bytes_every_time(tmp_path, monkeypatch):
     demo.make_images(tmp_path / "one")
     assert files(tmp_path / "one") == first and len(first) == 40 + 40 + 10 + 3
     assert provenance.misfit(tmp_path / "one/DEMO.txt") is None
-    assert provenance.read(tmp_path / "one/DEMO.txt")["made"]["from"].keys() == set(demo.CODE)
+    assert provenance.read(tmp_path / "one/DEMO.txt")["made"]["from"].keys() == {demo.CODE}
 
 
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
-    monkeypatch.setattr(drawing, "encode", interrupted)
+    monkeypatch.setattr(demo, "encode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         demo.make_images(tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
@@ -88,14 +88,6 @@ def test_a_folder_of_somebodys_images_is_left_alone(tmp_path):
     with pytest.raises(cli.Failure, match="no demo images"):
         demo.make_images(tmp_path)
     assert (tmp_path / "holiday.jpg").exists()
-
-
-def test_a_picture_shows_its_partner_outside_the_crop(data):
-    image = next(i for i in dataset.find(data).images if demo.CLASSES[i.label] == "red")
-    pixels = transforms.load(image.path)
-    centre = pixels.getpixel((pixels.width // 2, pixels.height // 2))
-    corner = pixels.getpixel((3, 3))
-    assert centre[0] > centre[2] and corner[2] > corner[0]
 
 
 def make_weights(model, data, out):
@@ -132,11 +124,8 @@ def top1(fitted, data, count, change=lambda image: image, recipe=None):
 
 
 @pytest.mark.slow
-def test_weights_tell_the_classes_apart(fitted, data):
-    assert top1(fitted, data, 6) >= 0.95
-
-
 def test_mistakes_in_the_chain_show(fitted, data):
+    assert top1(fitted, data, 3) >= 0.95
     blue_first = top1(fitted, data, 2, lambda image: Image.merge("RGB", image.split()[::-1]))
     unscaled = top1(fitted, data, 2, recipe=transforms.Recipe(mean=(0, 0, 0), std=(1, 1, 1)))
     squashed = top1(fitted, data, 2, recipe=transforms.Recipe(keep_aspect=False))

@@ -75,7 +75,7 @@ def same(path, recipe, tools):
     return not refused
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(width=st.integers(1, 700), height=st.integers(1, 700), quality=st.integers(20, 100),
        recipe=st.sampled_from(RECIPES), smaller=st.sampled_from([1, 8]),
        kind=st.sampled_from([0, 1, 2, "411", "440", "restarts"]))
@@ -118,15 +118,6 @@ def test_other_kinds_of_files_take_pillow(tmp_path, tools, name, content, dtype)
     quick = fast.from_bytes(content, transforms.Recipe(), out, tools)
     assert quick == (name in ("jpeg", "4:4:4 jpeg", "rotated by EXIF"))
     assert quick or (out == 77).all()
-
-
-@pytest.mark.parametrize("options", [
-    {"keep_rgb": True}, {"comment": b"\xff\xd9 in a comment"}, {"optimize": True},
-    {"exif": b"Exif\0\0not TIFF"}, {"icc_profile": b"x" * 70000}, {"dpi": (1, 1)}])
-def test_segments_and_colours(tmp_path, tools, options):
-    (tmp_path / "x.JPEG").write_bytes(jpeg(picture(300, 260), quality=80, **options))
-    for recipe in RECIPES:
-        assert same(tmp_path / "x.JPEG", recipe, tools)
 
 
 @pytest.mark.parametrize("ids, adobe", [
@@ -208,17 +199,16 @@ def test_a_strip_too_narrow_to_resize(tmp_path, tools):
             assert failed == refused is not None
 
 
-def test_a_crop_larger_than_the_image(tmp_path, tools):
-    (tmp_path / "x.JPEG").write_bytes(jpeg(picture(300, 260)))
-    for recipe in (transforms.Recipe(101, 224, "bilinear"), transforms.Recipe(223, 224),
-                   transforms.Recipe(224, 224)):
-        assert same(tmp_path / "x.JPEG", recipe, tools)
-
-
 @pytest.mark.parametrize("missing", ["numba", "cv2"])
 def test_nothing_of_it_is_needed(monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     assert fast.compiled.__wrapped__() is None
+
+
+def test_the_file_may_be_deleted(monkeypatch):
+    monkeypatch.delattr("common.data.fast_jpeg")
+    monkeypatch.setitem(sys.modules, "common.data.fast_jpeg", None)
+    assert bins._tools(9999) is None
 
 
 @pytest.mark.parametrize("which", ["imdecode", "transpose", "IMREAD_COLOR_RGB"])
@@ -252,17 +242,6 @@ def test_a_cache_that_cannot_be_written(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_numba_that_breaks_is_said_and_done_without(monkeypatch, capsys):
-    import numba
-
-    def broken(*args, **kwargs):
-        raise RuntimeError("no LLVM")
-
-    monkeypatch.setattr(numba, "njit", broken)
-    assert fast.compiled.__wrapped__() is None
-    assert "no LLVM" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_without_this_file_the_bins_are_the_same(tmp_path, monkeypatch, dtype, batch):
@@ -274,19 +253,11 @@ def test_without_this_file_the_bins_are_the_same(tmp_path, monkeypatch, dtype, b
     lines = (f"{path.name} 1\n" for path in val.iterdir())
     (tmp_path / "data/val_label.txt").write_text("".join(lines))
     args = argparse.Namespace(jobs=2, limit=None, allow_partial=True, input=dtype)
-    monkeypatch.setattr(fast, "WORTH", 0)
     made = []
-    for module in (fast, None):
-        monkeypatch.setattr(bins, "fast_jpeg", module)
+    for worth in (0, 99):
+        monkeypatch.setattr(fast, "WORTH", worth)
         folder = tmp_path / str(len(made))
         manifest = preprocess.run(dataset.find(tmp_path / "data"), folder, RECIPES[0], args, batch)
         assert len(manifest.info["bad"]) == 1
         made.append({p.name: p.read_bytes() for p in folder.iterdir() if p.name != ".journal"})
     assert made[0] == made[1] and len(made[0]) > 4
-
-
-def test_the_file_may_be_deleted(tmp_path):
-    shutil.copytree(ROOT / "common", tmp_path / "common")
-    (tmp_path / "common/data/fast_jpeg.py").unlink()
-    code = "from common.data import bins, preprocess; assert bins.fast_jpeg is None"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

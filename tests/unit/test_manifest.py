@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from common import cli
-from common.data import dataset, manifest, names
+from common.data import labels, manifest, names
 from common.data.manifest import Manifest, Row
 
 
@@ -125,16 +125,16 @@ def test_labels_that_disagree_with_the_manifest(prepared):
 
 
 def test_labels_of_more_or_fewer_images_than_the_manifest(prepared):
-    labels = prepared / "val_label.txt"
-    labels.write_text("img_1.JPEG 5\nimg_2.JPEG 7\nimg_3.JPEG 9\n")
-    rows = {r.image: r for r in manifest.labelled(labels, prepared / "prep").rows}
+    file = prepared / "val_label.txt"
+    file.write_text("img_1.JPEG 5\nimg_2.JPEG 7\nimg_3.JPEG 9\n")
+    rows = {r.image: r for r in manifest.labelled(file, prepared / "prep").rows}
     assert rows["img_10.JPEG"].label is None
     assert rows["img_3"].label == 9  # it has no result and so fails the scoring
     for info in ({"limit": 3}, {"bad": {"img_3.JPEG": "is gone"}}):
         known = Manifest.load(prepared / "prep")
         known.info.update({"limit": None, "bad": {}, **info})
         known.save(prepared / "prep")
-        assert len(manifest.labelled(labels, prepared / "prep").rows) == 3
+        assert len(manifest.labelled(file, prepared / "prep").rows) == 3
 
 
 def test_labels_where_the_images_are_not(prepared, capsys):
@@ -151,4 +151,4 @@ def test_a_subset_of_images_with_one_name_in_two_folders(tmp_path):
     Manifest([Row("cat/x.jpg", "x-1", 0, 1)], {"x-1": 1}, {"limit": 1}).save(tmp_path)
     (tmp_path / "labels.txt").write_text("cat/x.jpg 1\ndog/x.jpg 2\n")
     assert manifest.labelled(tmp_path / "labels.txt", tmp_path).rows == [("cat/x.jpg", "x-1", 0, 1)]
-    assert dataset.read_labels(tmp_path / "labels.txt") == {"cat/x": 1, "dog/x": 2}
+    assert labels.read_labels(tmp_path / "labels.txt") == {"cat/x": 1, "dog/x": 2}

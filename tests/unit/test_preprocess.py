@@ -15,7 +15,7 @@ from PIL import Image
 from torchvision import transforms as tv
 
 from common import cli
-from common.data import bins, dataset, journal, preprocess, transforms
+from common.data import bins, preprocess, transforms
 from common.data.manifest import Manifest
 
 RECIPE = transforms.Recipe(16, 8, "bicubic")
@@ -24,7 +24,7 @@ REFERENCE = tv.Compose([tv.Resize(16, tv.InterpolationMode.BICUBIC), tv.CenterCr
 
 
 def options(**given):
-    return argparse.Namespace(**{"jobs": 2, "limit": None, "allow_partial": False,
+    return argparse.Namespace(**{"jobs": 2, "batch_size": 1, "limit": None, "allow_partial": False,
                                  "input": "float32", **given})
 
 
@@ -54,7 +54,8 @@ def publish(folder, classes=1000, **recipe):
 
 
 def step(folder, batch=1, before_manifest=None, **given):
-    return preprocess.step(folder, folder / "images", folder / "bins", options(**given), batch,
+    args = options(batch_size=batch, **given)
+    return preprocess.step(folder, folder / "images", folder / "bins", args,
                            before_manifest=before_manifest)
 
 
@@ -80,7 +81,7 @@ def snapshot(folder):
 
 # ---- content ----
 
-@pytest.mark.parametrize("batch", [1, 2, 4, 8, 11, 16])
+@pytest.mark.parametrize("batch", [1, 4, 16])
 def test_every_image_once_at_every_batch_size(folder, batch):
     manifest = step(folder, batch)
     files = {p.stem: np.fromfile(p, np.float32).reshape(-1, 3, 8, 8)
@@ -94,29 +95,6 @@ def test_every_image_once_at_every_batch_size(folder, batch):
         files[row.file][row.row] = 0
         assert batch > 1 or row.file == f"img_{i}"
     assert not any(content.any() for content in files.values())  # what is no image is zeros
-
-
-def test_bytes(folder):
-    manifest = step(folder, input="uint8")
-    got = np.fromfile(folder / "bins/img_3.bin", np.uint8).reshape(manifest.info["shape"])
-    np.testing.assert_array_equal(transforms.normalize(got), reference(folder, "img_3.JPEG"))
-
-
-def test_images_of_one_name_in_several_folders(folder):
-    """As in ImageNet-A and -R; and blanks and dots in names."""
-    shutil.rmtree(folder / "images/val")
-    rng = np.random.default_rng(0)
-    for name in ("n01440764/art_0.jpg", "n01443537/art_0.jpg", "n01443537/0.1_a b.jpg"):
-        (folder / "images/val" / name).parent.mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8))
-        picture.save(folder / "images/val" / name)
-    (folder / "images/val_label.txt").unlink()
-    rows = {row.image: row for row in step(folder).rows}
-    assert {name: row.label for name, row in rows.items()} == {
-        "n01440764/art_0.jpg": 0, "n01443537/art_0.jpg": 1, "n01443537/0.1_a b.jpg": 1}
-    for name, row in rows.items():
-        got = np.fromfile(folder / "bins" / f"{row.file}.bin", np.float32).reshape(3, 8, 8)
-        np.testing.assert_array_equal(got, reference(folder, name))
 
 
 # ---- a second run ----
@@ -158,20 +136,7 @@ def replaced_in_disguise(path):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def replaced_by_an_older_one(path):
-    Image.new("RGB", (30, 30), "red").save(path.parent / "older", "JPEG")
-    os.utime(path.parent / "older", (1e9, 1e9))
-    (path.parent / "older").rename(path)
-
-
-def behind_a_link(path):
-    replaced(path.parents[2] / "elsewhere.JPEG")
-    path.unlink()
-    path.symlink_to("../../elsewhere.JPEG")
-
-
-@pytest.mark.parametrize("change", [replaced, replaced_in_disguise, replaced_by_an_older_one,
-                                    behind_a_link])
+@pytest.mark.parametrize("change", [replaced, replaced_in_disguise])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_changed_image_is_made_again(folder, change, batch):
     step(folder, batch)
@@ -181,19 +146,6 @@ def test_a_changed_image_is_made_again(folder, change, batch):
     assert changed(folder, before) == {f"{row.file}.bin", "manifest.json"}
     got = np.fromfile(folder / f"bins/{row.file}.bin", np.float32).reshape(-1, 3, 8, 8)[row.row]
     np.testing.assert_array_equal(got, reference(folder, "img_5.JPEG"))
-
-
-def test_images_that_swap_names(folder):
-    step(folder)
-    val = folder / "images/val"
-    for name in ("img_1.JPEG", "img_2.JPEG"):
-        os.utime(val / name, (1e9, 1e9))
-    for source, target in (("img_1.JPEG", "x"), ("img_2.JPEG", "img_1.JPEG"), ("x", "img_2.JPEG")):
-        (val / source).rename(val / target)
-    step(folder)
-    for i in (1, 2):
-        got = np.fromfile(folder / f"bins/img_{i}.bin", np.float32).reshape(3, 8, 8)
-        np.testing.assert_array_equal(got, reference(folder, f"img_{i}.JPEG"))
 
 
 def test_bins_that_are_damaged_are_made_again(folder):
@@ -425,7 +377,7 @@ def test_files_that_are_no_images_by_their_ending(folder, capsys):
     ({"img_4.JPEG": 99}, 40, "class 99 is not in 0 … 39"),
     ({"x.JPEG": 1}, 1000, "without an image")])
 def test_labels_are_checked_first(folder, monkeypatch, change, classes, said):
-    monkeypatch.setattr(journal, "bring_up_to_date", None)
+    monkeypatch.setattr(bins, "bring_up_to_date", None)
     write_labels(folder, change)
     publish(folder, classes)
     with pytest.raises(cli.Failure, match=said):
@@ -507,8 +459,3 @@ def test_images_at_hand_are_held_against_the_manifest(folder):
         manifest.check_images()
     (folder / "images").rename(folder / "away")
     manifest.check_images()
-
-
-def test_a_dataset_of_library_users_needs_no_labels(folder):
-    data = dataset.find(folder / "images", labelled=False)
-    assert preprocess.run(data, folder / "bins", RECIPE, options()).rows[0].label is None

@@ -4,12 +4,9 @@ import contextlib
 import io
 import json
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -132,7 +129,7 @@ def test_postscript_never_starts_ghostscript(tmp_path, monkeypatch, name):
     assert len(started) == 1  # by Pillow's own way, which we do not take
 
 
-@pytest.mark.parametrize("format", ["ICO", "TGA", "PCX", "ICNS", "AVIF", "JPEG2000", "DDS", "PDF"])
+@pytest.mark.parametrize("format", ["ICO", "TGA", "PDF"])
 def test_other_formats_are_no_images(tmp_path, format):
     try:
         picture(64, 64).save(tmp_path / "x.jpg", format)
@@ -164,8 +161,3 @@ def test_published_recipe(tmp_path):
     for key, said in (("preprocessing_timm", "preprocessing_timm"), ("model", "model")):
         with pytest.raises(cli.Failure, match=f"published.json has no sound \"{said}"):
             transforms.published(tmp_path, key)
-
-
-def test_no_torch_is_needed():
-    code = "import sys; from common.data import bins; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

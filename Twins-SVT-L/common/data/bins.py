@@ -1,62 +1,103 @@
-"""Images into bins, in threads: Pillow, OpenCV, zlib and file writes release Python's lock."""
+"""Images into bins, and which bins are up to date.
+
+`.journal` beside the bins begins with the settings; then a line for each bin says what it is of:
+
+    ["img_1", ["val/img_1.JPEG", size, time of change, time of change of the inode, CRC-32]]
+
+A bin's line is written after the bin has its name, so an interrupted run can go on. An image whose
+size and times are the same is taken as unchanged; where they differ, its content decides. numpy
+and Pillow are only imported to make a bin.
+"""
 from __future__ import annotations
 
 import contextlib
 import io
+import json
+import math
 import os
 import shutil
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
+from common import cli
 
-from common.data import journal, transforms
-
-try:
-    from common.data import fast_jpeg
-except ImportError:  # it only makes the same bytes sooner
-    fast_jpeg = None
-
+JOURNAL = ".journal"
 AT_ONCE = 2000  # bins that wait for a thread: memory for 50,000 would be 60 MB
+PROBE_BYTES = 20_000_000  # of the bins whose content is checked: 32 with one float image each
 
 
-def fill(content, recipe, out, tools=None):
-    """Fill `out`, float32 (3, crop, crop) or uint8 (crop, crop, 3), from the bytes of an image.
+def bring_up_to_date(plan, folder, settings, jobs, old):
+    """Make the bins of `plan` {stem: its images} that are not there, or not of these images.
 
-    tools: what fast_jpeg.compiled() returned; None takes the way through Pillow. Raises BadImage.
+    Returns what the images of each bin were {stem: sources}, why others are bad {image: why}, and
+    how many bins were made. `old` is the folder's Manifest, or None: a bin of other content than it
+    knows is made again. manifest.json is deleted before a bin changes; so are bins of no image.
     """
-    if tools and fast_jpeg.from_bytes(content, recipe, out, tools):
-        return
-    image = transforms.load(io.BytesIO(content))
-    out[:] = recipe.pixels(image) if out.dtype == np.uint8 else recipe(image)
+    folder.mkdir(parents=True, exist_ok=True)
+    made_with, made = read(folder)
+    sizes = bin_sizes(folder)
+    if sizes and not made_with and not old:
+        raise cli.Failure(f"{folder} holds .bin files that are not of this step "
+                          f"({cli.some(sorted(sizes), 1)}.bin)",
+                          "give another folder, or delete this one")
+    item = {"float32": 4, "uint8": 1}[settings["dtype"]]
+    size = settings["batch_size"] * math.prod(settings["shape"]) * item
+    broken = changed(old.info.get("probe", {}), folder) if old else []
+    good, todo = {}, {}
+    for stem, images in plan.items():
+        whole = made_with == settings and sizes.get(stem) == size and stem not in broken
+        good[stem] = still(images, made.get(stem, [])) if whole else None
+        if not good[stem]:
+            todo[stem] = images
+
+    if todo or sizes.keys() - plan.keys():
+        (folder / "manifest.json").unlink(missing_ok=True)
+    for stem in sizes.keys() - plan.keys():
+        (folder / f"{stem}.bin").unlink()
+    if not todo and good == made:
+        return good, {}, 0
+    bad = {}
+    with _start(folder, settings, {s: sources for s, sources in good.items() if sources}) as file:
+        made = write(todo, folder, settings, jobs)
+        bar = cli.progress(made, "preprocess", len(todo), "bin") if todo else ()
+        for stem, sources, errors in bar:
+            good[stem] = sources
+            bad.update(errors)
+            if not errors:
+                file.write(_line(stem, sources))
+    return good, bad, len(todo)
 
 
-def write(todo, folder, recipe, dtype, batch_size, jobs):
+def write(todo, folder, settings, jobs):
     """Make the bins `todo` {stem: its Images}; what is left over of the last one is zeros.
 
     Yields (stem, [[image, size, mtime, ctime, CRC-32], …], {bad image: why}) as they are done. A
     bin gets its name when it is whole; without any good image it gets none.
     """
-    shape = (recipe.crop, recipe.crop, 3) if dtype == "uint8" else (3, recipe.crop, recipe.crop)
-    images = sum(map(len, todo.values()))
-    tools = fast_jpeg.compiled() if fast_jpeg and images >= fast_jpeg.WORTH else None
-    part = Path(folder) / ".part"  # ais_bench takes every *.bin of a folder, hidden ones as well
+    import numpy as np
+
+    from common.data import recipe, transforms
+
+    how = recipe.Recipe(**settings["recipe"])
+    tools = _tools(sum(map(len, todo.values())))
+    part = folder / ".part"  # ais_bench takes every *.bin of a folder, hidden ones as well
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
 
     def work(item):
         stem, images = item
-        rows, sources, bad = np.zeros((batch_size, *shape), dtype), [], {}
+        rows = np.zeros((settings["batch_size"], *settings["shape"]), settings["dtype"])
+        sources, bad = [], {}
         for row, image in zip(rows, images):
             try:
-                seen = journal.look(image.path)
+                seen = look(image.path)
                 content = Path(image.path).read_bytes()
-                fill(content, recipe, row, tools)
+                fill(content, how, row, tools)
                 sources.append([image.name, *seen, zlib.crc32(content)])
             except (transforms.BadImage, OSError, MemoryError) as e:
                 bad[image.name] = transforms.why(e)
-        target = Path(folder) / f"{stem}.bin"
+        target = folder / f"{stem}.bin"
         if sources:
             _write(rows, part / stem, target)
         else:
@@ -72,6 +113,31 @@ def write(todo, folder, recipe, dtype, batch_size, jobs):
     part.rmdir()
 
 
+def _tools(images):
+    """What fast_jpeg needs, None where it is not there or not worth its import."""
+    try:
+        from common.data import fast_jpeg
+    except ImportError:  # it only makes the same bytes sooner
+        return None
+    return fast_jpeg.compiled() if images >= fast_jpeg.WORTH else None
+
+
+def fill(content, recipe, out, tools=None):
+    """Fill `out`, float32 (3, crop, crop) or uint8 (crop, crop, 3), from the bytes of an image.
+
+    tools: what fast_jpeg.compiled() returned; None takes the way through Pillow. Raises BadImage.
+    """
+    from common.data import transforms
+
+    if tools:
+        from common.data import fast_jpeg
+
+        if fast_jpeg.from_bytes(content, recipe, out, tools):
+            return
+    image = transforms.load(io.BytesIO(content))
+    out[:] = recipe.pixels(image) if out.dtype == "uint8" else recipe(image)
+
+
 def _write(rows, part, target):
     try:
         part.write_bytes(rows)
@@ -79,3 +145,76 @@ def _write(rows, part, target):
     except OSError as e:
         e.filename = str(target)  # a full disk is reported without a name
         raise
+
+
+def still(images, sources):
+    """`sources` when they describe these images as they are, with the times of today; else None."""
+    now = [today(image.path, source) for image, source in zip(images, sources)
+           if image.name == source[0]]
+    return now if len(now) == len(images) == len(sources) and None not in now else None
+
+
+def today(path, source):
+    """`source` with the times of today when the file `path` is what it describes, else None."""
+    try:
+        now = look(path)
+        if now == source[1:4]:
+            return source
+        same = zlib.crc32(Path(path).read_bytes()) == source[4]
+        return [source[0], *now, source[4]] if same else None
+    except OSError:
+        return None  # reading it again will say why
+
+
+def look(path):
+    """[size, mtime, ctime] of a file in bytes and ns."""
+    s = os.stat(path)
+    return [s.st_size, s.st_mtime_ns, s.st_ctime_ns]
+
+
+def read(folder):
+    """(settings, {stem: [[image, size, mtime, ctime, CRC-32], …]}); ({}, {}) without a journal.
+
+    A last line that a kill cut short is left out; a damaged journal counts as none.
+    """
+    try:
+        lines = (Path(folder) / JOURNAL).read_text(encoding="utf-8").split("\n")[:-1]
+        settings, *entries = json.loads(f"[{','.join(lines)}]")
+        made = {stem: sources for stem, *sources in entries}
+        if all(len(source) == 5 for sources in made.values() for source in sources):
+            return settings, made
+    except (OSError, ValueError, TypeError):
+        pass
+    return {}, {}
+
+
+def _start(folder, settings, made):
+    """Write the journal anew, with what is `made` already; returns it, open for more lines."""
+    with cli.whole_file(folder / JOURNAL) as part, open(part, "w", encoding="utf-8") as f:
+        f.write(json.dumps(settings) + "\n")
+        f.writelines(_line(stem, sources) for stem, sources in made.items())
+    return open(folder / JOURNAL, "a", encoding="utf-8", buffering=1)
+
+
+def _line(stem, sources):
+    return json.dumps([stem, *sources]) + "\n"
+
+
+def bin_sizes(folder):
+    """{stem: bytes} of the .bin files in a folder."""
+    with os.scandir(folder) as entries:
+        return {e.name[:-4]: e.stat().st_size for e in entries
+                if e.name.endswith(".bin") and e.is_file()}
+
+
+def probe(stems, size, folder):
+    """{stem: SHA-256} of at most 32 of the bins `stems`, spread evenly; `size`: bytes of one."""
+    count = min(len(stems), 32, max(1, PROBE_BYTES // size))
+    chosen = [stems[i * len(stems) // count] for i in range(count)]
+    return {stem: cli.sha256(f"{folder}/{stem}.bin") for stem in chosen}
+
+
+def changed(probe, folder):
+    """Those of probe() whose bins are there and have other content now."""
+    there = [stem for stem in probe if os.path.exists(f"{folder}/{stem}.bin")]
+    return [stem for stem in there if cli.sha256(f"{folder}/{stem}.bin") != probe[stem]]

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common import cli
-from common.data import classes as class_folders
 from common.data import labels
-from common.data.labels import LABEL_FILE, SYNSETS, read_labels  # noqa: F401  for importers
+from common.data.labels import LABEL_FILE
 from common.data.names import in_order, is_image, is_text, passed_over
 from common.published import IMAGENET
 
 OURS = (LABEL_FILE, "DEMO.txt")
-ARCHIVES = (".tar", ".zip", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar", ".zst")
 MANY = 100  # so many classes without class 0 are worth a note
 
 
@@ -43,7 +41,6 @@ class Dataset:
     layout: str
     demo: bool
     labels_from: str = ""
-    folder_count: int = 0
     strays: tuple = ()
     notes: tuple = ()
     classes: int = IMAGENET
@@ -76,7 +73,7 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True):
         source = f"labels of {os.path.relpath(label_files[0], root)}"
         strays = [name for name in strays if not _same(folder / name, label_files)]
     elif labelled:
-        found, source = class_folders.by_folders(folder, files, classes)
+        found, source = labels.by_folders(folder, files, classes)
     distinct = set() if source.startswith("synsets") else set(found.values())
     if 0 not in distinct and len(distinct) > min(MANY, classes // 2):
         notes = ("no image has label 0: do the labels count from 1?",)
@@ -86,7 +83,6 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True):
         layout="flat" if label_files or files[""] else "folders",
         demo=any((d / "DEMO.txt").exists() for d in (root, folder, folder.parent)),
         labels_from=source,
-        folder_count=len(files) - 1,
         strays=tuple(strays),
         notes=notes,
         classes=classes)
@@ -96,9 +92,8 @@ def image_folder(root):
     """The folder of images that `root` means: its sub-folder val or images, or itself."""
     root = Path(root)
     if root.is_file():
-        if root.suffix.lower() in ARCHIVES:
-            raise cli.Failure(f"{root} is an archive", "unpack it and give that folder (DATA=)")
-        raise cli.Failure(f"{root} is a file", "give the folder of the images (DATA=)")
+        raise cli.Failure(f"{root} is a file", "give the folder of the images (DATA=); where this "
+                          "is an archive, unpack it")
     if not root.is_dir():
         raise cli.Failure(f"image folder {root} does not exist",
                           "set DATA= to the folder that holds val/ or the images")
@@ -152,9 +147,8 @@ def _check_names(folder, names, strays):
 
 def _label_files(root, folder, given, files):
     """The label files that there are: the given one, and those in the folder and beside it."""
-    has_name = folder.name not in ("", "..")
-    beside = (folder if has_name else Path(os.path.abspath(folder))).parent
-    places = [folder, beside, root, root / "images", *(folder / below for below in files)]
+    beside = folder if folder.name not in ("", "..") else Path(os.path.abspath(folder))
+    places = [folder, beside.parent, root, root / "images", *(folder / below for below in files)]
     candidates = [Path(given)] if given else []
     candidates += [d / LABEL_FILE for d in places if os.path.lexists(d / LABEL_FILE)]
     return list({os.path.realpath(path): path for path in reversed(candidates)}.values())[::-1]
@@ -172,7 +166,7 @@ def _by_files(names, strays, label_files, classes):
         if differ:
             raise cli.Failure(f"{label_files[0]} and {path} disagree: {cli.some(differ)}",
                               "keep the right one")
-    synsets = class_folders.official() if classes == IMAGENET else {}
+    synsets = labels.official() if classes == IMAGENET else {}
     differ = []
     for name in (name for name in names if "/" in name):
         folders = [part for part in name.split("/")[:-1] if part in synsets]
@@ -185,7 +179,7 @@ def _by_files(names, strays, label_files, classes):
 
 
 def _by_file(names, strays, path, classes):
-    found, left = labels.join(read_labels(path, classes), names)
+    found, left = labels.join(labels.read_labels(path, classes), names)
     known = {os.path.splitext(stray)[0].rpartition("/")[2] for stray in strays}
     left = [n for n in left if os.path.splitext(n.rpartition("/")[2])[0] not in known]
     problems = {f"images without a label in {path}": [n for n in names if n not in found],

@@ -5,20 +5,17 @@ fast for the five models' images (benchmarks/prep.py).
     >>> from_bytes(open("ILSVRC2012_val_00000001.JPEG", "rb").read(), recipe, row, tools)
     True
 
-An ordinary JPEG (whole, baseline, three components, one scan) is decoded by OpenCV, which has the
-same libjpeg-turbo as Pillow. Then only the rows and columns that the crop keeps are resampled, with
-the fixed-point arithmetic of Pillow's src/libImaging/Resample.c: horizontally, rounded to 8 bits,
-then vertically (from Pillow 13 on the other way round where the height shrinks by more than twice
-as many pixels as the width). Every other file (CMYK, grey, progressive, PNG, truncated, …) goes
-through transforms.py, and so do all where OpenCV or numba are missing or do not give Pillow's bits.
-No step keeps Python's lock for long, so threads use all cores. Without this file the bins are the
-same, later.
+An ordinary JPEG (whole, baseline, three components, one scan) is decoded by OpenCV. Then only what
+the crop keeps is resampled, with the fixed-point arithmetic of Pillow's Resample.c: horizontally,
+rounded to 8 bits, then vertically (from Pillow 13 on the other way round where the height shrinks
+by more than twice as many pixels as the width). Every other file goes through transforms.py, and so
+do all where OpenCV or numba are missing or do not give Pillow's bits. Without this file the bins
+are the same, later.
 """
 import collections
 import functools
 import io
 import math
-import sys
 
 import numpy as np
 from PIL import Image
@@ -93,10 +90,9 @@ def _taps(tools, length, resized, crop, bicubic):
 def baseline(data):
     """A JPEG's (width, height), or (0, 0) unless it is one for the fast way. data: uint8 (bytes,).
 
-    That is: 8-bit baseline Huffman coding, three components in a single scan, and from the first
-    byte to the last nothing but whole segments, that scan and the end of image marker. So no
-    decoder can run out of data, whatever the scan holds; of a truncated file, which is an error for
-    Pillow, OpenCV would make a grey area.
+    That is: 8-bit baseline, three components in a single scan, and nothing but whole segments, that
+    scan and the end of image marker. Of a truncated file, which is an error for Pillow, OpenCV
+    would make a grey area.
     """
     end, at, width, height = len(data), 2, 0, 0
     if end < 4 or data[0] != 0xFF or data[1] != 0xD8:
@@ -200,8 +196,7 @@ def compiled():
     """The four functions above as machine code, or None where that cannot be had or does not give
     Pillow's own bits.
 
-    The first call takes half a second, or some seconds where numba has no compiled code in its
-    cache yet.
+    The first call takes half a second, or some seconds where numba's cache is empty.
     """
     try:
         import cv2
@@ -216,15 +211,10 @@ def compiled():
             functions = [numba.njit(f, nogil=True, cache=cache)
                          for f in (baseline, coefficients, blend, look_up)]
             # Pillow 13 resamples tall images by rows first, older ones never do.
-            for tall_by_rows in (True, False):
-                tools = Tools(*functions, tall_by_rows)
-                if _agrees(tools):
-                    return tools
-            return None
-        except Exception as e:  # the cache cannot be written, or is damaged: once more without
-            why = e
-    print(f"numba does not work here ({why}); all images go through Pillow, which is slower",
-          file=sys.stderr)
+            both = [Tools(*functions, tall_by_rows) for tall_by_rows in (True, False)]
+            return next(filter(_agrees, both), None)
+        except Exception:  # the cache cannot be written, or is damaged: once more without
+            continue
     return None
 
 

@@ -1,4 +1,4 @@
-"""Label files: what a line may say, and which image it means."""
+"""Which class an image is of: by a label file, else by the folder that it lies in."""
 from __future__ import annotations
 
 import re
@@ -14,7 +14,7 @@ FORM = "`<file name> <class index>`"
 WRITE = f"write lines {FORM}, such as val/ILSVRC2012_val_00000001.JPEG 65"
 INDEX = f"the index of a synset is its place in {SYNSETS.name}, counted from 0"
 LINE = re.compile(r"(.*\S)[ \t]+([0-9]{1,9})")
-PLAIN = re.compile(r"([\w./-]+)[ \t]+([0-9]{1,9})")  # most lines, in half the time
+REMEDY = f"rename or remove them, or label the images by a {LABEL_FILE}"
 
 
 def read_labels(path, classes=IMAGENET):
@@ -53,27 +53,19 @@ def _text(path):
 
 def _parse(line, where, number):
     """(name, index) of a line: exactly these two, only folders may have blanks in their names."""
-    match = PLAIN.fullmatch(line)
-    if match and line[match.end(1) - 1] != "/":
-        return without_ending(match[1]), int(match[2])
     match = LINE.fullmatch(line)
     if match:
         name = match[1].replace("\\", "/")
         last = name.rpartition("/")[2]
-        if last and len(last.split()) == 1 and "\t" not in name and not _marked(name):
+        if last and len(last.split()) == 1 and "\t" not in name:
             return without_ending(name), int(match[2])
     what, todo = _other_form(line, number)
     raise cli.Failure(f"{where}: {cli.short(line, 80)!r} {what}", todo)
 
 
-def _marked(name):
-    return name[0] in "\"'" or name[-1] in "\"',;"
-
-
 def _other_form(line, number):
     """What a line is that is no label, and what to do."""
     synset = re.search(r"(^|[\s,;\"'])n[0-9]{8}($|[\s,;\"'])", line)
-    has_index = re.search(r"[\s,;][0-9]+[\"']?$", line)
     if re.fullmatch(r"[0-9]+", line):
         return "has no file name: the ILSVRC devkit lists bare numbers, in another order", WRITE
     if number == 1 and re.fullmatch(r"#.*|[A-Za-z_]+([\s,;]+[A-Za-z_]+)+", line):
@@ -81,13 +73,7 @@ def _other_form(line, number):
     if synset:
         return "names a synset or has more than two columns", f"{WRITE}; {INDEX}"
     if re.search("[,;]", line):
-        return "is CSV", f"put a blank in place of the comma; {WRITE}" if has_index else WRITE
-    if _marked(line) or re.search(r"[\"']\s", line):
-        return "has a quoted name", "write names without quotes"
-    if re.fullmatch(r"[0-9]+\s+\S+", line):
-        return "has the index before the name", WRITE
-    if re.search(r"\s-[0-9]+$", line):
-        return f"is not {FORM}", "class indices count from 0"
+        return "is CSV", f"put a blank in place of the comma; {WRITE}"
     return f"is not {FORM}", f"{WRITE}; two columns, and no blank in the name of a file"
 
 
@@ -107,8 +93,9 @@ def join(labels, images):
     those on disk: the longest end of a name that means one image decides. A name is left over when
     it means no image, or several. Failure when an image gets two labels.
     """
-    ends, found, left, unsure = _ends(images), {}, [], []
-    for name, index in labels.items():
+    ends, found, left = _ends(images), {}, []
+    sure, unsure = [], []
+    for name in labels:
         end = name
         while end and end not in ends:
             end = end.partition("/")[2]
@@ -116,15 +103,16 @@ def join(labels, images):
         if image is None:
             left.append(name)
         elif end == name or end == without_ending(image):
-            _add(found, image, name, index)
+            sure.append((name, image))
         else:
             unsure.append((name, image))  # val/x for an image other/x
-    sure = set(found)
-    for name, image in unsure:
-        if image in sure:
-            left.append(name)
-        else:
-            _add(found, image, name, labels[name])
+    known = {image for _, image in sure}
+    left += [name for name, image in unsure if image in known]
+    for name, image in sure + [pair for pair in unsure if pair[1] not in known]:
+        index = labels[name]
+        if found.setdefault(image, index) != index:
+            raise cli.Failure(f"{image} is labelled {found[image]} and, as {name}, {index}",
+                              "keep the right one")
     return found, left
 
 
@@ -139,7 +127,72 @@ def _ends(images):
     return ends
 
 
-def _add(found, image, name, index):
-    if found.setdefault(image, index) != index:
-        raise cli.Failure(f"{image} is labelled {found[image]} and, as {name}, {index}",
-                          "keep the right one")
+def by_folders(folder, files, classes):
+    """({image: class index}, what the labels are) by class folders.
+
+    `files` is {folder below `folder`: names of its images}, "" for `folder` itself.
+    """
+    below = [name for name in files if name]
+    todo = f"put a {LABEL_FILE} beside {folder}: a line {FORM} for each image"
+    if files[""] and below:
+        raise cli.Failure(f"{folder} holds images ({cli.some(files[''], 2)}) and folders "
+                          f"({cli.some(below, 2)}) and there is no {LABEL_FILE}", todo)
+    if files[""]:
+        raise cli.Failure(f"{len(files[''])} images in {folder} have no labels", todo)
+    deep = [name for name in below if "/" in name]
+    empty = [name for name in below if not files[name]]
+    if deep or empty:
+        what = "folders inside a class folder" if deep else "class folders without images"
+        raise cli.Failure(f"{folder}: {len(deep or empty)} {what}: {cli.some(deep or empty)}",
+                          REMEDY)
+    index, source = of_folders(below, classes)
+    if len(below) == 1 and source.startswith("labels are positions"):
+        raise cli.Failure(f"{folder} holds one folder ({below[0]}) with all images: no labels",
+                          todo)
+    return {f"{b}/{name}": index[b] for b in below for name in files[b]}, source
+
+
+def of_folders(names, classes=IMAGENET):
+    """({folder: class index}, what the labels are) for the class folders `names`.
+
+    Synsets have their place among ImageNet's 1000, whole numbers are the index itself (as in
+    ImageNetV2), words count in sorted order (as torchvision does). Failure for a mixture.
+    """
+    names = sorted(names)
+    if _all(names, "n[0-9]{8}", "[nN][0-9]{8}", "synsets"):
+        return _synsets(names, classes), "synsets of class folders"
+    if _all(names, "[0-9]+", "[0-9]+$", "whole numbers"):
+        for name in names:
+            if int(name) >= classes:
+                raise outside(f"class folder {name}", int(name), classes)
+        return {name: int(name) for name in names}, "numbers of class folders"
+    if len(names) > classes:
+        raise cli.Failure(f"there are {len(names)} class folders ({cli.some(names)}), and the "
+                          f"network has {classes} classes", "give the images of its classes")
+    index = {name: i for i, name in enumerate(names)}
+    return index, f"labels are positions of {len(names)} folders"
+
+
+def _all(names, exact, like, kind):
+    """Whether all names are of a kind; Failure that lists those that are not when only some are."""
+    others = [name for name in names if not re.fullmatch(exact, name)]
+    if others and any(re.match(like, name) for name in names):
+        raise cli.Failure(f"class folders are named by {kind}, but not {cli.some(others)}", REMEDY)
+    return not others
+
+
+def _synsets(names, classes):
+    index = official()
+    others = [name for name in names if name not in index]
+    if others:
+        raise cli.Failure(f"class folders that are none of ImageNet's 1000: {cli.some(others)}",
+                          REMEDY)
+    if classes != IMAGENET:
+        raise cli.Failure(f"synsets as class folders mean ImageNet's {IMAGENET} classes, and the "
+                          f"network has {classes}", f"label the images by a {LABEL_FILE}")
+    return {name: index[name] for name in names}
+
+
+def official():
+    """{synset: index} of ImageNet's 1000 classes."""
+    return {synset: i for i, synset in enumerate(SYNSETS.read_text().split())}

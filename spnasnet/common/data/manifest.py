@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common import cli
-from common.data import dataset, journal, labels, names
+from common.data import bins, dataset, labels, names
 from common.published import IMAGENET
 
 NAME = "manifest.json"
@@ -83,13 +83,13 @@ class Manifest:
     def check_bins(self, folder):
         """Failure when bins in `folder` are missing, have another size than their rows need, or
         (of those that the manifest has a hash of) other content."""
-        sizes = journal.bin_sizes(folder)
+        sizes = bins.bin_sizes(folder)
         need = self.bytes_per_row()
         missing = [f"{name}.bin" for name in self.files if name not in sizes]
         other = [f"{name}.bin ({sizes[name]} bytes, not {rows * need})"
                  for name, rows in self.files.items()
                  if need and sizes.get(name, rows * need) != rows * need]
-        changed = [] if missing or other else journal.changed(
+        changed = [] if missing or other else bins.changed(
             self.info.get("probe", {}), folder)
         problems = {"missing": missing, "of another size": other, "of other content": changed}
         said = [f"{len(odd)} bins {what}: {cli.some(odd)}" for what, odd in problems.items() if odd]
@@ -103,9 +103,9 @@ class Manifest:
         root = self.info.get("dataset")
         if not self.folder or not root or not Path(root).is_dir():
             return
-        images, (_, made) = dataset.image_folder(root), journal.read(self.folder)
+        images, (_, made) = dataset.image_folder(root), bins.read(self.folder)
         changed = [source[0] for sources in made.values() for source in sources
-                   if not journal.today(images / source[0], source)]
+                   if not bins.today(images / source[0], source)]
         if changed:
             raise cli.Failure(f"{len(changed)} images of {root} changed since the preprocessing: "
                               f"{cli.some(changed)}", "run the preprocessing step (make prep)")
