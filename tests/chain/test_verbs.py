@@ -85,7 +85,7 @@ def test_a_short_sweep_is_kept(top):
 def test_real_weights_without_images(top):
     """Then only the computation is timed; what needs images says so."""
     words = ["WEIGHTS=tiny.pth", "ENGINE=openvino", PY]
-    said = make(top / "Net", "-n", "sweep", "BATCHES=1", *words)
+    said = make(top / "Net", "-n", "sweep", "BATCHES=16", *words)
     assert "common.speed.bench" in said and "bench_bins" not in said
     for verb in ("compare", "bench-bins", "scale"):
         assert "say DATA=/path/to/imagenet" in make(top / "Net", verb, *words, status=2)
