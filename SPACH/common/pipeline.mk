@@ -140,9 +140,10 @@ endif
 FORCE:
 # A verb ends with a line that names its product, and what a person does next.
 made = $(eval MADE += $@)
-in := $(if $(filter $(PWD)/%,$(CURDIR)),-C $(patsubst $(PWD)/%,%,$(CURDIR)) )
-same := $(foreach v,$(filter-out $(lists),$(given)), $v=$($v))
-next = $(if $(filter 0,$(MAKELEVEL)),echo 'next: make $(in)$1$(same)',:)
+inside := $(subst x$(PWD)/,,x$(CURDIR))# a path with spaces is no list of words
+in := $(if $(findstring x$(PWD)/,x$(CURDIR)),-C $(inside) )
+same := $(foreach v,$(filter-out $(lists),$(given)),$v=$($v))
+next = $(if $(filter 0,$(MAKELEVEL)),echo 'next: make $(in)$1$(if $(same), $(same))',:)
 end = @$(if $(filter $1,$(MADE)),:,echo '$@: $1 is up to date'); $(call next,$2)
 
 help: ## this list

@@ -1,4 +1,4 @@
-"""What a model folder's published.json says of its network: recipe, classes, weights, ModelZoo's figures."""
+"""What a model folder's published.json says of its network: title, classes, figures."""
 from __future__ import annotations
 
 import dataclasses
@@ -23,7 +23,7 @@ class Published:
 
 
 def load(folder="."):
-    """Read published.json in `folder`; Failure when it is absent, no JSON, or lacks what it must have."""
+    """Read published.json in `folder`; Failure when it is absent, or lacks what it must have."""
     path = Path(folder) / "published.json"
     raw = cli.read_json(path, "run this in a model folder, or restore the file")
     classes = raw.get("classes", IMAGENET)

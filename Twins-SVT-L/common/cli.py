@@ -17,7 +17,10 @@ DAY = 24 * 3600
 
 
 class Failure(Exception):
-    """An expected mistake: what is wrong, in which file, and what to do. One line on stderr, exit status 1."""
+    """An expected mistake: what is wrong, in which file, and what to do.
+
+    One line on stderr, exit status 1.
+    """
 
     status = 1
 
@@ -32,7 +35,8 @@ class Usage(Failure):
 
 
 def run(main):
-    """Call main() and exit: 0, or one line and 1 or 2 for a Failure, 1 for what the system refuses, 130 for Ctrl-C.
+    """Call main() and exit: 0, or one line and 1 or 2 for a Failure, 1 for what the system
+    refuses, 130 for Ctrl-C.
 
     A traceback is a bug of ours, or DEBUG is set in the environment.
     """
@@ -49,11 +53,12 @@ def run(main):
     except OSError as e:  # a full disk, missing rights, a file that vanished
         problem, status = e, 1
         file = e.filename2 or e.filename  # of a rename, the second is the name that is known
-        line = f"{e.strerror or e}{f': {file}' if file else ''} — solve that and run the same command again"
+        where = f": {file}" if file else ""
+        line = f"{e.strerror or e}{where} — solve that and run the same command again"
     except ModuleNotFoundError as e:
         problem, status = e, 1
-        line = (f"the Python package {e.name} is not installed for {sys.executable} — install requirements.txt there, or "
-                "leave out PYTHON=: then make sets up .venv")
+        line = (f"the Python package {e.name} is not installed for {sys.executable} — install "
+                "requirements.txt there, or leave out PYTHON=: then make sets up .venv")
     except KeyboardInterrupt as e:
         problem, status, line = e, 130, "interrupted — run the same command again to go on"
     if os.environ.get("DEBUG", "0") not in ("", "0"):
@@ -67,7 +72,8 @@ def run(main):
 
 @contextlib.contextmanager
 def whole_file(path):
-    """Yield a hidden path beside `path`; it gets the name `path` when the block ends well, and is deleted otherwise.
+    """Yield a hidden path beside `path`; it gets the name `path` when the block ends well, and is
+    deleted otherwise.
 
     The hidden name ends as `path` does, so that tools that look at the ending are content.
     """
@@ -85,7 +91,8 @@ def whole_file(path):
 
 
 def remove_leftovers(folder):
-    """Delete the hidden files that killed runs left in `folder`; those younger than a day may be somebody's still."""
+    """Delete the hidden files that killed runs left in `folder`; those younger than a day may still
+    be somebody's."""
     for part in Path(folder).glob(".*.part.*"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - part.stat().st_mtime > DAY:
@@ -100,7 +107,8 @@ def write_json(path, content):
 
 
 def read_json(path, todo, kind=dict):
-    """Return the JSON in `path`, a `kind`; Failure with the file and `todo` when it is absent or something else."""
+    """Return the JSON in `path`, a `kind`; Failure with the file and `todo` when it is absent or
+    something else."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -108,7 +116,8 @@ def read_json(path, todo, kind=dict):
     except (ValueError, RecursionError) as e:
         raise Failure(f"{path} is not JSON ({e})", todo) from None
     if not isinstance(content, kind):
-        raise Failure(f"{path} holds something else than it should (a {type(content).__name__})", todo)
+        found = type(content).__name__
+        raise Failure(f"{path} holds something else than it should (a {found})", todo)
     return content
 
 
@@ -127,7 +136,7 @@ def cores():
 
 
 def progress(items, what, total=None, unit="it"):
-    """Iterate over `items` with tqdm's bar; where there is no terminal, a line every ten seconds."""
+    """Iterate over `items` with tqdm's bar; without a terminal, a line every ten seconds."""
     from tqdm import tqdm  # here: some scripts need no bar and run where tqdm is not installed
 
     terminal = sys.stderr.isatty()
@@ -136,8 +145,10 @@ def progress(items, what, total=None, unit="it"):
 
 
 def tee(command):
-    """Run `command` (a list) and show what it prints as it comes; return (exit status, all that it printed)."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
+    """Run `command` (a list) and show what it prints as it comes; return (exit status, all that it
+    printed)."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               encoding="utf-8", errors="replace")
     log = []
     for line in process.stdout:
         print(line, end="", flush=True)
@@ -147,7 +158,8 @@ def tee(command):
 
 def some(names, most=5):
     """The first few of `names`, then how many more there are: one line, whatever the names are."""
-    said = [short(str(n)) if str(n).isprintable() else repr(short(str(n))) for n in list(names)[:most]]
+    said = [short(str(name)) for name in list(names)[:most]]
+    said = [text if text.isprintable() else repr(text) for text in said]
     return ", ".join(said) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

@@ -3,24 +3,34 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import platform
 
 import numpy as np
 
 from common import cli
 from common.published import IMAGENET
-from common.score import results, suspicion
+from common.score import results
+
+BROKEN = "the offline model or its input is broken"
+FEW = 10  # results; fewer that are all the same may be of one image, copied
+# With so many images and classes, any network that works has more than 2 % of Top-1. Folders
+# sorted as text leave 12 of ImageNet's 1000 classes in their place.
+MANY_IMAGES, MANY_CLASSES, HOPELESS = 500, 100, 0.02
+# Line 1 of the devkit's ILSVRC2012_validation_ground_truth.txt is 490 (n01751748).
+ORDERS = (
+    "the labels are probably in another order: the ILSVRC devkit's (ILSVRC2012_val_00000001 is 65 "
+    "in the order of sorted synsets, 490 in the devkit's), or the label file counts from 1, or its "
+    "numbers are of folders sorted as text (0, 1, 10, 100, …)")
 
 
 @dataclasses.dataclass
 class Score:
     """counts: images whose label is within the Top-1, …, Top-5; total: images scored.
 
-    missing: names of those not scored; dataset: the manifest's info; kind: what the result files
-    are ("float32 bin"); demo: whether images or weights are generated; findings: more notes.
+    missing: names of those not scored; dataset: the manifest's info; demo: whether images or
+    weights are generated; findings: more notes.
     rank, answer: int (images,), the label's rank and the first class of each image of the
     manifest, -1 where it has no result or label; None where counts are all there is.
-    against: what precision.check() found of a lower precision. classes: of the network.
+    against: what script.compare() found of a lower precision. classes: of the network.
     """
 
     counts: list
@@ -28,7 +38,6 @@ class Score:
     missing: list = dataclasses.field(default_factory=list)
     findings: list = dataclasses.field(default_factory=list)
     dataset: dict = dataclasses.field(default_factory=dict)
-    kind: str | None = None
     demo: bool = False
     rank: np.ndarray | None = None
     answer: np.ndarray | None = None
@@ -71,7 +80,7 @@ def ranks(logits, labels):
     outputs, which often tie, have one definite score.
     """
     labels = np.asarray(labels)[:, None]
-    of_label = logits[np.arange(len(logits))[:, None], labels]
+    of_label = np.take_along_axis(logits, labels, 1)
     first = np.arange(logits.shape[1]) < labels
     return ((logits > of_label) | (logits == of_label) & first).sum(1)
 
@@ -81,9 +90,9 @@ def within(rank, most=5):
     return [int((rank < k).sum()) for k in range(1, most + 1)]
 
 
-def topk(logits, labels, most=5):
-    """Counts of labels within the Top-1, …, Top-`most`; arguments as for ranks()."""
-    return within(ranks(logits, labels), most)
+def topk(logits, labels):
+    """Counts of labels within the Top-1, …, Top-5; arguments as for ranks()."""
+    return within(ranks(logits, labels))
 
 
 def evaluate(folder, manifest, allow_partial=False, classes=IMAGENET):
@@ -94,40 +103,30 @@ def evaluate(folder, manifest, allow_partial=False, classes=IMAGENET):
     missing. Failure too when all results are the same.
     """
     labels = labels_of(manifest, classes)
-    run, rank, answer, constant = ranked(folder, manifest, labels, classes)
+    rank, answer = np.full((2, len(labels)), -1)
+    sums = np.zeros(len(labels))
+
+    def use(images, logits):
+        rank[images] = ranks(logits, labels[images])
+        answer[images] = logits.argmax(1)
+        sums[images] = logits.sum(1, dtype=np.float64)
+
+    run = results.each(folder, manifest, use, classes)
     scored = (labels >= 0) & run.sound
     rank[~scored] = answer[~scored] = -1
     said = problems(run, manifest, scored, allow_partial)
     total = int(scored.sum())
-    if constant is not None:
-        suspicion.of_constant(run.folder, constant, total)
-    score = Score(within(rank[scored]), total, dataset=manifest.info, kind=run.kind,
-                  demo=bool(manifest.info.get("demo")), rank=rank, answer=answer, classes=classes)
+    if total >= FEW and len(np.unique(answer[scored])) == len(np.unique(sums[scored])) == 1:
+        raise cli.Failure(f"{run.folder}: all {total} results are the same: {BROKEN}",
+                          "compare it with its ONNX (python3 -m common.score.against_onnx), then "
+                          "compile and infer again (make om infer)")
+    score = Score(within(rank[scored]), total, dataset=manifest.info, rank=rank, answer=answer,
+                  demo=bool(manifest.info.get("demo")), classes=classes)
     bad = sorted(manifest.info.get("bad") or {})
     score.missing = [row.image for row, good in zip(manifest.rows, scored) if not good] + bad
     score.findings = [said] if said else []
-    score.findings += suspicion.of_order(answer[scored], labels[scored], classes)
+    score.findings += suspicion(answer[scored], labels[scored])
     return score
-
-
-def ranked(folder, manifest, labels, classes):
-    """Read a run; labels: int (images,), -1 without one.
-
-    Returns (results.Results, ranks of the labels, answers: both int (images,), and the logits
-    (classes,) that all results have, None where they differ).
-    """
-    rank, answer = np.full((2, len(labels)), -1)
-    first, differ = None, False
-
-    def use(images, logits):
-        nonlocal first, differ
-        rank[images] = ranks(logits, labels[images])
-        answer[images] = logits.argmax(1)
-        first = logits[0] if first is None else first
-        differ = differ or bool((logits != first).any())
-
-    run = results.each(folder, manifest, use, classes)
-    return run, rank, answer, None if differ else first
 
 
 def labels_of(manifest, classes):
@@ -164,20 +163,29 @@ def problems(run, manifest, scored, allow_partial):
     return said or None
 
 
+def suspicion(answers, labels):
+    """[What is probably wrong where hardly any answer is right], else []; both int (N,)."""
+    seen, different = len(np.unique(labels)), len(np.unique(answers))
+    if len(labels) < MANY_IMAGES or seen < MANY_CLASSES or (answers == labels).mean() >= HOPELESS:
+        return []
+    if different * 10 < seen:
+        return [f"Top-1 below 2 %, and only {different} different answers: {BROKEN}"]
+    return [f"Top-1 below 2 %: {ORDERS}"]
+
+
 def write_result(path, score, produced_by=None, **more):
     """Write result.json: figures, what they are over, what produced them (the offline model's
     record), and `more`, such as "made" and "chain" (see common/provenance.py)."""
     now = datetime.datetime.now(datetime.timezone.utc)
+    against = {"against_f32": score.against} if score.against else {}
     cli.write_json(path, {
         "line": score.line(),
         **{f"top{k}": float(score.percent(k)) for k in range(1, 6)},
         "counts": score.counts, "good": score.counts[0], "total": score.total,
         "missing": len(score.missing), "missing_images": score.missing,
         "partial": bool(score.missing), "subset": bool(score.dataset.get("limit")),
-        "demo": score.demo, "notes": score.notes,
-        **({"against_f32": score.against} if score.against else {}),
-        "produced_by": produced_by, "dataset": score.dataset, "results": score.kind,
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+        "demo": score.demo, "notes": score.notes, **against,
+        "produced_by": produced_by, "dataset": score.dataset,
         "date": now.isoformat(timespec="seconds"),
         **more,
     })

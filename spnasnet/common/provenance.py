@@ -1,12 +1,13 @@
 """What belongs to what: the one place that knows, by SHA-256, which file was made from which.
 
-Everything that the chain makes has a record beside it, X.json for X (a JSON file is its own record). Under "made" it has the
-arguments of the program that made X, X's own hash, and the hash of each file that X was made from. The record is written last:
-what has none is unfinished.
+Everything that the chain makes has a record beside it, X.json for X (a JSON file is its own
+record). Under "made" it has the arguments of the program that made X, X's own hash, and the hash of
+each file that X was made from. The record is written last: what has none is unfinished.
 
-Make only makes what is missing. What was made otherwise than it would be made now is deleted first, with all that follows:
+Make only makes what is missing. What was made otherwise than it would be made now is deleted first,
+with all that follows:
 
-    python3 -m common.provenance build/m.onnx '-c w.pth -o build/m.onnx' build/m_bs8.blob '--model=build/m.onnx …'
+    python3 -m common.provenance build/m.onnx '-c w.pth -o build/m.onnx' build/m.blob '--model=…'
 
 and whatever prints a figure calls check() before. Only Python's own library is needed.
 """
@@ -26,7 +27,8 @@ def record_path(artefact):
 
 
 def seen(path):
-    """What a file or folder holds now: {"sha256", "stat"}. A folder's hash is over the names and contents of all its files."""
+    """What a file or folder holds now: {"sha256", "stat"}; of a folder, over the names and contents
+    of all its files."""
     path = Path(path)
     if not path.is_dir():
         return {"sha256": cli.sha256(path), "stat": _stat(path)}
@@ -37,8 +39,11 @@ def seen(path):
 
 
 def fits(path, before):
-    """Whether a file or folder holds what it did when seen() gave `before`. Its content is read only where size, times or
-    inode changed; the time of change (ctime) cannot be set back, so an older file moved in place is noticed."""
+    """Whether a file or folder holds what it did when seen() gave `before`.
+
+    Its content is read only where size, times or inode changed. The time of change (ctime) cannot
+    be set back, so an older file that is moved in place is noticed.
+    """
     return before["stat"] == _stat(path) or before["sha256"] == seen(path)["sha256"]
 
 
@@ -62,13 +67,15 @@ def _stat(path):
 
 
 def made(artefact, inputs, arguments=None):
-    """The "made" of a record: `inputs` are files and folders; `arguments` those of this program unless given.
+    """The "made" of a record: `inputs` are files and folders; `arguments` are those of this program
+    unless they are given.
 
     For a JSON artefact, put it into its content; record() does the rest for others.
     """
     itself = {} if str(artefact).endswith(".json") else seen(artefact)
-    return {**itself, "arguments": list(map(str, sys.argv[1:] if arguments is None else arguments)),
-            "from": {os.path.relpath(path) if not os.path.isabs(path) else str(path): seen(path) for path in inputs}}
+    arguments = sys.argv[1:] if arguments is None else arguments
+    paths = [str(p) if os.path.isabs(p) else os.path.relpath(p) for p in inputs]
+    return {**itself, "arguments": list(map(str, arguments)), "from": {p: seen(p) for p in paths}}
 
 
 def record(artefact, inputs, arguments=None, /, **facts):
@@ -79,13 +86,15 @@ def record(artefact, inputs, arguments=None, /, **facts):
 def read(artefact):
     """The record of an artefact, None when it has none; Failure when it is damaged."""
     path = record_path(artefact)
-    return cli.read_json(path, "delete it and run the same command again") if path.exists() else None
+    todo = "delete it and run the same command again"
+    return cli.read_json(path, todo) if path.exists() else None
 
 
 def misfit(artefact, arguments=None):
-    """Why `artefact` is not what its record says, or would be made otherwise now; None when all fits.
+    """Why `artefact` is not what its record says, or would be made otherwise; None when it fits.
 
-    `arguments`: those it would be made with, where that matters. What is not at hand any more is not looked at.
+    `arguments`: those it would be made with, where that matters. An input that is not at hand any
+    more is not looked at.
     """
     try:
         about = (read(artefact) or {})["made"]
@@ -95,14 +104,16 @@ def misfit(artefact, arguments=None):
             return "was made with other settings"
         if "sha256" in about and not fits(artefact, about):
             return f"is not the one that {record_path(artefact)} describes"
-        other = [path for path, before in about["from"].items() if os.path.exists(path) and not fits(path, before)]
+        other = [path for path, before in about["from"].items()
+                 if os.path.exists(path) and not fits(path, before)]
         return f"was made from another {other[0]}" if other else None
     except (KeyError, TypeError, AttributeError, cli.Failure):
         return f"has no record ({record_path(artefact)})"
 
 
 def check(artefact, todo):
-    """Walk from `artefact` back to what is at hand of all that it was made from; Failure with `todo` at the first misfit.
+    """Walk from `artefact` back to all that it was made from and is at hand; Failure with
+    `todo` at the first misfit.
 
     Returns {path: SHA-256} of the whole chain as recorded, what is not at hand included.
     """
@@ -118,7 +129,8 @@ def check(artefact, todo):
 
 
 def sweep(links):
-    """Delete each artefact of `links` [(artefact, arguments)] that does not fit or was made from one that is gone; say why.
+    """Delete each artefact of `links` [(artefact, arguments)] that does not fit, or was made from
+    one that is gone; say why.
 
     An artefact that is not there counts as gone: make is about to make it.
     """
@@ -148,7 +160,8 @@ def main():
     if not words or len(words) % 2 or words[0] in ("-h", "--help"):
         print(__doc__)
         sys.exit(0 if words[:1] in (["-h"], ["--help"]) else 2)
-    sweep([(artefact, shlex.split(arguments)) for artefact, arguments in zip(words[::2], words[1::2])])
+    arguments = map(shlex.split, words[1::2])
+    sweep(list(zip(words[::2], arguments)))
 
 
 if __name__ == "__main__":

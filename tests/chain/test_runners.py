@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 from ascend import FAKES, FakeAscend
-from conftest import ROOT, last_line, make
+from conftest import ROOT, make
 from PIL import Image
 
 TOOL = f"benchmark.{platform.machine()}"
@@ -152,7 +152,7 @@ def test_trtexec(host):
     said = host.make("bench", "BS=8", runner="trtexec")
     assert host.calls() == ["--onnx=build/spnasnet_100.onnx", "--fp16",
                             "--shapes=actual_input_1:8x3x224x224"]
-    assert "2671.0 fps at batch 8 (tensorrt, fp16, GPU, compute only, " in last_line(said)
+    assert "2671.0 fps at batch 8 (tensorrt, fp16, GPU, compute only, " in said
     perf, = [json.loads(p.read_text()) for p in host.build.glob("perf_bs8_*trtexec.json")]
     assert perf["fps"] == pytest.approx(2671.032) and perf["ms"]["median"] == 2.95
     assert (perf["engine"], perf["engine_version"], perf["qps"]) == ("tensorrt", "8601", 333.879)

@@ -31,7 +31,7 @@ from common.cpu.ais_bench import inputs, outputs
 from common.data import dataset, journal, labels, names, transforms
 from common.data.manifest import Manifest, Row
 from common.model import checkpoint
-from common.score import results
+from common.score import origin, results
 from common.speed import bench
 
 pytestmark = pytest.mark.slow
@@ -263,7 +263,7 @@ def test_summary(play, tmp_path):
 
     def read(content):
         (tmp_path / "run_summary.json").write_bytes(content)
-        assert results.manifest_of(tmp_path / "run") is None
+        assert origin.manifest_of(origin.summary(tmp_path / "run")) is None
     play(spoilt_json({"filesinfo": {"0": {"infiles": ["/nowhere/a.bin"], "outfiles": []}}, "throughput": 1.0}), read)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from common import cli
 from common.data.manifest import Manifest, Row
-from common.score import results
+from common.score import origin, results
 
 C = 10
 
@@ -39,9 +39,8 @@ def write(path, values, dtype=np.float32):
         values.astype(dtype).tofile(path)
 
 
-@pytest.mark.parametrize("k", [0, 1])
-@pytest.mark.parametrize("ending, dtype", [("bin", "f4"), ("bin", "f2"), ("npy", "f4"),
-                                           ("npy", "f2"), ("npy", "f8"), ("txt", "f4")])
+@pytest.mark.parametrize("ending, dtype, k", [("bin", "f4", 0), ("bin", "f2", 1), ("npy", "f2", 0),
+                                              ("npy", "f8", 0), ("txt", "f4", 1)])
 def test_formats_and_names(tmp_path, ending, dtype, k):
     want = logits(3, C)
     for i in range(3):
@@ -51,10 +50,9 @@ def test_formats_and_names(tmp_path, ending, dtype, k):
     rounded = as_printed if ending == "txt" else want.astype(dtype).astype("f4")
     np.testing.assert_array_equal(got.logits, rounded)
     assert got.logits.dtype == np.float32 and (got.missing, got.extra, got.broken) == ([], [], {})
-    assert got.kind == ("txt" if ending == "txt" else f"{np.dtype(dtype)} {ending}")
 
 
-@pytest.mark.parametrize("ending", ["bin", "npy", "txt"])
+@pytest.mark.parametrize("ending", ["bin", "txt"])
 def test_whole_batches_keep_every_row_and_drop_the_padding(tmp_path, ending):
     want = np.round(logits(8, C), 3)
     for i in range(2):
@@ -71,7 +69,7 @@ def test_txt_of_the_old_tool_has_all_in_one_line(tmp_path):
     np.testing.assert_array_equal(results.read(tmp_path, batches(), C).logits, want[:5])
 
 
-@pytest.mark.parametrize("odd", [b"1e0", b"+1.000000", b"12345.000000", b"1.0000000", b".5"])
+@pytest.mark.parametrize("odd", [b"1e0", b"1.0000000"])
 def test_txt_of_another_print(tmp_path, odd):
     want = np.round(logits(2, C), 3)
     for i in range(2):
@@ -88,15 +86,7 @@ def test_txt_of_plain_numbers_is_not_cut(tmp_path):
     np.testing.assert_array_equal(results.read(tmp_path, single(1), C).logits, want)
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_npy_order(tmp_path, order):
-    want = logits(8, C)
-    for i in range(2):
-        np.save(tmp_path / f"batch-0000{i}_0.npy", np.asarray(want[4 * i:4 * i + 4], order=order))
-    np.testing.assert_array_equal(results.read(tmp_path, batches(), C).logits, want[:5])
-
-
-@pytest.mark.parametrize("shape", [(C,), (1, C), (1, C, 1, 1)])
+@pytest.mark.parametrize("shape", [(C,), (1, C, 1, 1)])
 def test_npy_shapes(tmp_path, shape):
     np.save(tmp_path / "img_0_0.npy", logits(*shape))
     got = results.read(tmp_path, single(1), C).logits
@@ -128,36 +118,23 @@ def test_what_lies_beside_results_is_no_result(tmp_path):
         assert (got.missing, got.extra, got.broken) == ([], [], {})
 
 
-@pytest.mark.parametrize("devices", [("device0", "device1"), ("device0_0", "device1_1")])
-def test_devices_that_split_the_files(tmp_path, devices):
+def test_devices_that_split_the_files(tmp_path):
     want = logits(3, C)
-    for i, d in enumerate([devices[0], devices[0], devices[1]]):
+    for i, d in enumerate(["device0_0", "device0_0", "device1"]):
         write(tmp_path / "out" / d / f"img_{i}_0.bin", want[i])
     for folder in (tmp_path, tmp_path / "out"):
         np.testing.assert_array_equal(results.read(folder, single(), C).logits, want)
-    assert results.read(tmp_path / "out" / devices[0], single(), C).missing == ["img_2.JPEG"]
+    assert results.read(tmp_path / "out/device0_0", single(), C).missing == ["img_2.JPEG"]
 
 
 def test_the_same_stem_twice(tmp_path):
     for d in ("device0_0", "device1_1"):
         write(tmp_path / d / "img_0_0.bin", logits(C))
     np.testing.assert_array_equal(results.read(tmp_path, single(1), C).logits[0], logits(C))
-    write(tmp_path / "device1_1" / "img_0_0.bin", logits(C) + 1)
-    said = r"device0_0/img_0_0.bin and .*device1_1/img_0_0.bin .* differ"
+    write(tmp_path / "device1_1" / "img_0_1.bin", logits(C) + 1)
+    said = r"device0_0/img_0_0.bin and .*device1_1/img_0_1.bin are both results of img_0, .* differ"
     with pytest.raises(cli.Failure, match=said):
         results.read(tmp_path, single(1), C)
-
-
-@pytest.mark.parametrize("other", ["img_0_1.bin", "img_0_0.txt"])
-def test_two_outputs_or_formats_of_one_stem(tmp_path, other):
-    write(tmp_path / "img_0_0.bin", logits(C))
-    write(tmp_path / other, logits(C) + 1)
-    with pytest.raises(cli.Failure, match="both results of img_0"):
-        results.read(tmp_path, single(1), C)
-
-
-def npy_of_strings(path):
-    np.save(path, np.array(["a"] * C))
 
 
 def pickled_npy(path):
@@ -171,23 +148,17 @@ def huge_npy(path):
 
 @pytest.mark.parametrize("name, content, why", [
     ("img_0_0.bin", b"", "is empty"),
-    ("img_0_0.npy", b"", "is empty"),
-    ("img_0_0.txt", b"", "is empty"),
-    ("img_0_0.txt", b"\n \n", "0 numbers"),
+    ("img_0_0.txt", b"\n \n", "is empty"),
     ("img_0_0.bin", b"\0" * (C * 4 - 1), f"is {C * 4 - 1} bytes"),
     ("img_0_0.bin", b"\0" * (C * 8), f"is {C * 8} bytes"),
     ("img_0_0.txt", b"1 " * (C - 1), f"{C - 1} numbers"),
-    ("img_0_0.txt", b"1 " * (C + 1), f"{C + 1} numbers"),
     ("img_0_0.txt", b"1\n" * C, f"has {C} lines"),
-    ("img_0_0.txt", b"1 " * (C - 1) + b"x", "could not convert"),
     ("img_0_0.txt", b"1 " * (C - 1) + b"1_0", "could not convert"),
-    ("img_0_0.txt", b"1.0 " * (C - 1) + b"0,5 ", "could not convert"),
     ("img_0_0.txt", b"1.25 " * (C - 1) + b"1.2", "ends inside a number"),
     ("img_0_0.txt", b"1 " * (C - 1) + b"1e999", "infinity"),
-    ("img_0_0.txt", b"1 " * (C - 1) + b"nan", "NaN"),
-    ("img_0_0.bin", np.full(C, np.inf, "f4").tobytes(), "infinity"),
+    ("img_0_0.bin", np.full(C, np.nan, "f4").tobytes(), "NaN"),
     ("img_0_0.npy", b"\x93NUMPY\x01\x00junk", ""),
-    ("img_0_0.npy", npy_of_strings, "not a float"),
+    ("img_0_0.npy", lambda path: np.save(path, np.arange(C)), "not a float"),
     ("img_0_0.npy", pickled_npy, "allow_pickle"),
     ("img_0_0.npy", huge_npy, ""),
     ("img_0_0.npy", lambda path: np.save(path, np.full((1, C), 1e300)), "infinity"),
@@ -202,14 +173,6 @@ def test_broken_files(tmp_path, name, content, why):
     got = results.read(tmp_path, single(2), C)
     assert list(got.broken) == [name] and why in got.broken[name]
     assert np.isnan(got.logits[0]).all() and np.isfinite(got.logits[1]).all() and got.missing == []
-
-
-def test_batch_axis_must_come_first_and_be_complete(tmp_path):
-    np.save(tmp_path / "batch-00000_0.npy", logits(C, 4))
-    np.save(tmp_path / "batch-00001_0.npy", logits(1, C))
-    got = results.read(tmp_path, batches(), C)
-    assert sorted(got.broken) == ["batch-00000_0.npy", "batch-00001_0.npy"]
-    assert np.isnan(got.logits).all()
 
 
 def test_half_a_float32_file_is_not_taken_for_float16(tmp_path):
@@ -240,29 +203,21 @@ def test_which_run(tmp_path):
     said = "holds 2 runs: .*2022_08_09-20_37_12, .*2022_08_10-09_00_00"
     with pytest.raises(cli.Failure, match=said):
         results.read(tmp_path, single(1), C)
-    single(1).save(tmp_path / "2022_08_09-20_37_12")
-    with pytest.raises(cli.Failure, match="holds the inputs"):
-        results.read(tmp_path / "2022_08_09-20_37_12", single(1), C)
 
 
 def test_manifest_through_the_summary(tmp_path):
     run, prep = tmp_path / "out" / "run", tmp_path / "prep"
     write(run / "img_0_0.bin", logits(1, C))
-    assert results.manifest_of(run) is None
+
+    def manifest():
+        return origin.manifest_of(origin.summary(run))
+    assert manifest() is None
     prep.mkdir()
     text = json.dumps({"filesinfo": {"0": {"infiles": [str(prep / "img_0.bin")], "outfiles": []}}})
     (tmp_path / "out" / "run_summary.json").write_text(text)
-    assert results.manifest_of(run) is None
+    assert manifest() is None
     (prep / "manifest.json").write_text("{}")
-    assert results.manifest_of(run) == prep / "manifest.json"
-    assert results.manifest_of(tmp_path / "out") == prep / "manifest.json"
-    for files in ([], [""], [1]):
-        content = json.dumps({"filesinfo": {"0": {"infiles": files}}})
-        (tmp_path / "out/run_summary.json").write_text(content)
-        assert results.manifest_of(run) is None
-    for content in ("", "[]", "{}", '{"filesinfo": {}}'):
-        (tmp_path / "out" / "run_summary.json").write_text(content)
-        assert results.manifest_of(run) is None
+    assert manifest() == prep / "manifest.json"
     (tmp_path / "out" / "run_summary.json").unlink()
     (run / "device0_summary.json").write_text(text)  # several devices leave theirs inside
-    assert results.manifest_of(run) == prep / "manifest.json"
+    assert manifest() == prep / "manifest.json"

@@ -2,7 +2,7 @@
 
     python3 -m tools.real.crops --photographs build/real/photographs --out build/real/data
 
-writes data/val/<synset>/ (24 crops of each of twelve photographs, labelled as a person sees them) and
+writes data/val/<synset>/ (24 crops of each of twelve photographs, labelled as a person sees) and
 data/calib/ (crops of the photographs that show no class; they are never scored).
 """
 import argparse

@@ -6,10 +6,9 @@ A file is joined to its images by its stem, through the manifest, never by its p
 """
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import filecmp
-import json
+import io
 import os
 import re
 from collections import Counter
@@ -19,7 +18,6 @@ import numpy as np
 
 from common import cli
 from common.published import IMAGENET
-from common.score import formats
 
 DEVICE = re.compile(r"device\d+(_\d+)?")
 # What the two tools leave beside the results: timings, and the output of a run on no input.
@@ -33,8 +31,7 @@ class Results:
     """What there was to read.
 
     sound: bool (len(manifest.rows),), which images have a good result. missing: images without
-    a result file. extra: files that belong to no bin. broken: {file: reason}. kind: what the
-    files are, such as "float32 bin". logits: see read().
+    a result file. extra: files that belong to no bin. broken: {file: reason}. logits: see read().
     """
 
     folder: Path
@@ -42,7 +39,6 @@ class Results:
     missing: list
     extra: list
     broken: dict
-    kind: str | None
     logits: np.ndarray | None = None
 
 
@@ -51,17 +47,17 @@ def read(folder, manifest, classes=IMAGENET):
     logits = np.full((len(manifest.rows), classes), np.nan, np.float32)
     run = each(folder, manifest, logits.__setitem__, classes)
     logits[~run.sound] = np.nan
-    return dataclasses.replace(run, logits=logits)
+    run.logits = logits
+    return run
 
 
 def each(folder, manifest, use, classes=IMAGENET):
     """Read a run file by file; for each, call use(images, logits). Returns Results.
 
-    `images` are indices into manifest.rows, `logits` is float32 (len(images), classes). `folder`
-    is the run's own, or the parent of that one run. A file holds all rows of its bin, padding
-    included. What does not fit, is empty, holds NaN or infinity, or is of another kind than most
-    files is `broken`; it is never cut or filled up. Failure when there is no run, more than one,
-    or when two files that differ claim one stem.
+    `images` are indices into manifest.rows, `logits` is float32 (len(images), classes). A file
+    holds all rows of its bin, padding included. What does not fit, is empty, holds NaN or infinity,
+    or is of another kind than most files is `broken`; it is never cut or filled up. Failures are
+    those of find_run() and result_files().
     """
     folder = find_run(folder)
     found, extra = result_files(folder, manifest.files)
@@ -70,11 +66,10 @@ def each(folder, manifest, use, classes=IMAGENET):
         images.setdefault(row.file, []).append(i)
     sound = np.zeros(len(manifest.rows), bool)
     broken, kinds = {}, {}
-    many = len(found) > 2000
-    for stem, path in cli.progress(found.items(), "read results") if many else found.items():
+    for stem, path in found.items():
         mine = images.get(stem, [])  # none for a bin that is all padding
         try:
-            kinds[stem], values = formats.parse(path, manifest.files[stem], classes)
+            kinds[stem], values = parse(path, manifest.files[stem], classes)
         except OSError:
             raise
         except Exception as e:  # another program's file: whatever its parser meets makes it broken
@@ -92,19 +87,68 @@ def each(folder, manifest, use, classes=IMAGENET):
         broken[os.path.relpath(found[stem], folder)] = why
         sound[images.get(stem, [])] = False
     missing = [row.image for row in manifest.rows if row.file not in found]
-    return Results(folder, sound, missing, sorted(extra), dict(sorted(broken.items())), kind)
+    return Results(folder, sound, missing, sorted(extra), broken)
+
+
+def parse(path, rows, classes):
+    """(kind, float32 (rows, classes)) of a result file; ValueError that says what is wrong."""
+    data = Path(path).read_bytes()
+    if not data.strip():
+        raise ValueError("is empty")
+    ending = str(path)[-3:]
+    values = {"bin": _of_bin, "npy": _of_npy, "txt": _of_txt}[ending](data, rows, classes)
+    kind = "txt" if ending == "txt" else f"{values.dtype} {ending}"
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32, copy=False)
+    if not np.isfinite(values).all():
+        raise ValueError(f"holds NaN or infinity (read as {kind})")
+    return kind, values
+
+
+def _of_bin(data, rows, classes):
+    """Raw numbers; float32 and float16 are told apart by the size."""
+    size = rows * classes
+    dtype = {size * 4: "<f4", size * 2: "<f2"}.get(len(data))
+    if dtype is None:
+        raise ValueError(f"is {len(data)} bytes; {rows}×{classes} is {size * 4} (float32) or "
+                         f"{size * 2} (float16)")
+    return np.frombuffer(data, dtype).reshape(rows, classes)
+
+
+def _of_npy(data, rows, classes):
+    """Floats: (rows, classes) with any axes of length 1, or in one axis; never classes first."""
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.dtype not in (np.float16, np.float32, np.float64):
+        raise ValueError(f"is of type {array.dtype}, not a float")
+    axes = [n for n in array.shape if n != 1]
+    if axes not in ([n for n in (rows, classes) if n != 1], [rows * classes]):
+        raise ValueError(f"has shape {array.shape}, not ({rows}, {classes})")
+    return array.reshape(rows, classes)
+
+
+def _of_txt(data, rows, classes):
+    """Numbers in text: a line per row, or all in one line. The tools end each with a blank."""
+    values = np.loadtxt(io.BytesIO(data), np.float64, ndmin=2, comments=None)
+    if values.shape not in ((rows, classes), (1, rows * classes)):
+        raise ValueError(f"has {len(values)} lines, {values.size} numbers, "
+                         f"not {rows} lines of {classes}")
+    if not data[-1:].isspace():
+        *before, last = (len(number.partition(b".")[2]) for number in data.split())
+        if len(set(before)) == 1 and last < before[0]:
+            raise ValueError("ends inside a number")
+    return values.reshape(rows, classes)
 
 
 def find_run(folder):
-    """The folder that holds a run's results: `folder` itself, or the only one in it that does."""
-    folder = Path(folder)
-    if not folder.is_dir():
+    """The folder that holds a run's results: `folder` itself, or the only one in it that does.
+
+    Failure when there is none, or more than one.
+    """
+    if not os.path.isdir(folder):
         raise cli.Failure(f"result folder {folder} does not exist", INFER)
-    if (folder / "manifest.json").exists():
-        raise cli.Failure(f"{folder} holds the inputs of the inference, not its results",
-                          "give the folder it wrote to")
-    inside = [d for d in _folders(folder) if not DEVICE.fullmatch(d.name)]
-    runs = [d for d in (folder, *inside) if _is_run(d)]
+    with os.scandir(folder) as entries:
+        inside = sorted(e.path for e in entries if e.is_dir() and not DEVICE.fullmatch(e.name))
+    runs = [Path(place) for place in (folder, *inside) if _is_run(place)]
     if not runs:
         raise cli.Failure(f"{folder} holds no result files (<name>_0.bin, .npy or .txt)", INFER)
     if len(runs) > 1:
@@ -113,53 +157,28 @@ def find_run(folder):
     return runs[0]
 
 
-def _folders(folder):
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    return [folder / name for name in names]
-
-
 def _is_run(folder):
-    with os.scandir(folder) as entries:
-        return any((DEVICE if e.is_dir() else NAME).fullmatch(e.name) for e in entries)
+    return any(NAME.fullmatch(name) or DEVICE.fullmatch(name) for name in os.listdir(folder))
 
 
 def result_files(folder, files):
-    """({stem: path}, [files of no bin]) of a run; `files` are the stems of the bins."""
+    """({stem: path}, [files of no bin]) of a run; `files` are the stems of the bins.
+
+    Failure when two files that differ claim one stem.
+    """
     found, extra = {}, []
-    devices = [d for d in _folders(Path(folder)) if DEVICE.fullmatch(d.name)]
-    for where in (folder, *devices):
-        for entry in os.scandir(where):
-            if not entry.name.endswith((".bin", ".npy", ".txt")) or entry.is_dir():
-                continue
-            match = NAME.fullmatch(entry.name)
-            if match and match[1] in files:
-                first = found.setdefault(match[1], entry.path)
-                if first is not entry.path and not filecmp.cmp(first, entry.path, shallow=False):
-                    raise cli.Failure(f"{min(first, entry.path)} and {max(first, entry.path)} are "
-                                      f"both results of {match[1]}, and differ",
-                                      "they are of two runs or two outputs: keep one, or infer "
-                                      "again into an empty folder")
-            elif not NOT_RESULTS.match(entry.name):
-                extra.append(os.path.relpath(entry.path, folder))
+    names = sorted(os.listdir(folder))
+    for device in filter(DEVICE.fullmatch, names[:]):
+        inside = sorted(os.listdir(Path(folder, device)))
+        names += [f"{device}/{name}" for name in inside]
+    for name in names:
+        base, path = os.path.basename(name), f"{folder}/{name}"
+        match = NAME.fullmatch(base)
+        if match and match[1] in files:
+            first = found.setdefault(match[1], path)
+            if first is not path and not filecmp.cmp(first, path, shallow=False):
+                raise cli.Failure(f"{first} and {path} are both results of {match[1]}, and differ",
+                                  "keep those of one run and one output, or infer again")
+        elif base.endswith((".bin", ".npy", ".txt")) and not NOT_RESULTS.match(base):
+            extra.append(name)
     return found, extra
-
-
-def summary(run):
-    """The JSON that ais_bench leaves beside a run's results; {} where there is none."""
-    beside = run.with_name(f"{run.name}_summary.json")
-    for path in (beside, *sorted(run.glob("device*_summary.json"))):
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(content, dict):
-                return content
-    return {}
-
-
-def manifest_of(folder):
-    """The manifest beside the bins that a run read, by its summary: a Path, None where unknown."""
-    with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError, StopIteration):
-        first = next(iter(summary(find_run(folder))["filesinfo"].values()))["infiles"][0]
-        path = Path(first).with_name("manifest.json")
-        return path if path.is_file() else None
-    return None

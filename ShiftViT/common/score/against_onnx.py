@@ -17,16 +17,15 @@ import numpy as np
 
 from common import cli, provenance
 from common.data import manifest
-from common.score import formats, results
+from common.score import results
 
 IMAGES = 4  # spread over the set; a large network takes seconds for each
 # Largest difference that is allowed, of the logits' spread. The first three are those of
 # common/cpu/verify.py: f32 stays below 1e-5, bf16 gives 1e-2, int8's cost is for the accuracy to
-# say. An NPU computes in float16: 1-3 % were seen for normalisation in float16 alone.
+# say. An NPU computes in float16: 1-3 % were seen for normalisation in float16 alone. Numbers
+# rounded to float16, or to the six decimals of TXT, stay below all of them.
 LIMITS = {"f32": 1e-3, "bf16": 5e-2, "int8": 0.5}
-FLOAT16_FILES = 2e-3  # results rounded to float16
 NPU = 0.1
-PRINTED = 1e-6  # TXT has six decimals
 
 
 def get_args(argv=None):
@@ -43,11 +42,10 @@ def complete(run, known):
     """{stem: result file}; Failure when there is not one result for each bin of the Manifest."""
     found, extra = results.result_files(run, known.files)
     missing = [stem for stem in known.files if stem not in found]
-    if missing or extra:
-        said = [f"{len(names)} {what}: {cli.some(names)}" for what, names in
-                {"bins without a result": missing, "results of no bin": extra}.items() if names]
-        raise cli.Failure(f"{run}: {'; '.join(said)}",
-                          f"delete {run} and infer again (make infer)")
+    for what, names in {"bins without a result": missing, "results of no bin": extra}.items():
+        if names:
+            raise cli.Failure(f"{run}: {len(names)} {what}: {cli.some(names)}",
+                              f"delete {run} and infer again (make infer)")
     return found
 
 
@@ -62,21 +60,12 @@ def offline_model(path):
     return str(beside[0])
 
 
-def onnx_of(args, record):
-    """Path of the ONNX that the offline model was compiled from, None where it is not at hand."""
-    made_from = (record.get("made") or {}).get("from") or {}
-    paths = [args.onnx] if args.onnx else [path for path in made_from if path.endswith(".onnx")]
-    return next((path for path in paths if Path(path).is_file()), None)
-
-
-def read_bin(path, row, info):
-    """Image `row` of a bin as the ONNX takes it: float32 (3, H, W), normalised."""
-    shape, raw = info.get("shape"), info.get("dtype") == "uint8"
-    if not shape:
-        raise cli.Failure(f"the manifest beside {path} does not say what its bins hold",
-                          "preprocess again (make prep)")
+def read_bin(folder, row, info):
+    """The image of a manifest's Row as the ONNX takes it: float32 (3, H, W), normalised."""
+    shape, raw = info["shape"], info["dtype"] == "uint8"
     dtype, size = np.dtype(np.uint8 if raw else "<f4"), math.prod(shape)
-    image = np.fromfile(path, dtype, size, offset=row * size * dtype.itemsize).reshape(shape)
+    path, offset = Path(folder, f"{row.file}.bin"), row.row * size * dtype.itemsize
+    image = np.fromfile(path, dtype, size, offset=offset).reshape(shape)
     if not raw:
         return image
     mean, std = (np.array(info["recipe"][key], np.float32) for key in ("mean", "std"))
@@ -84,12 +73,14 @@ def read_bin(path, row, info):
 
 
 def session(onnx):
-    """A function float32 (3, H, W) → float32 (classes,) that computes the plain ONNX.
-
-    ImportError without ONNX Runtime, RuntimeError when it does not take the file.
-    """
-    import onnxruntime
-
+    """A function float32 (3, H, W) → float32 (classes,) that computes the plain ONNX; LookupError
+    that says why where it cannot be computed."""
+    if not Path(onnx).is_file():
+        raise LookupError(f"{onnx} is not at hand")
+    try:
+        import onnxruntime
+    except ImportError:
+        raise LookupError("onnxruntime is not installed") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cli.cores()
     options.log_severity_level = 3
@@ -98,7 +89,8 @@ def session(onnx):
     try:
         network = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     except Exception as e:  # of many types, which have no base of their own
-        raise RuntimeError(cli.short(" ".join(str(e).split()))) from None
+        why = cli.short(" ".join(str(e).split()))
+        raise LookupError(f"ONNX Runtime does not take {onnx}: {why}") from None
     first = network.get_inputs()[0]
     batch = first.shape[0] if isinstance(first.shape[0], int) else 1
 
@@ -111,41 +103,25 @@ def session(onnx):
     return compute
 
 
-def limit_of(model, record, kind):
-    """The largest difference that is allowed, of the logits' spread."""
-    if record.get("engine") == "ascend" or model.endswith(".om"):
-        return NPU
-    return max(LIMITS.get(record.get("precision"), LIMITS["f32"]),
-               FLOAT16_FILES if kind.startswith("float16") else 0)
-
-
-def results_of(rows, known, found, classes):
-    """(logits of these rows of the Manifest, kind of the files); Failure for a broken file."""
-    got, kind = [], None
-    for row in rows:
-        try:
-            kind, values = formats.parse(found[row.file], known.files[row.file], classes)
-        except ValueError as e:
-            raise cli.Failure(f"{found[row.file]} {e}", "infer again (make infer)") from None
-        got.append(values[row.row])
-    return got, kind
-
-
-def compare(args, known, found, record, onnx, compute):
+def compare(args, known, found, limit, onnx, compute):
     """Compare a few results with what the ONNX says of their bins; Failure where they differ.
 
-    compute: see session(). Returns what was compared: "images", "onnx", "error" and "limit", of
-    the logits' spread.
+    limit: of the logits' spread; compute: see session(). Returns what was compared: "images",
+    "onnx", "error" (of the spread) and "limit".
     """
     images = np.unique(np.linspace(0, len(known.rows) - 1, IMAGES).astype(int))
     rows = [known.rows[i] for i in images]
-    wanted = [compute(read_bin(Path(args.bins, f"{r.file}.bin"), r.row, known.info)) for r in rows]
-    got, kind = results_of(rows, known, found, wanted[0].size)
-    wanted, got = np.array(wanted, np.float64), np.array(got, np.float64)
-    spread = max(float(wanted.max() - wanted.min()), 1e-30)
-    errors = np.abs(got - wanted).max(1) - (PRINTED if kind == "txt" else 0)
+    wanted = np.array([compute(read_bin(args.bins, row, known.info)) for row in rows])
+    got = np.empty_like(wanted)
+    for i, row in enumerate(rows):
+        try:
+            _, values = results.parse(found[row.file], known.files[row.file], wanted.shape[1])
+        except ValueError as e:
+            raise cli.Failure(f"{found[row.file]} {e}", "infer again (make infer)") from None
+        got[i] = values[row.row]
+    errors = np.abs(got - wanted).max(1) / max(np.ptp(wanted), 1e-30)
     worst = int(errors.argmax())
-    error, limit = max(float(errors[worst]) / spread, 0.0), limit_of(args.model, record, kind)
+    error = float(errors[worst])
     if not error <= limit:
         raise cli.Failure(
             f"{args.model} computes {rows[worst].image} otherwise than {onnx}: the results differ "
@@ -154,49 +130,39 @@ def compare(args, known, found, record, onnx, compute):
     return {"images": [row.image for row in rows], "onnx": onnx, "error": error, "limit": limit}
 
 
-def reference(args, record):
-    """(path of the ONNX, what computes it, None), or (None, None, why there is nothing)."""
-    onnx = onnx_of(args, record)
-    if onnx is None:
-        return None, None, f"{args.onnx or 'it'} is not at hand"
-    try:
-        return onnx, session(onnx), None
-    except ImportError:
-        return None, None, "onnxruntime is not installed"
-    except RuntimeError as e:
-        return None, None, f"ONNX Runtime does not take {onnx}: {e}"
-
-
-def check_place(run):
-    """Failure when the record's name belongs to another file, such as a table of figures."""
-    beside = provenance.record_path(run)
-    if beside.exists() and "made" not in cli.read_json(beside, "delete it"):
-        raise cli.Failure(f"{beside} is not a record of results, and would be overwritten",
-                          "move it away")
-
-
 def main():
     args = get_args()
     args.model = offline_model(args.model)
     run = results.find_run(args.result)
-    check_place(run)
+    beside = provenance.record_path(run)
+    if beside.exists() and "made" not in cli.read_json(beside, "delete it"):
+        raise cli.Failure(f"{beside} is not a record of results, and would be overwritten",
+                          "move it away")
     known = manifest.Manifest.load(args.bins)
     known.check_bins(args.bins)
     found = complete(run, known)
     record = provenance.read(args.model) or {}
     if record:
         provenance.check(args.model, "compile the offline model again (make om)")
-    onnx, compute, why = reference(args, record)
-    compared = compare(args, known, found, record, onnx, compute) if compute else None
-    note = f"the results are not compared with the ONNX: {why}" if why else None
-    bins = Path(args.bins, "manifest.json")
-    provenance.record(run, [args.model, bins], model=args.model, bins=str(bins),
-                      compared=compared, note=note)
+    npu = record.get("engine") == "ascend" or args.model.endswith(".om")
+    limit = NPU if npu else LIMITS.get(record.get("precision"), LIMITS["f32"])
+    made_from = record["made"]["from"] if record else ()
+    onnx = args.onnx or next((path for path in made_from if path.endswith(".onnx")), "it")
+    compared = note = None
+    try:
+        compute = session(onnx)
+    except LookupError as e:
+        note = f"the results are not compared with the ONNX: {e}"
+    else:
+        compared = compare(args, known, found, limit, onnx, compute)
+    # The model first, then the bins: origin.py reads them so.
+    provenance.record(run, [args.model, Path(args.bins, manifest.NAME)], compared=compared,
+                      note=note)
     print(f"note: {note}" if note else
           f"{len(compared['images'])} of {len(known.rows)} images computed with {onnx} too: the "
           f"largest difference is {compared['error']:.1e} of the logits' spread "
-          f"({compared['limit']:g} is allowed)")
-    print(f"wrote {provenance.record_path(run)} ({len(found)} results)")
+          f"({limit:g} is allowed)")
+    print(f"wrote {beside} ({len(found)} results)")
 
 
 if __name__ == "__main__":

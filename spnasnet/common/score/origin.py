@@ -5,11 +5,13 @@ most the summary that the inference tool leaves; then every figure says what was
 """
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
 
 from common import cli, provenance
+from common.data import manifest
 from common.score import results
 
 AGAIN = "infer again (make infer makes again whatever does not fit)"
@@ -23,17 +25,17 @@ class Origin:
     """run: folder of the results. bins: manifest.json of the bins it read, None where unknown.
 
     model: record of the offline model, {} where unknown; model_path: that model, or None.
-    record: the run's own, {} without one. chain: {path: SHA-256} of all that the results come
-    from. notes: lines for people.
+    record: path of the run's own record, None without one. chain: {path: SHA-256} of all that the
+    results come from. notes: lines for people.
     """
 
     run: Path
     bins: Path | None
     model: dict
-    model_path: Path | None
-    record: dict
-    chain: dict
-    notes: list
+    model_path: Path | None = None
+    record: Path | None = None
+    chain: dict = dataclasses.field(default_factory=dict)
+    notes: list = dataclasses.field(default_factory=list)
 
     @property
     def onnx(self):
@@ -46,93 +48,82 @@ class Origin:
         precision = self.model.get("precision")
         return precision if precision in LOWER and self.model.get("engine") != "ascend" else None
 
-    def note_recipe(self, recipe):
-        """Add a note where the bins were made otherwise than the model's own recipe says."""
+    def recipe_note(self, recipe):
+        """[a note] where the bins were made otherwise than the model's own recipe says."""
         made_for = self.onnx.get("preprocessing")
-        if made_for and recipe and made_for != recipe:
-            self.notes.append(f"the images were preprocessed with {json.dumps(recipe)}, and the "
-                              f"model is for {json.dumps(made_for)}")
+        if not made_for or not recipe or made_for == recipe:
+            return []
+        return [f"the images were preprocessed with {json.dumps(recipe)}, and the model is for "
+                f"{json.dumps(made_for)}"]
 
 
-def of(run, given=None, manifest=None):
-    """The Origin of the results in `run`; Failure that names the first link that does not fit.
+def of(folder, given=None, place=None):
+    """The Origin of the results in `folder`; Failure that names the first link that does not fit.
 
-    given: the record of the offline model that they should be of (a path). manifest: the file
+    given: the record of the offline model that they should be of (a path). place: the file
     manifest.json, or its folder, of the bins that they should be of.
     """
-    record = provenance.read(run) or {}
-    record = record if "made" in record else {}
-    told = results.summary(run)
-    model, path = {key: told[key] for key in KEPT if key in told}, record.get("model")
-    bins = _bins(run, record, manifest)
-    if record:
-        chain = provenance.check(run, AGAIN)
-        notes = [record["note"]] if record.get("note") else []
-        _same_bins(run, record, bins)
+    run = results.find_run(folder)
+    record, beside = provenance.read(run) or {}, provenance.record_path(run)
+    told = summary(run)
+    model = {key: told[key] for key in KEPT if key in told}
+    found = Origin(run, manifest_of(told), model)
+    of_model = of_bins = None
+    if "made" in record:
+        found.record, found.chain = beside, provenance.check(run, AGAIN)
+        found.notes = [record["note"]] if record.get("note") else []
+        (path, of_model), (bins, of_bins) = record["made"]["from"].items()
+        found.model_path, found.model = Path(path), provenance.read(path) or model
+        found.bins = Path(bins) if Path(bins).is_file() else None
     else:
-        chain, notes = {}, [f"which model and bins the results are of is not checked: "
-                            f"{provenance.record_path(run)} is not there "
-                            "(python3 -m common.score.against_onnx writes it)"]
+        found.notes = [f"which model and bins the results are of is not checked: {beside} is not "
+                       "there (python3 -m common.score.against_onnx writes it)"]
+    if place:
+        found.bins = Path(place, manifest.NAME) if Path(place).is_dir() else Path(place)
+        if of_bins and not provenance.fits(found.bins, of_bins):
+            raise cli.Failure(f"the results in {run} are not of the bins that {found.bins} "
+                              "describes", AGAIN)
     if given:
-        expected, path = _model(given)
-        if Path(path).exists() and not record:
-            chain = provenance.check(path, COMPILE)
-        _same_model(run, record, expected, given)
-        _as_told(run, told, expected, given)
-        model = expected
-    elif path:
-        model = provenance.read(path) or model
-    return Origin(Path(run), bins, model, Path(path) if path else None, record, chain, notes)
+        _expect(found, given, of_model)
+    return found
 
 
-def _bins(run, record, manifest):
-    """The manifest.json that is given, else the one that the run's record or summary names."""
-    if manifest:
-        manifest = Path(manifest)
-        return manifest / "manifest.json" if manifest.is_dir() else manifest
-    if record.get("bins"):
-        return Path(record["bins"]) if Path(record["bins"]).is_file() else None
-    return results.manifest_of(run)
+def _expect(found, given, of_model):
+    """Take the model whose record `given` is for the one that computed; Failure when it is not.
 
-
-def _inputs(record, bins):
-    """{path: what was seen} of the bins' manifest, or of the others, that a run's record names."""
-    return {path: seen for path, seen in record["made"]["from"].items()
-            if path.endswith("manifest.json") == bins}
-
-
-def _same_bins(run, record, bins):
-    recorded = _inputs(record, bins=True).values()
-    if bins and bins.exists() and not any(provenance.fits(bins, seen) for seen in recorded):
-        raise cli.Failure(f"the results in {run} are not of the bins that {bins} describes", AGAIN)
-
-
-def _model(given):
-    """(record, path) of an offline model, given its record; Failure when that is none."""
-    model = cli.read_json(given, COMPILE)
-    made = model.get("made")
-    whole = isinstance(made, dict) and isinstance(made.get("sha256"), str)
-    if not (whole and isinstance(model.get("onnx", {}), dict) and given.endswith(".json")):
+    of_model: what the run's record saw of it, None without one: then the summary alone tells.
+    """
+    model, path, told = cli.read_json(given, COMPILE), Path(given).with_suffix(""), found.model
+    if not all(isinstance(model.get(key), dict) for key in ("made", "onnx")):
         raise cli.Failure(f"{given} is not the record of an offline model", COMPILE)
-    return model, given[:-len(".json")]
+    if of_model:
+        same = model["made"].get("sha256") == of_model["sha256"]
+    else:
+        found.chain = provenance.check(path, COMPILE) if path.exists() else {}
+        onnx = (told.get("onnx") or {}).get("sha256")
+        same = onnx in (None, model["onnx"].get("sha256"))
+        same &= told.get("precision") in (None, model.get("precision"))
+    if not same:
+        by = found.model_path or "another (their summary names its ONNX and precision)"
+        raise cli.Failure(f"the results in {found.run} were not made by the model whose record is "
+                          f"{given}, but by {by}", AGAIN)
+    found.model, found.model_path = model, path
 
 
-def _same_model(run, record, expected, given):
-    """Failure when the results in `run` are not of the model whose record `given` is."""
-    recorded = _inputs(record, bins=False) if record else {}
-    hashes = [seen["sha256"] for seen in recorded.values()]
-    if recorded and expected["made"]["sha256"] not in hashes:
-        raise cli.Failure(f"the results in {run} were made by {cli.some(recorded)}, and {given} "
-                          "is the record of another model", AGAIN)
+def summary(run):
+    """The JSON that ais_bench leaves beside a run's results; {} where there is none."""
+    beside = run.with_name(f"{run.name}_summary.json")
+    for path in (beside, *sorted(run.glob("device*_summary.json"))):
+        with contextlib.suppress(OSError, cli.Failure):
+            return cli.read_json(path, AGAIN)
+    return {}
 
 
-def _as_told(run, told, expected, given):
-    """Failure when the summary of a run names another ONNX or precision than `given` does."""
-    onnx, wanted = told.get("onnx") or {}, expected.get("onnx") or {}
-    if onnx.get("sha256") and wanted.get("sha256") not in (None, onnx["sha256"]):
-        ours, theirs = (f"{o.get('file')} ({o['sha256'][:12]}…)" for o in (wanted, onnx))
-        raise cli.Failure(f"{given} is of {ours}, and the results in {run} were made by {theirs}",
-                          AGAIN)
-    if told.get("precision") not in (None, expected.get("precision")):
-        raise cli.Failure(f"{given} is of a model in {expected.get('precision')}, and the results "
-                          f"in {run} were computed in {told['precision']}", AGAIN)
+def manifest_of(told):
+    """The manifest beside the bins that a run read, by its summary: a Path, None where unknown."""
+    try:
+        first = next(iter(told["filesinfo"].values()))["infiles"][0]
+        path = Path(first).with_name(manifest.NAME)
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration):
+        return None
+    return path if path.is_file() else None

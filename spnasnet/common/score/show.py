@@ -9,15 +9,11 @@ from common import cli, provenance
 TODO = "score again (make eval)"
 
 
-def get_args(argv=None):
+def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", help="JSON that a scoring step wrote")
-    return parser.parse_args(argv)
-
-
-def main():
-    file = get_args().file
+    file = parser.parse_args().file
     content = cli.read_json(file, TODO)
     if not isinstance(content.get("notes"), list) or not isinstance(content.get("line"), str):
         raise cli.Failure(f"{file} holds no figures", TODO)
