@@ -451,8 +451,12 @@ def test_atc_errors(play):
     play(st.tuples(st.integers(-64, 255), log), read)
 
 
-@pytest.mark.parametrize("parser", [bench.parse, lambda log: bench.parse_benchmark(log, 8, 1),
-                                    lambda log: bench.parse_trtexec(log, 8)], ids=["ais_bench", "benchmark", "trtexec"])
+OTHERS = load(ROOT / "spnasnet/benchmark.py", "benchmark_of_spnasnet")
+
+
+@pytest.mark.parametrize("parser", [
+    bench.parse, lambda log: OTHERS.parse_benchmark(log, 8, 1),
+    lambda log: OTHERS.parse_trtexec(log, 8)], ids=["ais_bench", "benchmark", "trtexec"])
 @pytest.mark.fault("fuzz: what the timing tools print", "figures, or refused")
 def test_bench(play, parser):
     def read(log):
