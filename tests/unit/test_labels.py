@@ -42,8 +42,10 @@ def test_names_may_hold_folders(read, line, name):
     ("ImageId,PredictionString", "header row.*delete it"), ("filename label", "header row"),
     ("a.JPEG,n01440764", "names a synset.*counted from 0"), ("a.JPEG n01440764", "names a synset"),
     ("ILSVRC2012_val_00048981,n03995372 85 1 499 272", "names a synset"),
-    ("a.JPEG,7", "is CSV.*blank in place of the comma"), ("a;7", "is CSV"),
-    ("490", "ILSVRC devkit lists bare numbers"), ("7 a.JPEG", "is not"), ("a.JPEG -1", "is not"), ("a.JPEG 5.0", "is not `<file name>"), ("a.JPEG ٣", "is not"),
+    ("a.JPEG,7", "is CSV.*blank in place of the comma"), ("a.JPEG, 7", "is CSV"), ("a;7", "is CSV"),
+    ("490", "ILSVRC devkit lists bare numbers"), ('"a.JPEG" 7', "without quotes"),
+    ("'a.JPEG' 7", "without quotes"), ("7 a.JPEG", "index before the name"),
+    ("a.JPEG -1", "count from 0"), ("a.JPEG 5.0", "is not `<file name>"), ("a.JPEG ٣", "is not"),
     ("a.JPEG", "is not"), ("a.JPEG 9999999999", "is not"), ("val/ 7", "is not")])
 def test_other_lines_are_refused_by_what_they_are(read, line, said):
     with pytest.raises(cli.Failure, match=rf"val_label.txt:1: .*{said}"):

@@ -193,8 +193,10 @@ def _plan(images, batch_size, batch_name):
 
 def _pillow():
     """Pillow's release, which decides some bits of a bin. PIL alone holds hardly more than that."""
-    import PIL
-
+    try:
+        import PIL
+    except ImportError:
+        return None
     return PIL.__version__
 
 

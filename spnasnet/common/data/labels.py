@@ -57,10 +57,14 @@ def _parse(line, where, number):
     if match:
         name = match[1].replace("\\", "/")
         last = name.rpartition("/")[2]
-        if last and len(last.split()) == 1 and "\t" not in name:
+        if last and len(last.split()) == 1 and "\t" not in name and not _marked(name):
             return without_ending(name), int(match[2])
     what, todo = _other_form(line, number)
     raise cli.Failure(f"{where}: {cli.short(line, 80)!r} {what}", todo)
+
+
+def _marked(name):
+    return name[0] in "\"'" or name[-1] in "\"',;"
 
 
 def _other_form(line, number):
@@ -74,6 +78,12 @@ def _other_form(line, number):
         return "names a synset or has more than two columns", f"{WRITE}; {INDEX}"
     if re.search("[,;]", line):
         return "is CSV", f"put a blank in place of the comma; {WRITE}"
+    if _marked(line) or re.search(r"[\"']\s", line):
+        return "has a quoted name", "write names without quotes"
+    if re.fullmatch(r"[0-9]+\s+\S+", line):
+        return "has the index before the name", WRITE
+    if re.search(r"\s-[0-9]+$", line):
+        return f"is not {FORM}", "class indices count from 0"
     return f"is not {FORM}", f"{WRITE}; two columns, and no blank in the name of a file"
 
 
