@@ -1,5 +1,7 @@
-"""@name@: timm's @timm@, with attention and padding written out for the export. The parameter
-names are timm's."""
+"""@name@: timm's @timm@.
+
+Attention and padding are written out for the export; the parameter names are timm's.
+"""
 from pathlib import Path
 
 import timm
