@@ -15,6 +15,7 @@ from onnx import helper
 
 from common import cli, provenance, toolchain
 from common.cpu import atc, compiler, engine, graph, openvino_engine, which
+from common.model import facts
 
 CPU = Path(atc.__file__).parent
 ENGINES = list(which.ENDINGS.items())
@@ -332,7 +333,7 @@ def test_what_it_was_made_from(tiny, file):
     """Its ONNX, what shapes it, and the release of the engine are inputs of an offline model."""
     meta = provenance.read(tiny[0])
     backend = engine.backend_of(meta["engine"])
-    files = {"tiny.onnx": "tiny.onnx", "the engine's library": backend.library(),
+    files = {"tiny.onnx": "tiny.onnx", "the engine's library": facts.code_path(backend.library()),
              "common/cpu/engine_engine.py": backend.__file__}
     path = str(Path(files.get(file, ROOT / file)))
     assert meta["made"]["from"][path]["sha256"] == cli.sha256(path)
