@@ -182,7 +182,7 @@ weights: | $(ready) ## download the official checkpoint
 # ---- demo inputs: generated images, seeded weights ----
 demo: ## the whole way on generated images and seeded weights
 	+@$(MAKE) --no-print-directory eval online bench WEIGHTS=demo DATA=
-	@$(py) -m common.speed.table --demo $(OUT)/demo --engine $(engine) --bs $(BS)
+	@$(if $(filter 0,$(MAKELEVEL)),$(py) -m common.speed.table --demo $(OUT)/demo --engine $(engine) --bs $(BS))
 $(OUT)/demo/data/DEMO.txt: | $(ready) $(mark)
 	$(made)
 	$(py) -m common.data.demo $(demo_images_args)
