@@ -105,7 +105,8 @@ def demo(folders, args):
         os.chdir(folder)  # the paths in its records start there
         rows.append(demo_row(args.demo, f"bs{args.bs}_{engine}", args.bs, f"make -C {folder} demo"))
         os.chdir(top)
-    where = "this NPU" if "ascend" in engines else f"{' and '.join(sorted(set(engines)))} on this CPU, f32"
+    names = " and ".join(sorted(set(engines)))
+    where = "this NPU" if "ascend" in engines else f"{names} on this CPU, f32"
     print(f"\nDemo: generated images of ten classes, seeded weights, {where}, batch {args.bs}. "
           "Only the two columns at the right are ModelZoo's, on ImageNet.")
     table(["model", "images", "Top-1 torch", "Top-1 offline", "Top-5", "agree",
