@@ -44,7 +44,7 @@ def test_help_fits_a_terminal_and_names_every_verb_and_setting(where):
     (["infer", "DEVICE=0,"], "DEVICE=0,: give a number"), (["om", "DEVICE="], "DEVICE=: give"),
     (["sweep", "BATCHES=1 5"], "BATCHES=1 5: choose from 1 4 8"), (["sweep", "BATCHES="], "BATCHES=: choose from"),
     (["om", "OUT=."], "OUT=.: name a folder"), (["om", "OUT=../x"], "OUT=../x: name a folder"),
-    (["om", "DATA=/nowhere"], "DATA=/nowhere does not exist"),
+    (["om", "DATA=/nowhere", "OUT=new"], "DATA=/nowhere does not exist"),
     (["om", "WEIGHTS=/nowhere.pth"], "WEIGHTS=/nowhere.pth does not exist"),
     (["om", "OM=/nowhere.om"], "OM=/nowhere.om does not exist"),
     (["om", "PRECISION=int8", "ENGINE=onnxruntime"], "PRECISION=int8 needs ENGINE=openvino"),

@@ -197,6 +197,11 @@ def test_images_that_are_not_here_any_more(built):
     assert evaluate(built) == tiny.LINE
 
 
+def test_bins_of_other_images_do_not_stand_in_for_a_path_that_is_not_there(built):
+    done = tiny.make(built, "eval", "DATA=elsewhere")
+    tiny.failed(done, "were made with another dataset, and elsewhere does not exist", status=2)
+
+
 def test_a_deleted_file_is_made_again(built):
     for name in (tiny.ONNX, tiny.BLOB, f"{tiny.BLOB}.json", f"{tiny.RESULT}.json", tiny.EVAL):
         (built / name).unlink()

@@ -143,7 +143,7 @@ def test_the_others_have_one_runner():
     for folder in ("ShiftViT", "SPACH"):
         said = make(ROOT / folder, "-n", "bench", "RUNNER=trtexec", status=2)
         assert "unknown variable RUNNER" in said
-    words = ("-n", "bench", "WEIGHTS=demo", "PYTHON=/x")
+    words = ("-n", "bench", "WEIGHTS=demo", "PYTHON=/x", "OUT=new")
     said = make(ROOT / "ShiftViT", *words, env={"RUNNER": "trtexec", "bench_with": "x"})
     assert "common.speed.bench" in said and "trtexec" not in said
 

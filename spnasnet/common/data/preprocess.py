@@ -61,7 +61,8 @@ def step(folder, root, save_dir, args, key="preprocessing", **more):
 
 def _without_images(root, save_dir, recipe, args, before_manifest=None, **_):
     manifest = Manifest.load(save_dir)
-    wanted = {"recipe": recipe.as_dict(), "dtype": args.input, "batch_size": args.batch_size,
+    wanted = {"dataset": str(root), "recipe": recipe.as_dict(), "dtype": args.input,
+              "batch_size": args.batch_size,
               "limit": _limit(args.limit, manifest.info.get("dataset_total", 0))}
     other = [key for key, value in wanted.items() if manifest.info.get(key) != value]
     if other:
