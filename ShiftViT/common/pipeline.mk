@@ -17,7 +17,7 @@ ready := $(if $(PYTHON),,$(VENV)/.ready)
 CHAIN := prep onnx om infer eval online bench
 REPOSITORY := predict compare check-net check-ops bench-bins scale push pull
 here := $(if $(wildcard ../tools/verbs.mk),$(filter-out push pull,$(REPOSITORY)))
-goals := $(filter $(CHAIN) $(here),$(MAKECMDGOALS))
+goals := $(filter steps $(CHAIN) $(here),$(MAKECMDGOALS))
 loaded := $(ASCEND_HOME_PATH)$(ASCEND_TOOLKIT_HOME)
 # Where CANN may be on the disk, as common/ascend/toolkit.py has it.
 prefixes := $(HOME)/.local $(patsubst %/bin,%,$(filter %/bin,$(subst :, ,$(PATH))))
@@ -76,7 +76,7 @@ online := $B/online.json
 
 # ---- what is given on the command line must be there ----
 offline := $(filter-out prep onnx online,$(goals))
-images := $(filter prep infer eval online,$(goals))
+images := $(filter steps prep infer eval online,$(goals))
 $(if $(and $(WEIGHTS),$(if $(demo),,x)),$(if $(wildcard $(WEIGHTS)),,\
   $(error WEIGHTS=$(WEIGHTS) does not exist)))
 $(if $(OM),$(if $(wildcard $(OM)),,$(error OM=$(OM) does not exist: give the path of an .om)))
@@ -136,7 +136,7 @@ ifneq ($(and $(goals),$(wildcard $B/.),$(if $(dry_run),,x),$(shell command -v $(
 nothing := $(shell $(py) -m common.provenance $(links))
 endif
 
-.PHONY: help setup source weights demo $(CHAIN) f32 sweep doctor clean FORCE
+.PHONY: help setup source weights demo $(CHAIN) f32 steps sweep doctor clean FORCE
 FORCE:
 # A verb ends with a line that names its product, and what a person does next.
 made = $(eval MADE += $@)
@@ -181,8 +181,9 @@ weights: | $(ready) ## download the official checkpoint
 
 # ---- demo inputs: generated images, seeded weights ----
 demo: ## the whole way on generated images and seeded weights
-	+@$(MAKE) --no-print-directory eval online bench WEIGHTS=demo DATA=
+	+@$(MAKE) --no-print-directory steps WEIGHTS=demo DATA=
 	@$(if $(filter 0,$(MAKELEVEL)),$(py) -m common.speed.table --demo $(OUT)/demo --engine $(engine) --bs $(BS))
+steps: $(score) $(online) $(perf)
 $(OUT)/demo/data/DEMO.txt: | $(ready) $(mark)
 	$(made)
 	$(py) -m common.data.demo $(demo_images_args)
@@ -263,7 +264,7 @@ clean: ## delete what make made in OUT; not weights/ or the authors' clone
 
 # A misspelt verb is an error with the valid ones.
 valid := help setup source weights demo $(CHAIN) sweep doctor clean $(if $(here),$(REPOSITORY))
-wrong := $(firstword $(foreach g,$(filter-out $(valid) f32,$(MAKECMDGOALS)),\
+wrong := $(firstword $(foreach g,$(filter-out $(valid) f32 steps,$(MAKECMDGOALS)),\
   $(if $(findstring /,$g),,$g)))
 $(if $(wrong),$(if $(filter $(REPOSITORY),$(wrong)),$(error $(wrong) needs the whole \
   repository: run it there),$(error there is no verb $(wrong); there are $(valid))))
