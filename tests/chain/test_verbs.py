@@ -127,7 +127,7 @@ def test_push_tightens_rights_and_leaves_out_what_is_this_hosts(rsync):
     assert {"r", "p", "t", "L"} <= set(short)
     assert {"--exclude=.venv", "--exclude=.git", "--exclude=.*.part.*"} <= set(words)
     assert said.strip().splitlines()[-1].startswith("push: user@npu:Net has what is here")
-    assert rsync.call("push", "HOST=npu", "REMOTE_DIR=/work/x")[1][-1] == "npu:/work/x/"
+    assert rsync.call("push", "HOST=npu", "REMOTE_DIR=/srv/x")[1][-1] == "npu:/srv/x/"
 
 
 def test_pull_takes_results_into_the_build_folder_and_no_links(rsync):
