@@ -83,12 +83,14 @@ def read(path):
         raise cli.Failure(f"{path} is not an ONNX file ({e})", "export it again") from None
 
 
-def compare(onnx_file, weights, net):
-    """Hold the graph against torch, as the export does. Returns the files that this depends on."""
+def compare(onnx_file, weights, about):
+    """Hold the graph against torch, as the export does; `about`: the facts of the
+    ONNX. Returns the files that this depends on."""
     import model
     from common.model import checkpoint, export
 
-    module, _ = checkpoint.network(model, weights, net)
+    ema = about.get("weights_key") not in checkpoint.RAW
+    module, _ = checkpoint.network(model, weights, about.get("net", "bundled"), ema)
     export.check(onnx_file, model, *export.reference(module, model.RECIPE.crop))
     return [weights, *export.code(model, module)]
 
@@ -107,7 +109,7 @@ def main():
     with cli.whole_file(args.output_onnx_path) as part:
         onnx.save(graph, part)
         if args.checkpoint_path:
-            inputs += compare(part, args.checkpoint_path, about.get("net", "bundled"))
+            inputs += compare(part, args.checkpoint_path, about)
     provenance.record(args.output_onnx_path, inputs, **about)
     what = "Pow before the last norm" if changed else "had its Pow already"
     print(f"wrote {args.output_onnx_path} ({what})")

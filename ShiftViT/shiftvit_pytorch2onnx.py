@@ -21,6 +21,8 @@ def get_args(argv=None):
     parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
                         help="our network code, or the authors' that `make source` clones "
                              "(default: %(default)s)")
+    parser.add_argument("--no-ema", dest="ema", action="store_false",
+                        help="of a checkpoint that holds both, the raw weights, not the averaged")
     return parser.parse_args(argv)
 
 
@@ -30,7 +32,8 @@ def main():
     import model
     from common.model import export
 
-    export.run(model, args.checkpoint_path, args.onnx_path, args.opset_version, args.net)
+    export.run(model, args.checkpoint_path, args.onnx_path, args.opset_version, args.net,
+               args.ema)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ def get_args(argv=None):
                         metavar="11…17", help="ONNX operator set (default: OPSET of model.py)")
     parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
                         help="bundled, which is timm's own; there is no other")
+    parser.add_argument("--no-ema", dest="ema", action="store_false",
+                        help="of a checkpoint that holds both, the raw weights, not the averaged")
     return parser.parse_args(argv)
 
 
@@ -27,7 +29,8 @@ def main():
     import model
     from common.model import export
 
-    export.run(model, args.input, args.output, args.opset_version, args.net)
+    export.run(model, args.input, args.output, args.opset_version, args.net,
+               args.ema)
 
 
 if __name__ == "__main__":

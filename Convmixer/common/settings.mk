@@ -11,6 +11,7 @@ SHELL := /bin/bash
 dry_run := $(findstring n,$(firstword -$(MAKEFLAGS)))
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
+unexport PYTHONSAFEPATH # it would hide common/ and tools/ from python -m
 
 settings_in := common/settings.mk $(wildcard benchmark.mk ../tools/verbs.mk tools/verbs.mk)
 SETTINGS := $(shell awk '/^## /{n=1;next} /^[A-Z_]+ :=/&&n{print $$1} {n=0}' $(settings_in))
@@ -28,6 +29,9 @@ BS_is := 1 4 8 16 32 64
 DATA :=
 ## checkpoint, or demo; when left out: that in weights/, else demo
 WEIGHTS :=
+## of a checkpoint with both: 1 the running average (EMA), 0 the raw weights
+EMA := 1
+EMA_is := 0 1
 ## auto: ascend where CANN is loaded, else the model's CPU engine
 ENGINE := auto
 ENGINE_is := auto ascend openvino onnxruntime

@@ -99,7 +99,8 @@ $(if $(goals),$(if $(mine),,$(error OUT=$(OUT) holds files that make did not mak
 # ---- the arguments of each step, which its record must show ----
 demo_images_args = images --out $B/data
 demo_weights_args = weights --data $B/data --out $(weights)
-EXPORT_ARGS = $(wordlist 2,99,$(EXPORT)) $(OPSET_ARGS) $(patsubst %,--net %,$(filter-out bundled,$(NET)))
+no_ema := $(if $(filter 0,$(EMA)),--no-ema)
+EXPORT_ARGS = $(wordlist 2,99,$(EXPORT)) $(OPSET_ARGS) $(patsubst %,--net %,$(filter-out bundled,$(NET))) $(no_ema)
 OPSET_ARGS = $(addprefix $(OPSET_FLAG) ,$(or $(OPSET),$(OPSET_DEFAULT)))
 atc_args = --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
   --input_shape="$(INPUT_NAME):$(BS),3,$(or $(SIZE),224),$(or $(SIZE),224)" --soc_version=$(SOC) $(ATC_OWN) $(ATC_FLAGS) \
@@ -110,7 +111,7 @@ beside_om := $(if $(OM),$(wildcard $(OM).json),$(om).json)
 score_args = $(wordlist 2,99,$(POSTPROCESS)) --manifest $(prep) --json $(score) $(partial) \
   $(addprefix --provenance ,$(beside_om)) \
   $(if $(lower),--against $(subst $(lower),,$(result)))
-online_args = --weights $(weights) --bins $(prep) --json $(online) --net $(NET)
+online_args = --weights $(weights) --bins $(prep) --json $(online) --net $(NET) $(no_ema)
 device := $(if $(filter 0,$(DEVICE)),,--device $(DEVICE))
 loop := $(or $(LOOP),$(if $(filter ascend,$(engine)),$(LOOPS),$(if $(filter 1 4 8,$(BS)),10,3)))
 bench_args = --json $(perf) --model $(om) --repeats $(if $(filter ascend,$(engine)),1,3) -- \

@@ -3,42 +3,18 @@
     python3 -m common.model.weights --dest weights
 
 takes file name, addresses (tried in order), size and hashes from "weights" in published.json. A
-file that is there already is checked, not fetched.
+file that is there already is checked, not fetched. Where none of the addresses gives it, the
+"second" sources of published.json are tried: files of their own names, some at the Hugging Face Hub
+(HF_ENDPOINT= names a mirror of it).
 """
 import argparse
 import hashlib
-import http.client
 import re
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
+import shutil
 from pathlib import Path
 
 from common import cli, provenance
-
-ATTEMPTS, PAUSE, TIMEOUT = 4, 1.0, 30  # of an address; seconds, doubling; seconds without a byte
-LATER = {408, 425, 429, 500, 502, 503, 504}  # what a server says that may be asked again
-
-
-class Refused(Exception):
-    """An address that will not give the file, however often it is asked."""
-
-
-class OnlyHttps(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to https only."""
-
-    def redirect_request(self, request, fp, code, msg, headers, newurl):
-        require_https(newurl)
-        return super().redirect_request(request, fp, code, msg, headers, newurl)
-
-
-def require_https(url):
-    """Refused for an address that is not encrypted; this machine itself may be asked by http."""
-    parts = urllib.parse.urlsplit(url)
-    local = parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1", "localhost")
-    if parts.scheme != "https" and not local:
-        raise Refused(f"{url} is not https")
+from common.model.download import Refused, fetch
 
 
 def get_args(argv=None):
@@ -51,19 +27,81 @@ def get_args(argv=None):
 
 def main():
     args = get_args()
-    entry = cli.read_json(args.published, "run this in a model folder").get("weights") or {}
-    name = entry.get("file") or ""
-    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
-        raise cli.Failure(f"{args.published}: weights.file is {name!r}, not a plain file name",
-                          "restore that file")
-    target = Path(args.dest) / name
+    first = cli.read_json(args.published, "run this in a model folder").get("weights") or {}
+    entries = [first, *first.get("second", [])]
+    for entry in entries:
+        if not re.fullmatch(r"\w[\w.-]*", entry.get("file") or "", re.ASCII):
+            raise cli.Failure(f"{args.published}: weights.file is {entry.get('file')!r}, not a "
+                              "plain file name", "restore that file")
+    target = Path(args.dest) / first["file"]
     if target.exists():
-        check_there(target, entry)
-        print(f"{target} is there already, {held(entry)}")
-    else:
-        fetch(target, entry)
-        provenance.record(target, [])
-        print(f"wrote {target}, {held(entry)}")
+        check_there(target, first)
+        print(f"{target} is there already, {held(first)}")
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    reasons = []
+    for entry in entries:
+        path = Path(args.dest) / entry["file"]
+        if path.exists() or get(entry, path, reasons):
+            return tell(entry, path, first)
+    raise cli.Failure(
+        f"could not fetch {target.name} ({'; '.join(reasons) or 'it has no direct address'})",
+        f"get it by hand from {first.get('page') or 'its authors'} and put it at {target}")
+
+
+def get(entry, path, reasons):
+    """Whether one of an entry's addresses gave its file, which then is at `path` with its record;
+    otherwise why not is added to `reasons`."""
+    addresses = [*(entry.get("urls") or []), *filter(None, [entry.get("hub")])]
+    for address in addresses:
+        print(f"fetching {address}")
+        try:
+            by_hub = address == entry.get("hub")
+            got, known = from_hub(address, path) if by_hub else (fetch(address, path), {})
+            wrong = problem(got, {**known, **entry})
+            if wrong:
+                got.unlink()
+                shutil.rmtree(hub_folder(path), ignore_errors=True)
+                raise Refused(f"what it sent {wrong}")
+            got.replace(path)
+        except Refused as e:
+            reasons.append(f"{address}: {e}")
+        else:
+            shutil.rmtree(hub_folder(path), ignore_errors=True)
+            note = entry.get("note")
+            provenance.record(path, [], source=address, **({"note": note} if note else {}))
+            return True
+    return False
+
+
+def from_hub(name, target):
+    """Download model.safetensors of a repository of the Hugging Face Hub → (path, {"sha256"}: what
+    the hub says of it); Refused when it does not give the file."""
+    try:
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+        about = get_hf_file_metadata(hf_hub_url(name, "model.safetensors"))
+        path = hf_hub_download(name, "model.safetensors", revision=about.commit_hash,
+                               local_dir=hub_folder(target))
+    except Exception as e:  # its own classes, and those of two libraries below it
+        raise Refused(cli.short(" ".join(str(e).split()), 120)) from None
+    return Path(path), {"sha256": about.etag} if len(about.etag or "") == 64 else {}
+
+
+def hub_folder(target):
+    """Where the hub's library puts its file, and what it needs to go on after an interruption."""
+    return target.with_name(f".{target.name}.hub")
+
+
+def tell(entry, path, first):
+    """The last line: what was got, held against what, and how to use it."""
+    check_there(path, entry)
+    if entry is first:
+        print(f"wrote {path}, {held(entry)}")
+        return
+    if entry.get("note"):
+        print(f"note: {entry['note']}")
+    print(f"{path} is there, {held(entry)}, in place of {first['file']}: say WEIGHTS={path}")
 
 
 def check_there(target, entry):
@@ -76,93 +114,11 @@ def check_there(target, entry):
                           "use it as it is: WEIGHTS=<file>")
 
 
-def fetch(target, entry):
-    """Download `target` from entry["urls"], tried in turn; Failure with the reason for each."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    reasons = []
-    for url in entry.get("urls") or []:
-        print(f"fetching {url}")
-        try:
-            return from_address(url, target, entry)
-        except Refused as e:
-            reasons.append(f"{url}: {e}")
-    raise cli.Failure(
-        f"could not fetch {target.name} ({'; '.join(reasons) or 'it has no direct address'})",
-        f"get it by hand from {entry.get('page') or 'its authors'} and put it at {target}")
-
-
-def from_address(url, target, entry):
-    """Download from one address, again where that may help; Refused when it gives no sound file."""
-    for attempt in range(ATTEMPTS):
-        time.sleep(PAUSE * 2 ** attempt / 2 if attempt else 0)
-        try:
-            part = download(url, target)
-        except urllib.error.HTTPError as e:
-            reason = f"HTTP {e.code} {e.reason}"
-            if e.code not in LATER:
-                break
-        except (http.client.HTTPException, OSError) as e:
-            if getattr(e, "filename", None):  # not the network: rights, or no such folder
-                raise
-            reason = getattr(e, "reason", None) or str(e) or type(e).__name__
-        else:
-            wrong = problem(part, entry)
-            if not wrong:
-                part.replace(target)
-                return
-            part.unlink()
-            raise Refused(f"what it sent {wrong}")
-    raise Refused(reason)
-
-
-def download(url, target):
-    """Fetch `url` into a hidden file, after what an earlier run got of it; the path of that file.
-
-    The file is named by address, size and what the server calls this version, so that bytes of two
-    versions are never joined.
-    """
-    with ask(url) as answer:
-        size = int(answer.headers.get("Content-Length") or 0)
-        version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "W/"
-        mark = hashlib.sha256(f"{url} {version} {size}".encode()).hexdigest()[:12]
-        part = target.with_name(f".{target.name}.{mark}.part")
-        have = part.stat().st_size if part.exists() else 0
-        if version.startswith("W/") or have > size:  # W/: other bytes may be called the same
-            have = 0
-        if not have:
-            save(answer, part, "wb", size)
-    if 0 < have < size:
-        with ask(url, {"Range": f"bytes={have}-", "If-Range": version}) as answer:
-            rest = f"bytes {have}-{size - 1}/{size}"
-            if answer.status == 206 and answer.headers.get("Content-Range") != rest:
-                part.unlink()
-                raise http.client.HTTPException("it sent another range than was asked for")
-            save(answer, part, "ab" if answer.status == 206 else "wb", size)
-    if size and part.stat().st_size != size:
-        raise http.client.HTTPException(f"it ended after {part.stat().st_size} of {size} bytes")
-    return part
-
-
-def ask(url, headers=()):
-    """Open `url`, over https however it is redirected."""
-    require_https(url)
-    request = urllib.request.Request(url, headers=dict(headers))
-    return urllib.request.build_opener(OnlyHttps).open(request, timeout=TIMEOUT)
-
-
-def save(answer, part, mode, size):
-    """Write an answer to the file `part`; `mode` is wb or ab, `size` that of the whole file."""
-    with open(part, mode) as f:
-        left = max(size - f.tell(), 0)
-        blocks = iter(lambda: answer.read(1_000_000), b"")
-        for block in cli.progress(blocks, part.name[1:], -(-left // 1_000_000) or None, "MB"):
-            f.write(block)
-
-
 def problem(path, entry):
     """What is wrong with a checkpoint file, for a sentence that begins with it; None: nothing.
 
-    It is held against size, sha256 and md5 of `entry` where they are published.
+    It is held against size, sha256 (or the digits that it begins with) and md5 of `entry` where
+    they are published.
     """
     with open(path, "rb") as f:
         head = f.read(512).lstrip()
@@ -176,7 +132,7 @@ def problem(path, entry):
         if entry.get(kind):
             with open(path, "rb") as f:
                 got = hashlib.file_digest(f, kind).hexdigest()
-            if got != entry[kind].lower():
+            if not got.startswith(entry[kind].lower()):
                 return f"has {kind} {got}, not {entry[kind]}"
     return None
 
@@ -184,7 +140,11 @@ def problem(path, entry):
 def held(entry):
     """What the file was held against, for people."""
     kinds = [kind for kind in ("sha256", "md5", "size") if entry.get(kind)]
-    return f"{', '.join(kinds)} as published" if kinds else "of which no hash is published"
+    if kinds:
+        return f"{', '.join(kinds)} as published"
+    if entry.get("hub"):
+        return "sha256 as the hub says"
+    return "not checked (nobody publishes a hash; its own is recorded, and compared from now on)"
 
 
 if __name__ == "__main__":

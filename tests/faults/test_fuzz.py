@@ -491,7 +491,7 @@ TENSORS = {"w": torch.zeros(2, 3), "b": torch.zeros(2)}
 def test_checkpoint_bytes(play, tmp_path):
     def read(content):
         (tmp_path / "x.pth").write_bytes(content)
-        state_dict, demo = checkpoint.load(tmp_path / "x.pth")
+        state_dict, _ = checkpoint.load(tmp_path / "x.pth")
         checkpoint.load_into(torch.nn.ParameterDict({"w": torch.ones(2, 3), "b": torch.ones(2)}), state_dict, "x.pth")
     with io.BytesIO() as f:
         torch.save(TENSORS, f, _use_new_zipfile_serialization=False)
@@ -513,8 +513,8 @@ def test_checkpoint_content(play, tmp_path):
 
     def read(whole):
         torch.save(whole, tmp_path / "x.pth")
-        state_dict, demo = checkpoint.load(tmp_path / "x.pth")
-        assert isinstance(demo, bool) and all(isinstance(k, str) for k in state_dict)
+        state_dict, facts = checkpoint.load(tmp_path / "x.pth")
+        assert isinstance(facts["demo"], bool) and all(isinstance(k, str) for k in state_dict)
         net = torch.nn.ParameterDict({"w": torch.ones(2, 3), "b": torch.ones(2)})
         checkpoint.load_into(net, state_dict, "x.pth")
         assert all(torch.isfinite(v).all() for v in net.state_dict().values())

@@ -103,7 +103,7 @@ def bad(name, content, *said):
         "read as data only", "Linear"),
     bad("checkpoint of another model",
         lambda: saved({"patch_embed.proj.weight": torch.zeros(96, 3, 4, 4)}),
-        "9 missing: .*1 unexpected: patch_embed.proj.weight", "checkpoint of another model"),
+        "8 missing: .*1 unexpected: patch_embed.proj.weight", "checkpoint of another model"),
     bad("checkpoint of 10 classes", of_10_classes,
         r"2 of another shape: 4.weight \(10, 196\) instead of \(1000, 196\)"),
     bad("infinity in a weight", lambda: changed(**{"4_bias": INF}), "infinite values in 4.bias"),

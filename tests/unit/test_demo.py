@@ -104,8 +104,8 @@ def fitted(data, tmp_path_factory):
     model = load(ROOT / "ShiftViT/model.py", "model_of_demo")
     out = tmp_path_factory.mktemp("weights") / "a.pth"
     assert make_weights(model, data, out).keys() == {"model", "demo"}
-    state_dict, is_demo = checkpoint.load(out)
-    assert is_demo
+    state_dict, facts = checkpoint.load(out)
+    assert facts["demo"]
     return model, checkpoint.load_into(model.build(), state_dict, out)
 
 

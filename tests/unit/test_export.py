@@ -95,9 +95,34 @@ def test_what_is_known_is_in_the_record_and_in_the_file():
         "model": "Tiny", "title": "Tiny net", "classes": 10, "input": "image", "output": "class",
         "preprocessing": transforms.Recipe(18, 16, "bilinear").as_dict(), "weights": "tiny.pth",
         "weights_sha256": cli.sha256("tiny.pth"), "net": "bundled", "opset": 11, "demo": False,
-        "torch": torch.__version__, "onnx": onnx.__version__}
+        "weights_key": "", "torch": torch.__version__, "onnx": onnx.__version__}
     assert facts.read(onnx.load("x.onnx")) == record
     assert made["arguments"] == ["tiny.pth", "x.onnx"] and made["sha256"] == cli.sha256("x.onnx")
+
+
+def test_a_note_on_the_weights_goes_with_the_onnx():
+    model = folder()
+    provenance.record("tiny.pth", [], note="not the published weights")
+    export.run(model, "tiny.pth", "x.onnx")
+    assert facts.read(onnx.load("x.onnx"))["weights_note"] == "not the published weights"
+
+
+def test_an_operator_that_the_opset_lacks():
+    class Attention(torch.nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.scaled_dot_product_attention(x, x, x)
+
+    model = types.SimpleNamespace(NAME="Net", INPUT="i", OUTPUT="o",
+                                  RECIPE=types.SimpleNamespace(crop=8))
+    with pytest.raises(cli.Failure, match="opset 11: aten::scaled_dot.* — OPSET=14 has it"):
+        export.trace(Attention(), model, 11, "x.onnx")
+
+
+def test_more_than_an_onnx_file_holds(monkeypatch):
+    monkeypatch.setattr(export, "LARGEST", 100)
+    with pytest.raises(cli.Failure, match="GiB of weights, and an ONNX file holds 2"):
+        export.run(folder(), "tiny.pth", "x.onnx")
+    assert not list(Path().glob("*x.onnx*"))
 
 
 @pytest.mark.parametrize("file", ["tiny.pth", "model.py", "published.json"])

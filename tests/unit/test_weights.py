@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from conftest import ROOT
 
 from common import cli, provenance
-from common.model import weights
+from common.model import download, weights
 
 CONTENT = b"PK\x03\x04" + bytes(range(256)) * 16000  # about 4 MB
 MD5, SHA256 = hashlib.md5(CONTENT).hexdigest(), hashlib.sha256(CONTENT).hexdigest()
@@ -27,7 +28,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Serves `content` at /net.pth. breaks: byte counts after which the next answers break off."""
 
     content, etag, modified, ranges, status, length = CONTENT, '"1"', None, True, 200, True
-    location, slow, shift, then = None, False, 0, {}
+    location, slow, shift, then, hub = None, False, 0, {}, None
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -46,6 +47,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         s = self.server
         s.asked.append(self.headers.get("Range"))
+        if s.hub and self.path.startswith("/timm/net.in1k/resolve/"):
+            self.send_response(200)
+            for name, value in {**s.hub, "Content-Length": str(len(s.content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            return self.command == "GET" and self.wfile.write(s.content)
         if self.path != "/net.pth":
             return self.send_error(404)
         if s.location:
@@ -75,6 +82,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(0.1 if s.slow else 0)
         self.close_connection = True
 
+    do_HEAD = do_GET  # the hub is asked so first
+
 
 @pytest.fixture
 def server(monkeypatch):
@@ -90,7 +99,7 @@ def get(tmp_path, monkeypatch):
     """Run the command for an entry of published.json; returns the bytes of the checkpoint."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["weights.py"])
-    monkeypatch.setattr(weights, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "PAUSE", 0.01)
 
     def get(*urls, **entry):
         publish(*urls, **entry)
@@ -113,7 +122,7 @@ def part():
 
 def interrupted(server, get):
     """Leave what an interrupted run got: 1,500,000 bytes."""
-    server.breaks = [1_500_000] + [0] * 2 * weights.ATTEMPTS
+    server.breaks = [1_500_000] + [0] * 2 * download.ATTEMPTS
     with pytest.raises(cli.Failure, match="could not fetch"):
         get(server.url)
     server.breaks = []
@@ -181,7 +190,7 @@ def test_a_server_without_ranges_is_asked_once(server, get):
 
 def test_a_weak_name_does_not_vouch_for_bytes(server, get):
     server.etag = 'W/"1"'
-    server.breaks = [1_500_000] * weights.ATTEMPTS
+    server.breaks = [1_500_000] * download.ATTEMPTS
     with pytest.raises(cli.Failure):
         get(server.url)
     part().write_bytes(b"x" * 1_500_000)
@@ -234,7 +243,7 @@ def test_a_busy_server_is_asked_again(server, get):
     server.status = 503
     with pytest.raises(cli.Failure, match="HTTP 503"):
         get(server.url)
-    assert len(server.asked) == weights.ATTEMPTS
+    assert len(server.asked) == download.ATTEMPTS
 
 
 @pytest.mark.parametrize("change, entry, said", [
@@ -252,6 +261,48 @@ def test_refused_at_once_with_the_way_by_hand(server, get, change, entry, said):
         get(server.url, **entry)
     assert f"by hand from https://page.example and put it at {TARGET}" in str(e.value)
     assert len(server.asked) == 1 and list(Path("weights").iterdir()) == []
+
+
+# ---- second sources ----
+
+def second(url, **entry):
+    return [{"file": "other.pth", "urls": [url], "note": "not the published weights", **entry}]
+
+
+def test_a_second_source_has_its_own_name_and_says_what_it_is(server, get, capsys):
+    with pytest.raises(FileNotFoundError):  # the published one is not there
+        get(second=second(server.url, sha256=SHA256[:8]))
+    said = capsys.readouterr().out
+    assert "note: not the published weights" in said
+    assert said.endswith("in place of net.pth: say WEIGHTS=weights/other.pth\n")
+    assert provenance.read("weights/other.pth")["note"] == "not the published weights"
+    with pytest.raises(FileNotFoundError):
+        get(second=second("https://unused.example"))
+    assert "not checked (nobody publishes a hash" in capsys.readouterr().out
+
+
+def test_a_second_source_of_another_hash(server, get):
+    with pytest.raises(cli.Failure, match=f"other.pth|has sha256 {SHA256}, not 00000000"):
+        get(second=second(server.url, sha256="00000000"))
+    assert list(Path("weights").iterdir()) == []
+
+
+@pytest.mark.parametrize("etag, message", [
+    (SHA256, "sha256 as the hub says"), ("0" * 64, f"what it sent has sha256 {SHA256}, not 0000")])
+def test_the_hub(server, tmp_path, etag, message):
+    """Its own library fetches; HF_ENDPOINT names a mirror."""
+    server.hub = {"X-Repo-Commit": "1" * 40, "X-Linked-Etag": f'"{etag}"'}
+    publish(second=[{"file": "net.safetensors", "hub": "timm/net.in1k"}])
+    shutil.move("published.json", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "common.model.weights", "--published", tmp_path / "published.json",
+         "--dest", tmp_path / "weights"], cwd=ROOT, text=True, capture_output=True,
+        env={**os.environ, "HF_ENDPOINT": server.url.rpartition("/")[0], "HF_HUB_DISABLE_XET": "1"})
+    text = done.stdout + done.stderr
+    assert message in text and "Traceback" not in text, text
+    there = tmp_path / "weights/net.safetensors"
+    assert there.exists() == (etag == SHA256) and done.returncode == (etag != SHA256)
+    assert not list(tmp_path.glob("weights/.*"))
 
 
 def test_offline(get):
@@ -300,4 +351,5 @@ def test_names_that_are_no_plain_file(get, name):
 def test_all_published_addresses_are_encrypted():
     for file in ROOT.glob("*/published.json"):
         entry = json.loads(file.read_text())["weights"]
-        assert entry["urls"] and all(url.startswith("https://") for url in entry["urls"]), file
+        urls = sum([e.get("urls", []) for e in [entry, *entry.get("second", [])]], [])
+        assert entry["urls"] and all(url.startswith("https://") for url in urls), file

@@ -150,13 +150,18 @@ def main():
     args = get_args()
     import torch  # after the arguments: it takes seconds
 
+    from common.model import checkpoint
+
     manifest = manifests.Manifest.load(args.bins)
     manifest.check_bins(args.bins)
     classes = published.load().classes
     got = results.read(args.result, manifest, classes)
     if got.missing or got.broken:
         raise cli.Failure(f"no result for {cli.some([*got.missing, *got.broken])}", "make infer")
-    module, is_demo = online.network(args.weights, args.net)
+    exported = provenance.read(args.onnx) or {}
+    raw = exported.get("weights_key") in checkpoint.RAW
+    module, known = online.network(args.weights, args.net, ema=not raw)
+    is_demo = known["demo"]
     ours, theirs = online.answers(module, manifest, args.bins, classes)[0], got.logits
     differences, scale = np.abs(ours - theirs), max(float(np.abs(ours).max()), 1e-30)
     differ = disagreements(ours, theirs, manifest, class_names.load(is_demo, classes))

@@ -28,6 +28,8 @@ def get_args(argv=None):
     parser.add_argument("--bins", required=True, help="folder that the preprocessing step wrote")
     parser.add_argument("--net", choices=("bundled", "upstream"), default="bundled",
                         help="whose network code (default: %(default)s)")
+    parser.add_argument("--no-ema", dest="ema", action="store_false",
+                        help="of a checkpoint that holds both, the raw weights, not the averaged")
     parser.add_argument("--json", required=True, help="file for the result")
     return parser.parse_args(argv)
 
@@ -54,14 +56,14 @@ def batches(manifest, folder):
         yield [index for index, _ in batch], np.stack([image for _, image in batch])
 
 
-def network(weights, net):
+def network(weights, net, ema=True):
     """The network of the folder this is run from, with the checkpoint `weights` →
-    (torch.nn.Module, whether the checkpoint is a demo's)."""
+    (torch.nn.Module, facts of the checkpoint); see checkpoint.network()."""
     sys.path.insert(0, "")  # its model.py
     import model
     from common.model import checkpoint
 
-    return checkpoint.network(model, weights, net)
+    return checkpoint.network(model, weights, net, ema)
 
 
 def answers(module, manifest, folder, classes):
@@ -108,12 +110,12 @@ def main():
     links = {}
     if provenance.record_path(args.weights).exists():  # a demo's; official ones have none
         links = provenance.check(args.weights, "make demo")
-    module, demo = network(args.weights, args.net)
+    module, known = network(args.weights, args.net, args.ema)
     logits, speed = timed(module, manifest, args)
     score = metrics.Score(metrics.topk(logits, labels), len(logits),
-                          sorted(manifest.info["bad"]), dataset=manifest.info, demo=demo)
+                          sorted(manifest.info["bad"]), dataset=manifest.info, demo=known["demo"])
     by = {"engine": "torch", "engine_version": torch.__version__, "precision": "f32",
-          "batch": BATCH, "device": "CPU", "demo": demo, "weights": args.weights,
+          "batch": BATCH, "device": "CPU", **known, "weights": args.weights,
           "weights_sha256": cli.sha256(args.weights), **speed, **bench.conditions()}
     names = [row.image for row in manifest.rows]
     metrics.write_result(

@@ -1,6 +1,7 @@
 """Checkpoint → ONNX: strict weights, dynamic batch, simplified, checked against torch before the
 file gets its name. The model folders' *2onnx.py call run()."""
 import gc
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -14,21 +15,25 @@ from common.model import checkpoint, facts, operators
 
 TOLERANCE = 1e-4  # of the largest logit; float32 engines differ by 1e-6, a wrong graph by 1e-1
 CHECKED_BATCHES = (1, 3, 8)
+LARGEST = 2 ** 31 - 2 ** 20  # bytes; protobuf ends at 2 GiB, and the graph needs a little
 
 
-def run(model, weights, output, opset=None, net="bundled"):
+def run(model, weights, output, opset=None, net="bundled", ema=True):
     """Export the network of a model folder's `model.py` with a checkpoint to the ONNX `output`.
 
     opset: ONNX operator set, the model's own by default. net: "bundled" or "upstream" (the
-    authors' clone). The record beside the file says what it was made from. Raises Failure, also
-    when torch and ONNX Runtime disagree.
+    authors' clone). ema: see checkpoint.load(). The record beside the file says what it was made
+    from. Raises Failure, also when torch and ONNX Runtime disagree.
     """
     opset = opset or model.OPSET
-    module, demo = checkpoint.network(model, weights, net)
+    module, known = checkpoint.network(model, weights, net, ema)
+    size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+    if size > LARGEST:
+        raise cli.Failure(f"{model.NAME} has {size / 2**30:.1f} GiB of weights, and an ONNX file "
+                          "holds 2 at most", "nothing was written; take a smaller network")
     about = {
-        **described(model), "weights": Path(weights).name, "weights_sha256": cli.sha256(weights),
-        "net": net, "opset": opset, "demo": demo, "torch": torch.__version__,
-        "onnx": onnx.__version__}
+        **described(model), **known, **from_where(weights), "net": net, "opset": opset,
+        "torch": torch.__version__, "onnx": onnx.__version__}
     inputs = [weights, *code(model, module)]
     images, wanted = reference(module, model.RECIPE.crop)
     with cli.whole_file(output) as part:
@@ -44,8 +49,15 @@ def run(model, weights, output, opset=None, net="bundled"):
     note_operators(graph, output)
     provenance.record(output, inputs, **about)
     size = Path(output).stat().st_size / 1e6
-    print(f"wrote {output} ({model.NAME}{', demo weights' if demo else ''}, opset {opset}, "
+    print(f"wrote {output} ({model.NAME}{', demo weights' if known['demo'] else ''}, opset {opset}, "
           f"{model.INPUT} → {model.OUTPUT}, dynamic batch, {size:.1f} MB)")
+
+
+def from_where(weights):
+    """Name and hash of a checkpoint, and what has to be said of it wherever its figures are."""
+    note = (provenance.read(weights) or {}).get("note")
+    about = {"weights": Path(weights).name, "weights_sha256": cli.sha256(weights)}
+    return {**about, "weights_note": note} if note else about
 
 
 def described(model):
@@ -81,12 +93,27 @@ def reference(module, side):
 def trace(module, model, opset, path):
     """Write the network as torch exports it."""
     side = model.RECIPE.crop
+    axes = {model.INPUT: {0: "batch"}, model.OUTPUT: {0: "batch"}}
     with warnings.catch_warnings(), torch.no_grad():
         # The exporter announces its successor, which starts at opset 18; CANN's parser wants 11.
         warnings.simplefilter("ignore")
-        torch.onnx.export(module, torch.zeros(2, 3, side, side), str(path), opset_version=opset,
-                          dynamo=False, input_names=[model.INPUT], output_names=[model.OUTPUT],
-                          dynamic_axes={model.INPUT: {0: "batch"}, model.OUTPUT: {0: "batch"}})
+        try:
+            torch.onnx.export(module, torch.zeros(2, 3, side, side), str(path),
+                              opset_version=opset, dynamo=False, input_names=[model.INPUT],
+                              output_names=[model.OUTPUT], dynamic_axes=axes)
+        except (torch.onnx.OnnxExporterError, RuntimeError, TypeError, ValueError) as e:
+            raise cli.Failure(*cannot(model, opset, str(e))) from None
+
+
+def cannot(model, opset, said):
+    """(what, todo) for a network that torch does not export; `said` is torch's message, which ends
+    with its whole graph."""
+    operator = re.search(r"operator '([\w:]+)'", said)
+    since = re.search(r"added in version (\d+)", said)
+    what = operator[1] if operator else cli.short(" ".join(said.split("\n")[0].split()))
+    todo = (f"OPSET={since[1]} has it, where your CANN takes that" if since else
+            "write that part of the network in other operators (model.py)")
+    return f"torch cannot export {model.NAME} to ONNX opset {opset}: {what}", todo
 
 
 def simplify(path):
