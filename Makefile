@@ -5,6 +5,9 @@ MODELS := $(ALL)
 ## for new: the folder to make, and the network of timm for it
 MODEL :=
 TIMM :=
+## for new: number of your own classes, and side of the input in pixels
+CLASSES :=
+INPUT_SIZE :=
 include common/settings.mk
 VENV := .venv
 py := $(or $(PYTHON),$(VENV)/bin/python)
@@ -57,8 +60,8 @@ report: | $(ready) ## published and measured figures on one page, report/index.h
 	@$(py) -m tools.report.report --build $(OUT) $(chosen)
 doctor: ## versions, what is missing, and the command that fixes it
 	@$(if $(wildcard $(py)),$(py),python3) -m common.doctor --engine $(ENGINE)
-new: | $(ready) ## a folder for one more network: MODEL=resnet TIMM=resnet18
-	@$(py) -m tools.new.new '$(MODEL)' '$(TIMM)'
+new: | $(ready) ## a folder for one more network: MODEL=pets TIMM=resnet18
+	@$(py) -m tools.new.new '$(MODEL)' '$(TIMM)' $(CLASSES:%=--classes %) $(INPUT_SIZE:%=--input-size %)
 
 # ---- for whoever works on the repository ----
 $(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready

@@ -88,7 +88,7 @@ given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
 lists := ATC_FLAGS BATCHES IMAGE MODELS MAKEFLAGS MAKEOVERRIDES
 number = case '$($1)' in ($2) echo no;; esac
 
-$(foreach v,$(filter-out $(SETTINGS) MODELS MODEL TIMM MAKEFLAGS MAKEOVERRIDES,$(given)),\
+$(foreach v,$(filter-out $(SETTINGS) MODELS MODEL TIMM CLASSES INPUT_SIZE MAKEFLAGS MAKEOVERRIDES,$(given)),\
   $(error unknown variable $v; there are $(SETTINGS)))
 $(foreach v,$(filter-out MAKE%,$(given)),$(foreach c,$$ ' " ` \ ; & | < >,\
   $(if $(findstring $c,$(value $v)),$(error $v=$(value $v): $c cannot be used in a value))))

@@ -88,7 +88,9 @@ def test_the_whole_chain_runs(top):
 @pytest.mark.parametrize("name, message", [
     ("resnet1", "has no network resnet1 — it has .*resnet"),
     ("lcnet_050.no_such_tag", "has no network lcnet_050.no_such_tag"),
-    ("efficientnet_b3", "takes 3×288×288"), ("dla34", "is not a linear one")])
+    ("dla34", "is not a linear one"), ("deit_tiny_distilled_patch16_224", "has several last layers"),
+    ("ResNet18", "has no network ResNet18 — it has .*resnet18"),
+    ("hf-hub:someone/net", "is not one of timm's own networks")])
 def test_networks_that_the_pipeline_cannot_carry(name, message):
     with pytest.raises(cli.Failure, match=message):
         new.describe(name)
@@ -98,7 +100,30 @@ def test_a_head_that_is_inside_another_module():
     assert new.describe("vgg11_bn")[1] == "head.fc"
 
 
+@pytest.mark.parametrize("name, classes, size, expected", [
+    ("efficientnet_b3", None, None, (1000, 288, {})),
+    ("vit_tiny_patch16_224.augreg_in21k", None, None, (21843, 224, {})),
+    ("resnet18", 37, 96, (37, 96, {"num_classes": 37})),
+    ("vit_tiny_patch16_224", 5, 96, (5, 96, {"num_classes": 5, "img_size": 96}))])
+def test_classes_and_sizes(name, classes, size, expected):
+    recipe, _, number, options, _ = new.describe(name, classes, size)
+    assert (number, recipe["crop"], options) == expected
+
+
+def test_weights_of_other_classes_are_not_offered():
+    recipe, _, classes, _, config = new.describe("resnet18", 37)
+    about = new.published("pets", "resnet18", "resnet18", recipe, classes, config)
+    assert about["classes"] == 37 and about["weights"]["urls"] == []
+    assert "second" not in about["weights"]
+
+
+def test_names_as_the_hub_has_them():
+    assert new.get_args(["x", "hf-hub:timm/resnet18.a1_in1k"]).timm == "resnet18.a1_in1k"
+
+
 @pytest.mark.parametrize("words, message", [
+    (("MODEL=tools", "TIMM=resnet18"), "a folder of this repository's own"),
+    (("MODEL=x", "TIMM=resnet18", "CLASSES=1"), "are 2 or more"),
     (("MODEL=ShiftViT", "TIMM=resnet18"), "ShiftViT exists"),
     (("MODEL=x",), "which network of timm"), (("TIMM=resnet18",), "is no name for a folder"),
     (("MODEL=../x", "TIMM=resnet18"), "is no name for a folder")])

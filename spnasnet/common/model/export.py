@@ -27,9 +27,9 @@ def run(model, weights, output, opset=None, net="bundled", ema=True):
     """
     opset = opset or model.OPSET
     module, known = checkpoint.network(model, weights, net, ema)
-    size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
-    if size > LARGEST:
-        raise cli.Failure(f"{model.NAME} has {size / 2**30:.1f} GiB of weights, and an ONNX file "
+    weight = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+    if weight > LARGEST:
+        raise cli.Failure(f"{model.NAME} has {weight / 2**30:.1f} GiB of weights, and an ONNX file "
                           "holds 2 at most", "nothing was written; take a smaller network")
     about = {
         **described(model), **known, **from_where(weights), "net": net, "opset": opset,
@@ -49,8 +49,9 @@ def run(model, weights, output, opset=None, net="bundled", ema=True):
     note_operators(graph, output)
     provenance.record(output, inputs, **about)
     size = Path(output).stat().st_size / 1e6
-    print(f"wrote {output} ({model.NAME}{', demo weights' if known['demo'] else ''}, opset {opset}, "
-          f"{model.INPUT} → {model.OUTPUT}, dynamic batch, {size:.1f} MB)")
+    said = ", demo weights" if known["demo"] else ""
+    print(f"wrote {output} ({model.NAME}{said}, opset {opset}, {model.INPUT} → {model.OUTPUT}, "
+          f"dynamic batch, {size:.1f} MB)")
 
 
 def from_where(weights):

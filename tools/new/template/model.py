@@ -19,8 +19,8 @@ RECIPE = transforms.published(Path(__file__).parent)
 
 
 def build(net="bundled"):
-    """The network in eval mode, weights random: float32 (N, 3, 224, 224), normalised RGB →
-    logits float32 (N, 1000)."""
+    """The network in eval mode, weights random: float32 (N, 3, @side@, @side@),
+    normalised RGB → logits float32 (N, @classes@)."""
     if net == "upstream":
         raise cli.Usage("NET=upstream: @name@ has no source besides timm", "leave out NET")
     model = timm.create_model("@timm@", pretrained=False)
