@@ -5,8 +5,9 @@ MODELS := $(ALL)
 ## for new: the folder to make, and the network of timm for it
 MODEL :=
 TIMM :=
-## for new: number of your own classes, and side of the input in pixels
+## for new: how many classes, where they are your own
 CLASSES :=
+## for new: side of the input in pixels; when left out: timm's
 INPUT_SIZE :=
 include common/settings.mk
 VENV := .venv

@@ -20,19 +20,21 @@ REMOTE_DIR :=
 # A tool runs in the model's folder, where model.py and published.json are.
 tool = PYTHONPATH=..$${PYTHONPATH:+:$$PYTHONPATH} $(py) -m tools
 need_host = $(if $(HOST),,$(error HOST= is needed, such as HOST=user@npu))
-.PHONY: $(REPOSITORY)
+.PHONY: $(REPOSITORY) image-is-there
 
 # Nobody waits for a batch to be filled up: BS=1, unless a batch is given.
 one := $(if $(filter command%,$(origin BS))$(OM),,one)
-predict = $(tool).inspect.predict $(IMAGE) --from $(SEEN_FROM) --model $(om) --batchsize $(BS) \
-  --input $(INPUT) --work $B $(PNG:%=--png %) -- $(infer) $(device)
-predict: $(if $(one),,$(if $(IMAGE),$(om))) ## Top-5 for photographs: IMAGE=photo.jpg
+predict = $(tool).inspect.predict $(IMAGE) --from $(SEEN_FROM) --model $(om)
+predict_more = --batchsize $(BS) --input $(INPUT) --work $B $(PNG:%=--png %) -- $(infer) $(device)
+predict: $(if $(one),,$(if $(IMAGE),image-is-there $(om))) ## Top-5 for photographs: IMAGE=photo.jpg
 	$(if $(IMAGE),,$(error IMAGE= is needed: a photograph, several, a folder, or -))
 ifneq ($(one),)
 	+@$(MAKE) --no-print-directory predict BS=1
 else
-	@$(predict)
+	@$(predict) $(predict_more)
 endif
+image-is-there: | $(ready)
+	@$(predict) --look
 
 compare: $(result).json | $(onnx) ## where torch and the offline model differ
 	@$(tool).inspect.compare --weights $(weights) --net $(NET) --bins $(prep) --result $(result) \

@@ -4,6 +4,7 @@
         cli.run(main)
 """
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -54,11 +55,9 @@ def run(main):
         problem, status = e, 1
         file = e.filename2 or e.filename  # of a rename, the second is the name that is known
         where = f": {file}" if file else ""
-        line = f"{e.strerror or e}{where} — solve that and run the same command again"
-    except ModuleNotFoundError as e:
-        problem, status = e, 1
-        line = (f"the Python package {e.name} is not installed for {sys.executable} — install "
-                "requirements.txt there, or leave out PYTHON=: then make sets up .venv")
+        elsewhere = e.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC)
+        todo = "solve that" + (", or give another folder (make: OUT=/path)," * elsewhere)
+        line = f"{e.strerror or e}{where} — {todo} and run the same command again"
     except KeyboardInterrupt as e:
         problem, status, line = e, 130, "interrupted — run the same command again to go on"
     if os.environ.get("DEBUG", "0") not in ("", "0"):

@@ -29,7 +29,7 @@ BS_is := 1 4 8 16 32 64
 DATA :=
 ## checkpoint, or demo; when left out: that in weights/, else demo
 WEIGHTS :=
-## of a checkpoint with both: 1 the running average (EMA), 0 the raw weights
+## of a checkpoint with both: 1 its averaged weights (EMA), 0 raw
 EMA := 1
 EMA_is := 0 1
 ## auto: ascend where CANN is loaded, else the model's CPU engine

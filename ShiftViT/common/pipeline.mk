@@ -192,7 +192,8 @@ $(OUT)/demo/%_demo.pth: | $(OUT)/demo/data/DEMO.txt
 	$(made)
 	$(py) -m common.data.demo $(demo_weights_args)
 $(mark):
-	@mkdir -p $(@D); echo '$(TITLE)' > $@
+	@mkdir -p $(@D) && echo '$(TITLE)' > $@ || \
+	  { echo 'error: $(OUT) cannot be written — give another folder: OUT=/path' >&2; exit 1; }
 
 # ---- images → .bin: every time, since it looks for images that changed ----
 prep: $(prep)/manifest.json ## images → .bin

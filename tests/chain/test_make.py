@@ -102,6 +102,11 @@ def test_out_of_another_model_is_refused(top, tmp_path):
     assert (tmp_path / "out/prep").exists()
 
 
+def test_a_folder_that_cannot_be_written_names_another():
+    ended = make(ROOT / "ShiftViT", "prep", "OUT=/proc/nowhere/x")
+    assert ended.returncode == 2 and "give another folder: OUT=/path" in ended.stderr
+
+
 def test_relative_paths_and_absolute_out_at_the_top(top):
     said = make(top, "-n", "prep", "MODELS=Tiny", "DATA=Tiny/data", "WEIGHTS=Tiny/tiny.pth",
                 f"OUT={top.parent}/o".replace(" ", ""))

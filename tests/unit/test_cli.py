@@ -91,3 +91,11 @@ def test_json_of_others(tmp_path, text, said):
 def test_names_of_others_stay_on_one_line():
     assert cli.some(["a", "b\n", "c", "d"], 3) == "a, 'b\\n', c and 1 more"
     assert len(cli.some(["x" * 5000])) < 300
+
+
+def test_a_package_that_is_not_installed_is_one_line():
+    """As with any server's own python3; -S leaves installed packages out."""
+    done = subprocess.run([sys.executable, "-S", "-m", "common.data.demo", "images", "--out", "x"],
+                          cwd=ROOT, capture_output=True, text=True)
+    said, = done.stderr.splitlines()
+    assert done.returncode == 1 and "is not installed for" in said and "requirements.txt" in said

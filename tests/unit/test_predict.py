@@ -161,6 +161,13 @@ def test_nothing_to_answer(ask, tmp_path, words, said):
     assert said in ask.failure
 
 
+def test_its_own_picture_is_no_photograph(ask, tmp_path):
+    (tmp_path / "album").mkdir()
+    picture(300, 260).save(tmp_path / "album/a.png")
+    ask("album", "--png", "album/answer.png")
+    assert list(ask("album")) == ["a.png"] and (tmp_path / "album/answer.png").exists()
+
+
 def test_an_offline_model_that_fails_is_shown(ask, tmp_path):
     picture(300, 300).save(tmp_path / "a.png")
     ask("a.png", command=["bash", "-c", "echo boom; exit 3"])

@@ -2,6 +2,7 @@
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from common import cli
 from tools.inspect import photo
@@ -112,5 +113,7 @@ def answers(file, model, title, is_demo, recipe, items, names):
     if more:
         text = f"and {left_out} more, not drawn"
         canvas.text((EDGE, paper.height - more), text, GREY, font(18))
+    about = PngInfo()
+    about.add_text(*photo.OURS)
     with cli.whole_file(file) as part:
-        paper.save(part)
+        paper.save(part, pnginfo=about)

@@ -7,6 +7,8 @@ from common import cli
 from common.data import transforms
 from common.data.names import is_image, natural
 
+OURS = ("Software", "tools.inspect.predict")  # in the PNGs that predict draws
+
 
 def load(path):
     """Decode an image file to an RGB PIL image, turned as its EXIF orientation says, 16-bit
@@ -23,10 +25,20 @@ def load(path):
 
 
 def in_folder(folder):
-    """Paths of the images directly in `folder`, in natural order; Failure without any."""
+    """Paths of the images directly in `folder`, in natural order, without pictures that predict
+    drew; Failure without any."""
     found = [path for path in folder.iterdir()
-             if is_image(path.name) and not path.name.startswith(".")]
+             if is_image(path.name) and not path.name.startswith(".") and not is_ours(path)]
     if not found:
         raise cli.Failure(f"no images in {folder}",
                           "folders in it are not looked into: give one that holds images")
     return sorted(found, key=lambda path: natural(path.name))
+
+
+def is_ours(path):
+    """Whether predict drew this file."""
+    try:
+        with transforms.open_image(path) as image:
+            return image.info.get(OURS[0]) == OURS[1]
+    except Exception:  # decoders raise anything; load() will say what
+        return False

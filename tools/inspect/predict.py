@@ -45,12 +45,14 @@ def get_args(argv=None):
                         help="folder for the files in between (default: this one)")
     parser.add_argument("--from", dest="start", type=Path, default=Path(), metavar="DIR",
                         help="where the paths of images and of --png start (default: here)")
+    parser.add_argument("--look", action="store_true",
+                        help="only look whether the images are there")
     parser.add_argument("--png", metavar="FILE", help="draw what the model saw and answered")
     words = list(sys.argv[1:] if argv is None else argv)
     cut = words.index("--") if "--" in words else len(words)
     args = parser.parse_args(words[:cut])
     args.command = words[cut + 1:]
-    if not args.command:
+    if not args.command and not args.look:
         parser.error("the command that runs the offline model is missing, after --")
     if args.png and not args.png.lower().endswith(".png"):
         parser.error(f"--png {args.png}: give a name that ends in .png (make: PNG=answer.png)")
@@ -154,12 +156,24 @@ def show(answers, names, is_demo):
             print(f"  {rank}  {100 * share:6.2f}%  {names[index]}{synset}")
     print()
     if is_demo:
-        print("note: demo weights know the ten generated classes of the demo only; on other "
-              "images they guess among these")
+        print("note: demo weights know the ten generated classes of the demo only, and guess among "
+              "these: make weights fetches the official ones, make real shows a real network")
+
+
+def look(args):
+    """Failure that names the images that are not there, before anything is compiled for them."""
+    names = split(args.images, args.start)
+    gone = [name for name in names if name != "-" and not (args.start / name).exists()]
+    if gone or not names:
+        raise cli.Failure(f"no such image: {cli.some(gone)}" if gone else "no image is named",
+                          f"it is looked for in {args.start.resolve()}: IMAGE=photo.jpg, several, "
+                          "a folder, or -")
 
 
 def main():
     args = get_args()
+    if args.look:
+        return look(args)
     about, recipe = published.load(), transforms.published(".")
     bench.chain(args.model, "make om")
     facts = bench.provenance.read(args.model) or {}
@@ -170,6 +184,7 @@ def main():
     words = (f"{engine} {facts.get('engine_version') or ''}".strip(), facts.get("precision"),
              facts.get("soc"))
     title = ", ".join(filter(None, words))
+    print(f"{about.model} ({title}{', demo weights' if is_demo else ''})")
     Path(args.work).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="predict-", dir=args.work) as work:
         work = Path(work)
