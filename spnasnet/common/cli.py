@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 DAY = 24 * 3600
+QUOTA = "/sys/fs/cgroup/cpu.max"  # microseconds of each period (cgroup v2)
 
 
 class Failure(Exception):
@@ -130,8 +131,12 @@ def sha256(path):
 
 
 def cores():
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """How many cores this process may use: of its affinity (taskset) and its container's quota."""
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with contextlib.suppress(OSError, ValueError):  # "max 100000" where there is no quota
+        quota, period = Path(QUOTA).read_text().split()
+        mine = min(mine, max(1, round(int(quota) / int(period))))
+    return mine
 
 
 def progress(items, what, total=None, unit="it"):

@@ -415,6 +415,14 @@ def test_without_ray_it_says_how_to_get_it(model, tmp_path):
     assert "requirements-scale.txt" in said and not (tmp_path / "out").exists()
 
 
+def test_a_temporary_folder_too_deep_for_sockets(monkeypatch):
+    monkeypatch.setattr(scale_ray.tempfile, "gettempdir", lambda: "/tmp")
+    scale_ray.check_sockets()
+    monkeypatch.setattr(scale_ray.tempfile, "gettempdir", lambda: "/scratch/" + "x" * 40)
+    with pytest.raises(cli.Failure, match="too long for Ray's sockets"):
+        scale_ray.check_sockets()
+
+
 @needs_ray
 @pytest.mark.xdist_group("ray")
 def test_scale_out_on_this_host(model, tmp_path):

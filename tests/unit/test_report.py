@@ -9,6 +9,7 @@ import sys
 import xml.etree.ElementTree as ET
 
 import pytest
+import tiny
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
@@ -280,6 +281,18 @@ def test_the_difference_is_to_torch_with_the_same_weights_and_images():
     for pairs in ([], [("torch", other)], [("torch", {**torch, "total": 49999})],
                   [("offline model", torch)]):
         assert figures.to_torch(ours, pairs) is None
+
+
+def test_charts_ignore_what_the_user_draws_with(tmp_path):
+    """MPLBACKEND and matplotlibrc are of other programs: text.usetex would call LaTeX."""
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.dpi: 7\n")
+    code = ("from tools.report import charts; import sys; line = [charts.Line('l', {1: 2.0}, 0)]; "
+            "charts.png([('t', line)], sys.argv[1]); print(charts.svg('t', line, 'x'))")
+    drawn = []
+    for env in ({"MPLBACKEND": "nonsense", "MATPLOTLIBRC": str(tmp_path)}, {}):
+        done = tiny.run(ROOT, "-c", code, tmp_path / "a.png", env=env)
+        drawn.append((tiny.worked(done), (tmp_path / "a.png").read_bytes()))
+    assert drawn[0] == drawn[1]
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.05, 0.3)), min_size=1, max_size=8))

@@ -5,15 +5,19 @@ Axes start at 0 and have the batch sizes on a logarithmic scale; lines are label
 ends. What ModelZoo publishes is dashed with hollow marks, what was measured here solid with
 filled ones; a ring marks the best batch of a line.
 """
+import contextlib
 import dataclasses
 import html
 import io
+import os
 import re
 import textwrap
 
-import matplotlib
-from matplotlib import ticker
-from matplotlib.figure import Figure
+os.environ.pop("MPLBACKEND", None)  # the user's is for windows; we draw into files
+
+import matplotlib  # noqa: E402
+from matplotlib import ticker  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 BATCHES = (1, 4, 8, 16, 32, 64)
 # Okabe and Ito's colours, told apart with any colour vision; each is a variable of report.css.
@@ -129,6 +133,15 @@ def panel(axes, title, lines):
     labels(axes, lines, top)
 
 
+@contextlib.contextmanager
+def ours(**settings):
+    """Matplotlib's own settings and these, whatever the user's matplotlibrc has."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(settings)
+        yield
+
+
 def figure(panels):
     """A figure with (title, lines) panels side by side."""
     n = len(panels)
@@ -144,7 +157,7 @@ def svg(title, lines, name):
     out = io.StringIO()
     settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context(settings):
+    with ours(**settings):
         figure([(title, lines)]).savefig(out, format="svg", transparent=True, metadata=nothing)
     text = out.getvalue()[out.getvalue().index("<svg"):]
     text = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", text, flags=re.S)
@@ -164,4 +177,5 @@ def svg(title, lines, name):
 
 def png(panels, path):
     """The same panels side by side, on white."""
-    figure(panels).savefig(path, dpi=160, facecolor=PAPER, format="png")
+    with ours():
+        figure(panels).savefig(path, dpi=160, facecolor=PAPER, format="png")

@@ -5,6 +5,7 @@ import math
 import os
 import secrets
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -23,6 +24,15 @@ def give_up(address):
     os._exit(1)
 
 
+def check_sockets():
+    """Failure where the paths of Ray's sockets would be longer than the 107 bytes of AF_UNIX."""
+    folder = tempfile.gettempdir()
+    longest = f"{folder}/ray/session_2026-11-25_20-50-47_123456_4194304/sockets/plasma_store"
+    if len(os.fsencode(longest)) > 107:
+        raise cli.Failure(f"the path of the temporary folder is too long for Ray's sockets: "
+                          f"{folder}", "TMPDIR=/tmp make scale …")
+
+
 def connect(args, block_bytes):
     """Start or join Ray, quietly and without its usage reports; the workers get this checkout's
     code. `block_bytes` are those of a block's pixels."""
@@ -34,7 +44,8 @@ def connect(args, block_bytes):
     if args.address == "local":
         # Else Ray writes a token into the home, which every later `ray start` would ask for.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-        cpus = args.cpus or os.cpu_count()
+        check_sockets()
+        cpus = args.cpus or cli.cores()
         # Ray would fill a third of the memory; a few blocks per CPU keep the devices as busy.
         few = max(block_bytes * (4 * cpus + 8), 1 << 27)
         store = args.object_store << 20 if args.object_store else few
