@@ -48,7 +48,7 @@ LIB = "atc.bin: error while loading shared libraries: {}: cannot open shared obj
 
 
 @pytest.mark.parametrize("text, why, todo", [
-    (MEMORY, "too little memory left .*it said: .*Failed to allocate memory", "npu-smi info"),
+    (MEMORY, "too little memory .*it said: .*Failed to allocate memory", "npu-smi info"),
     ("[ERROR] rtMalloc failed, size 5\nE19999: Inner Error!", "too little memory", "smaller BS="),
     ("acl malloc failed, ret is 207001\nload model from file failed", "too little memory", "BS="),
     ("ret = 507899\nopen device 0 failed", "the device is lost", "reset"),
