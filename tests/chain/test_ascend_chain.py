@@ -89,10 +89,6 @@ def host(tmp_path_factory):
     return SimpleNamespace(folder=folder, fake=fake, make=run, build=folder / "build")
 
 
-def calls(host):
-    return [c["argv"] for c in host.fake.calls("ais_bench") if "--input" in c["argv"]]
-
-
 def test_the_whole_way(host):
     said = host.make("eval", "bench")
     assert tiny.LINE in said and ".blob" not in said
@@ -107,16 +103,18 @@ def test_the_whole_way(host):
     assert tiny.LINE in host.make("eval", "bench") and host.fake.log.read_text() == before
 
 
-@pytest.mark.parametrize("release, devices, spelt, split", [
-    ("oldest", "0", "--output_dirname", []), ("old", "0,1,2", "--output_dirname", []),
-    ("new", "0,1,2", "--output_dirname", ["--divide_input"]),
-    ("dashed", "0,1", "--output-dirname", ["--divide-input"])])
-def test_every_release_and_several_devices(host, release, devices, spelt, split):
+@pytest.mark.parametrize("release, devices, spelt, split, folders", [
+    ("oldest", "0", "--output_dirname", [], []),
+    ("old", "0,1,2", "--output_dirname", [], ["device0", "device1", "device2"]),
+    ("new", "0,1,2", "--output_dirname", ["--divide_input"], ["device0_0", "device1_1", "device2_2"]),
+    ("dashed", "0,1", "--output-dirname", ["--divide-input"], ["device0_0", "device1_1"])])
+def test_every_release_and_several_devices(host, release, devices, spelt, split, folders):
     shutil.rmtree(host.build / "result", ignore_errors=True)
-    said = host.make("eval", f"DEVICE={devices}", FAKE_AIS_BENCH=release)
-    assert tiny.LINE in said
-    assert spelt in calls(host)[-1]
-    assert [word for word in calls(host)[-1] if word.startswith("--divide")] == split
+    assert tiny.LINE in host.make("eval", f"DEVICE={devices}", FAKE_AIS_BENCH=release)
+    argv = host.fake.calls("ais_bench")[-1]["argv"]
+    assert spelt in argv and [word for word in argv if word.startswith("--divide")] == split
+    results = host.build / "result/bs4_ascend"
+    assert sorted(path.name for path in results.iterdir() if path.is_dir()) == folders
 
 
 @pytest.mark.parametrize("outfmt, kind", [("BIN", "FP16"), ("NPY", "FP16"), ("BIN", "FP32")])

@@ -97,8 +97,8 @@ def test_a_driver_that_fails_or_hangs(doctor, fake_ascend, tmp_path, monkeypatch
     """The status counts: npu-smi says what is wrong on stdout, once taken for its version."""
     monkeypatch.setattr(module, "SECONDS", 3)
     monkeypatch.setattr(module, "problems", [])
-    for name, value in npu(fake_ascend, tmp_path, FAKE_NPU_SMI=tmp_path / table).items():
-        monkeypatch.setenv(name, value)
+    (tmp_path / "npu-smi").rename(fake_ascend.bin / "npu-smi")
+    fake_ascend.enter(monkeypatch, FAKE_NPU_SMI=tmp_path / table)
     module.ascend()
     chip = line(capsys.readouterr().out, "chip")
     assert " ✗ chip" in chip and said in chip and module.problems == ["chip"]
@@ -114,8 +114,7 @@ def test_the_status_of_atc_counts(doctor, fake_ascend, monkeypatch, capsys, scri
     for name, text in (("atc", atc), ("elf", "\x7fELF of another")):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
-    for name, value in fake_ascend.env(site=FAKES / "llm").items():
-        monkeypatch.setenv(name, value)
+    fake_ascend.enter(monkeypatch, site=FAKES / "llm")
     module.ascend()
     out = capsys.readouterr().out
     assert (" ✓ atc" in out) == good and said in line(out, "atc")
