@@ -39,30 +39,20 @@ VALUES = {
     "model": r"[\w./-]+",
     "output": r"[\w./-]+",
 }
+# What FAKE_ATC makes it fail with.
 TEXTS = {
-    "E10001": "Value {} for parameter {} is invalid. Reason: The current value is not within the "
-              "valid range.",
-    "E10002": "Value {} for parameter --input_shape is invalid. Reason: The shape must contain two "
-              "parts: name and value.",
-    "E10011": "Value {} for parameter --input_shape is invalid. Shape values must be positive "
-              "integers. The error value in the shape is -1.",
-    "E10016": "Op name {} specified in --input_shape is not found in the model. Confirm whether "
-              "this node name exists.",
-    "E10041": "Failed to load the model from {}.",
-    "E10049": "Dimension count {} configured in --input_shape does not match dimension count {}.",
-    "E10054": "The required parameter {} for ATC is empty.",
-    "E10056": "Cannot configure both parameters {} and {} simultaneously.",
-    "E13001": "Failed to open file {}. Reason: [Error 2] No such file or directory.",
-    "E16002": "No ONNX parser is registered for optype {}.",
-    "EZ3002": "Optype [{}] of Ops kernel [AIcoreEngine] is unsupported. Reason: [tbe-custom]:op "
-              "type {} is not found in this op store.",
-    "E19999": "Inner Error! {}",
+    "E10016": "Op name GroupNorm specified in --input_shape is not found in the model. Confirm "
+              "whether this node name exists.",
+    "E16002": "No ONNX parser is registered for optype GroupNorm.",
+    "EZ3002": "Optype [GroupNorm] of Ops kernel [AIcoreEngine] is unsupported. Reason: [tbe-custom]"
+              ":op type GroupNorm is not found in this op store.",
+    "E19999": "Inner Error! GroupNorm",
 }
 
 
-def fail(code, *values):
+def fail(code, text):
     print("ATC run failed, Please check the detail log, Try 'atc --help' for more information")
-    print(f"{code}: [PID: {os.getpid()}] 2023-05-01-10:00:00.000.000 {TEXTS[code].format(*values)}")
+    print(f"{code}: [PID: {os.getpid()}] 2023-05-01-10:00:00.000.000 {text}")
     print("        TraceBack (most recent call last):")
     sys.exit(255)
 
@@ -83,19 +73,19 @@ def get_flags(words):
 
 
 def check(flags):
-    for name, value in flags.items():
-        if not value:
-            fail("E10054", f"--{name}")
-        if not re.fullmatch(VALUES.get(name, ".*"), value):
-            fail("E10001", value, f"--{name}")
-    for name in ("framework", "soc_version", "model", "output"):
-        if name not in flags:
-            fail("E10054", f"--{name}")
+    for name in {"framework", "soc_version", "model", "output", *flags}:
+        if not flags.get(name):
+            fail("E10054", f"The required parameter --{name} for ATC is empty.")
+        if not re.fullmatch(VALUES.get(name, ".*"), flags[name]):
+            fail("E10001", f"Value {flags[name]} for parameter --{name} is invalid. Reason: The "
+                 "current value is not within the valid range.")
     if {"precision_mode", "precision_mode_v2"} <= set(flags):
-        fail("E10056", "--precision_mode", "--precision_mode_v2")
+        fail("E10056", "Cannot configure both parameters --precision_mode and --precision_mode_v2 "
+             "simultaneously.")
     for name in ("model", "fusion_switch_file", "insert_op_conf", "op_precision_mode"):
         if name in flags and not Path(flags[name]).is_file():
-            fail("E13001", flags[name])
+            fail("E13001", f"Failed to open file {flags[name]}. Reason: [Error 2] No such file or "
+                 "directory.")
     if "fusion_switch_file" in flags:
         switch = json.loads(Path(flags["fusion_switch_file"]).read_text())
         assert set(switch["Switch"]) <= {"GraphFusion", "UBFusion"}
@@ -108,25 +98,24 @@ def get_shapes(flags):
     try:
         model = onnx.load(flags["model"])
     except Exception:
-        fail("E10041", flags["model"])
+        fail("E10041", f"Failed to load the model from {flags['model']}.")
     opset = {o.domain: o.version for o in model.opset_import}[""]
     if opset > 18:
-        fail("E16002", f"ai.onnx::{opset}::{model.graph.node[0].op_type}")
+        fail("E16002", f"No ONNX parser is registered for optype ai.onnx::{opset}::Conv.")
     weights = {w.name for w in model.graph.initializer}
     shapes = {v.name: [d.dim_value or -1 for d in v.type.tensor_type.shape.dim]
               for v in model.graph.input if v.name not in weights}
     for part in filter(None, flags.get("input_shape", "").split(";")):
-        name, colon, dims = part.rpartition(":")
-        if not colon:
-            fail("E10002", part)
-        if name not in shapes:
-            fail("E10016", name)
+        name, _, dims = part.rpartition(":")
         given = [int(d) for d in dims.split(",")]
+        if name not in shapes:
+            fail("E10016", f"Op name {name} specified in --input_shape is not found in the model.")
         if len(given) != len(shapes[name]):
-            fail("E10049", len(given), len(shapes[name]))
+            fail("E10049", f"Dimension count {len(given)} configured in --input_shape does not "
+                 f"match dimension count {len(shapes[name])}.")
         shapes[name] = given
     if any(d < 1 for dims in shapes.values() for d in dims) and "dynamic_batch_size" not in flags:
-        fail("E10011", flags.get("input_shape"))
+        fail("E10011", "Shape values must be positive integers.")
     return shapes
 
 
@@ -152,7 +141,7 @@ def main():
     if MODE == "slow":
         time.sleep(float(os.environ["FAKE_ATC_SECONDS"]))
     if MODE in TEXTS:
-        fail(MODE, "GroupNorm", "GroupNorm")
+        fail(MODE, TEXTS[MODE])
     print("...")
     if MODE != "nofile":
         path = f"{flags['output']}{'_linux_x86_64' if MODE == 'linux' else ''}.om"

@@ -5,7 +5,7 @@
 
 writes build/x_bs8.om and build/x_bs8.om.json. --soc_version=auto asks the host for its chip and
 310P3 is written in full; every other flag reaches atc as it is. atc runs in a scratch folder with
-links to the files it reads, which keeps kernel_meta/ and the like out of the way, and odd
+copies of the files it reads, which keeps kernel_meta/ and the like out of the way, and odd
 characters from it. A path inside a configuration file has to be absolute for that reason.
 """
 from __future__ import annotations
@@ -30,8 +30,7 @@ READS = {"model", "weight", "fusion_switch_file", "insert_op_conf", "keep_dtype"
          "op_name_map", "cluster_config", "raw_ge_options"}
 KEEPS = {"debug_dir", "op_bank_path", "mdl_bank_path", "op_compiler_cache_dir"}
 OUTPUT_TYPES = {"FP32": "float32", "FP16": "float16", "UINT8": "uint8", "INT8": "int8"}
-SAFE = re.compile(r"[A-Za-z0-9_./-]+")  # what atc takes in a path
-ODD = re.compile(r"[^A-Za-z0-9_.-]")
+ODD = re.compile(r"[^A-Za-z0-9_.-]")  # what atc takes in no path
 
 
 def get_args(argv=None):
@@ -102,21 +101,16 @@ def modernise(flags, atc):
     return flags
 
 
-def link_inputs(flags, scratch):
-    """Link the files that `flags` read into `scratch`; return the flags as atc shall see them."""
+def copy_inputs(flags, scratch):
+    """Copy the files that `flags` read into `scratch`; return the flags as atc shall see them."""
     ours = []
     for name, value in flags:
         if name in READS:
-            path = Path(value).absolute()
-            if not path.is_file():
+            if not Path(value).is_file():
                 raise cli.Failure(f"--{name}: {value} does not exist", "check the path")
-            value = ODD.sub("_", path.name)
-            if (scratch / value).exists():
-                value = f"{name}-{value}"
-            if SAFE.fullmatch(str(path)):
-                os.symlink(path, scratch / value)
-            else:
-                shutil.copyfile(path, scratch / value)
+            path, value = value, ODD.sub("_", Path(value).name)
+            value = f"{name}-{value}" if (scratch / value).exists() else value
+            shutil.copyfile(path, scratch / value)
         elif name in KEEPS:
             value = str(Path(value).absolute())
         elif name == "output":
@@ -174,7 +168,7 @@ def describe(given, onnx, soc, atc):
 
 def convert(flags, atc, scratch, output):
     """Run atc with `flags` in `scratch`, give `output` its file, return the command; or Failure."""
-    ours = link_inputs(flags, scratch)
+    ours = copy_inputs(flags, scratch)
     command = ["atc", *(f"--{name}={value}" for name, value in ours)]
     since = time.time()
     status, log = run([atc, *command[1:]], scratch)
