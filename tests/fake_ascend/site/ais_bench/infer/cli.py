@@ -1,6 +1,6 @@
 """A stand-in for ais_bench 0.0.2: batching, file names, formats, folders and texts as its source
 has them (Ascend/tools at 9d6da90 is old, mjlovesz/sync-ait at c432ed5 is new), the numbers from
-ONNX Runtime. It runs no .om with AIPP.
+ONNX Runtime. It takes .bin alone, and no .om with AIPP.
 
 FAKE_AIS_BENCH: old; oldest (throughput without .mean); new (checks of paths and rights, every
 device runs all files); dashed (new, with --output-dirname). FAKE_ASCEND_SOC: the chip of this host.
@@ -87,29 +87,18 @@ def get_args():
     add("warmup_count", type=int, default=1)
     if NEW:
         add("divide_input", type=int, choices=[0, 1], default=0)
-    args = p.parse_args()
-    if args.output_dirname and not args.output:
-        fail("parameter --output_dirname cann't be used alone. Please use it together with the "
-             "parameter --output!\n", "error bad parameters --output_dirname")
-    return args
-
-
-def natural(name):
-    return [int(part) if part.isdigit() else part.lower() for part in re.split("([0-9]+)", name)]
+    return p.parse_args()
 
 
 def files_of(folder):
-    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder), key=natural)]
+    """The bins of a folder; the newer release refuses whatever else is wrong there."""
+    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
     for path in paths:
         if NEW and not legal(path):
             raise RuntimeError(f"input data:{path} is illegal")
-    found = [path for path in paths if path.lower().endswith((".npy", ".bin"))]
+    found = [path for path in paths if path.endswith(".bin")]
     return found or fail(f"{folder} of input args not find valid file,valid file format:"
                          "[*.npy *.NPY *.bin *.BIN]")
-
-
-def content(path):
-    return np.load(path).tobytes() if path.lower().endswith(".npy") else Path(path).read_bytes()
 
 
 class Session:
@@ -118,7 +107,6 @@ class Session:
     def __init__(self, path, device):
         import onnxruntime
 
-        log("INFO", "acl init success")
         if device >= int(os.environ.get("FAKE_DEVICES", "4")):
             fail(f"open device {device} failed. ret=507033", "[-1][ACL: general failure] ")
         log("INFO", f"open device {device} success")
@@ -128,7 +116,6 @@ class Session:
             fail(f"load model from file failed, model file is {path}",
                  "[-1][ACL: general failure] ")
         log("INFO", f"load model {path} success")
-        log("INFO", "create model description success")
         assert not self.about.get("aipp")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -195,7 +182,7 @@ def infer(args, device, inputs, prefix):
         log("INFO", f"output path:{prefix}")
     step = 1
     if inputs:
-        size = len(content(inputs[0]))
+        size = os.path.getsize(inputs[0])
         if size == 0 or session.size % size:
             fail(f"arg0 tensorsize: {session.size} filesize: {size} not match")
         step = session.size // size
@@ -205,7 +192,7 @@ def infer(args, device, inputs, prefix):
     files = {}
     for i, batch in enumerate(batches):
         padded = batch + batch[:1] * (step - len(batch))
-        data = b"".join(map(content, padded)) if inputs else bytes(session.size)
+        data = b"".join(Path(p).read_bytes() for p in padded) if inputs else bytes(session.size)
         if i == 0:
             session.run(data, args.warmup_count)
             session.times.clear()
