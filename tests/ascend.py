@@ -102,6 +102,11 @@ class FakeAscend:
                        PATH=f"{latest}/bin:{env['PATH']}")
         return {**env, **{k: str(v) for k, v in more.items()}}
 
+    def enter(self, monkeypatch, **more):
+        """Set the environment for this process."""
+        for name, value in self.env(**more).items():
+            monkeypatch.setenv(name, value)
+
     def calls(self, tool):
         """Return the recorded calls of `tool` as [{argv, cwd}]."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []

@@ -5,17 +5,15 @@
 
 writes build/x_bs8.om and build/x_bs8.om.json. --soc_version=auto asks the host for its chip and
 310P3 is written in full; every other flag reaches atc as it is. atc runs in a scratch folder with
-links to the files it reads, which keeps kernel_meta/ and the like out of the way, and odd
+copies of the files it reads, which keeps kernel_meta/ and the like out of the way, and odd
 characters from it. A path inside a configuration file has to be absolute for that reason.
 """
 from __future__ import annotations
 
 import argparse
-import codecs
 import contextlib
 import os
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -32,8 +30,7 @@ READS = {"model", "weight", "fusion_switch_file", "insert_op_conf", "keep_dtype"
          "op_name_map", "cluster_config", "raw_ge_options"}
 KEEPS = {"debug_dir", "op_bank_path", "mdl_bank_path", "op_compiler_cache_dir"}
 OUTPUT_TYPES = {"FP32": "float32", "FP16": "float16", "UINT8": "uint8", "INT8": "int8"}
-SAFE = re.compile(r"[A-Za-z0-9_./-]+")  # what atc takes in a path
-ODD = re.compile(r"[^A-Za-z0-9_.-]")
+ODD = re.compile(r"[^A-Za-z0-9_.-]")  # what atc takes in no path
 
 
 def get_args(argv=None):
@@ -51,8 +48,8 @@ def get_args(argv=None):
         if not name.startswith("-"):
             raise cli.Usage(f"{name} is no flag of atc", "write flags as --name=value")
     given = dict(flags)
-    missing = [name for name in ("model", "output") if name not in given]
-    missing += [name for name, value in flags if not value and name != "soc_version"]
+    missing = [name for name, value in {"model": "", "output": "", **given}.items()
+               if not value and name != "soc_version"]
     if missing:
         raise cli.Usage(f"--{missing[0]} is missing or empty (E10054)", "is a variable unset?")
     if given["output"].endswith(".om"):
@@ -75,31 +72,45 @@ def facts_of_onnx(path):
     if not Path(path).is_file():
         raise cli.Failure(f"--model: {path} does not exist", "run make onnx, or check the path")
     about = provenance.read(path)
-    if about is None:
-        print(f"note: {path} has no record ({path}.json), so nothing is known of its weights")
-        return {"file": Path(path).name, "sha256": cli.sha256(path)}
-    wrong = provenance.misfit(path)
+    wrong = provenance.misfit(path) if about else None
     if wrong:
         raise cli.Failure(f"{path} {wrong}", f"run make onnx again, or delete {path}.json")
-    facts = {name: value for name, value in about.items() if name != "made"}
-    return {**facts, "file": Path(path).name, "sha256": about["made"]["sha256"]}
+    if not about:
+        print(f"note: {path} has no record ({path}.json), so nothing is known of its weights")
+    facts = {name: value for name, value in (about or {}).items() if name != "made"}
+    return {**facts, "file": Path(path).name, "sha256": cli.sha256(path)}
 
 
-def link_inputs(flags, scratch):
-    """Link the files that `flags` read into `scratch`; return the flags as atc shall see them."""
+def modernise(flags, atc):
+    """Return `flags` as this atc takes them: where its --help has --op_select_implmode no more, a
+    file for --op_precision_mode says the same (GE, CLI_options/--op_precision_mode.md)."""
+    given = dict(flags)
+    mode, operators = given.get("op_select_implmode"), given.get("optypelist_for_implmode")
+    said = (toolkit.call([atc, "--help"], 60)[0] or "") if mode and operators else ""
+    if "--op_precision_mode" not in said or "--op_select_implmode" in said:
+        return flags
+    old = ("op_select_implmode", "optypelist_for_implmode")
+    flags = [flag for flag in flags if flag[0] not in old]
+    if "op_precision_mode" not in given:
+        path = Path(f"{given['output']}.ini")
+        with cli.whole_file(path) as part:
+            lines = [f"{operator}={mode}\n" for operator in operators.split(",")]
+            part.write_text("[ByOpType]\n" + "".join(lines))
+        print(f"note: this atc has no --op_select_implmode; {path} says the same")
+        flags.append(["op_precision_mode", str(path)])
+    return flags
+
+
+def copy_inputs(flags, scratch):
+    """Copy the files that `flags` read into `scratch`; return the flags as atc shall see them."""
     ours = []
     for name, value in flags:
         if name in READS:
-            path = Path(value).absolute()
-            if not path.is_file():
+            if not Path(value).is_file():
                 raise cli.Failure(f"--{name}: {value} does not exist", "check the path")
-            value = ODD.sub("_", path.name)
-            if (scratch / value).exists():
-                value = f"{name}-{value}"
-            if SAFE.fullmatch(str(path)):
-                os.symlink(path, scratch / value)
-            else:
-                shutil.copyfile(path, scratch / value)
+            path, value = value, ODD.sub("_", Path(value).name)
+            value = f"{name}-{value}" if (scratch / value).exists() else value
+            shutil.copyfile(path, scratch / value)
         elif name in KEEPS:
             value = str(Path(value).absolute())
         elif name == "output":
@@ -111,35 +122,27 @@ def link_inputs(flags, scratch):
 def run(command, folder):
     """Run `command` in `folder`, showing what it prints; return (exit status, that text).
 
-    By pieces and not by lines, because atc prints dots; and its compilers, which may outlive it and
-    hold its output open, end with it.
+    Through a file and not a pipe, because its compilers may outlive it and would hold a pipe open;
+    they end with it.
     """
-    try:
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   start_new_session=True)
-    except OSError as e:  # an atc of another architecture, where it is no shell script
-        return 126, f"{command[0]}: {e.strerror}"
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    log = ""
-    try:
-        while True:
-            if select.select([process.stdout], [], [], 1)[0]:
-                piece = os.read(process.stdout.fileno(), 1 << 16)
-                if not piece:
-                    break
-                text = decoder.decode(piece)
-                log += text
-                print(text, end="", flush=True)
-            elif process.poll() is not None:
-                break
-        if log and not log.endswith("\n"):
-            print(flush=True)
-        return process.wait(), log
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    path = folder / "atc.log"
+    with open(path, "wb") as out:
+        try:
+            process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out,
+                                       stderr=subprocess.STDOUT, start_new_session=True)
+        except OSError as e:  # an atc of another architecture, where it is no shell script
+            return 126, f"{command[0]}: {e.strerror}"
+    with open(path, encoding="utf-8", errors="replace") as log:
+        try:
+            while process.poll() is None:
+                print(log.read(), end="", flush=True)
+                time.sleep(0.1)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        print(log.read(), flush=True)
+    return process.returncode, path.read_text(encoding="utf-8", errors="replace")
 
 
 def describe(given, onnx, soc, atc):
@@ -165,13 +168,12 @@ def describe(given, onnx, soc, atc):
 
 def convert(flags, atc, scratch, output):
     """Run atc with `flags` in `scratch`, give `output` its file, return the command; or Failure."""
-    ours = link_inputs(flags, scratch)
-    words = [f"--{name}={value}" for name, value in ours]
+    ours = copy_inputs(flags, scratch)
+    command = ["atc", *(f"--{name}={value}" for name, value in ours)]
     since = time.time()
-    status, log = run([atc, *words], scratch)
+    status, log = run([atc, *command[1:]], scratch)
     # With host code in it, atc names the file x_linux_aarch64.om.
-    stem = dict(ours)["output"]
-    made = [path for path in scratch.glob(f"{stem}*.om") if path.stat().st_size]
+    made = [p for p in scratch.glob(f"{dict(ours)['output']}*.om") if p.stat().st_size]
     if status or errors.SUCCESS not in log or not made:
         why, todo = errors.explain(log, status, "atc")
         raise cli.Failure(f"atc made no {output}: {why}",
@@ -179,7 +181,7 @@ def convert(flags, atc, scratch, output):
     with cli.whole_file(output) as part:
         shutil.move(str(made[0]), str(part))
         part.chmod(0o640)  # ais_bench refuses what others may write
-    return ["atc", *words]
+    return command
 
 
 def main():
@@ -191,12 +193,12 @@ def main():
     print(f"soc_version {soc} (from {where})", flush=True)
     facts = describe(given, onnx, soc, atc)
     flags = [flag for flag in flags if flag[0] != "soc_version"] + [["soc_version", soc]]
+    flags = modernise(flags, atc)
     output = Path(f"{given['output']}.om")
     with tempfile.TemporaryDirectory(prefix="atc-") as scratch:
         command = convert(flags, atc, Path(scratch), output)
     read = [value for name, value in flags if name in READS]
-    about = {**facts, "command": command, "made": provenance.made(output, read)}
-    cli.write_json(provenance.record_path(output), about)
+    provenance.record(output, read, **facts, command=command)
     print(f"wrote {output} (CANN {facts['cann']}, {soc}, {facts['precision']}, "
           f"batch {facts['batch']}, {output.stat().st_size / 1e6:.1f} MB)")
 

@@ -11,15 +11,7 @@ def write(path, onnx, **about):
 
 
 def read(path):
-    """Return (about, bytes of the ONNX), or (None, None) when it is no such file."""
+    """Return (about, bytes of the ONNX), or ({}, b"") when it is no such file."""
     data = Path(path).read_bytes()
-    if not data.startswith(MAGIC):
-        return None, None
     about, _, onnx = data[len(MAGIC):].partition(b"\n")
-    return json.loads(about), onnx
-
-
-def aipp(text):
-    """Return the settings of an AIPP file as {name: text}."""
-    lines = (line.split("#")[0] for line in text.splitlines())
-    return dict((part.strip() for part in line.split(":", 1)) for line in lines if ":" in line)
+    return (json.loads(about), onnx) if data.startswith(MAGIC) else ({}, b"")

@@ -7,6 +7,8 @@ import pytest
 from ascend import FAKES
 from conftest import ROOT
 
+from common import doctor as module
+
 PINNED = "torch==2.15.0\nnot-a-package==1.0\nneither-this==2.0\n"
 
 
@@ -93,15 +95,13 @@ def test_cann_that_is_not_loaded(doctor, fake_ascend, tmp_path):
 def test_a_driver_that_fails_or_hangs(doctor, fake_ascend, tmp_path, monkeypatch, capsys,
                                       table, said):
     """The status counts: npu-smi says what is wrong on stdout, once taken for its version."""
-    from common import doctor as module
-
     monkeypatch.setattr(module, "SECONDS", 3)
-    for name, value in npu(fake_ascend, tmp_path, FAKE_NPU_SMI=tmp_path / table).items():
-        monkeypatch.setenv(name, value)
-    report = module.Report()
-    module.ascend(report)
+    monkeypatch.setattr(module, "problems", [])
+    (tmp_path / "npu-smi").rename(fake_ascend.bin / "npu-smi")
+    fake_ascend.enter(monkeypatch, FAKE_NPU_SMI=tmp_path / table)
+    module.ascend()
     chip = line(capsys.readouterr().out, "chip")
-    assert " ✗ chip" in chip and said in chip and report.problems
+    assert " ✗ chip" in chip and said in chip and module.problems == ["chip"]
 
 
 @pytest.mark.parametrize("script, good, said", [
@@ -109,24 +109,19 @@ def test_a_driver_that_fails_or_hangs(doctor, fake_ascend, tmp_path, monkeypatch
     ("exec $(dirname $0)/elf", False,
      "Exec format error (status 126) — install the one for the processor")])
 def test_the_status_of_atc_counts(doctor, fake_ascend, monkeypatch, capsys, script, good, said):
-    from common import doctor as module
-
     folder = fake_ascend.root / "ascend-toolkit/latest/bin"
     atc = f"#!/bin/bash\necho 7.0 >&2\n{script}\n"
     for name, text in (("atc", atc), ("elf", "\x7fELF of another")):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
-    for name, value in fake_ascend.env(site=FAKES / "llm").items():
-        monkeypatch.setenv(name, value)
-    module.ascend(module.Report())
+    fake_ascend.enter(monkeypatch, site=FAKES / "llm")
+    module.ascend()
     out = capsys.readouterr().out
     assert (" ✓ atc" in out) == good and said in line(out, "atc")
     assert "another tool, which evaluates language models — install it" in line(out, "ais_bench")
 
 
 def test_the_status_of_a_version_counts(tmp_path, monkeypatch):
-    from common import doctor as module
-
     tool = tmp_path / "tool"
     tool.write_text("#!/bin/sh\necho version 1.2; exit $1\n")
     tool.chmod(0o755)

@@ -9,6 +9,7 @@ A given name needs no NPU.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import sys
@@ -70,10 +71,8 @@ def from_acl(seconds):
     """
     code = "import acl; print('soc_name', acl.get_soc_name())"
     out, problem = call([interpreter(), "-c", code], seconds)
-    found = re.search(r"^soc_name (\S+)", out or "", re.MULTILINE)
-    if found and NAME.fullmatch(found[1]):
-        return found[1], None
-    return None, problem or "it gives no name"
+    found = re.search(rf"^soc_name ({NAME.pattern})$", out or "", re.MULTILINE)
+    return (found[1], None) if found else (None, problem or "it gives no name")
 
 
 def parse_table(text):
@@ -83,25 +82,15 @@ def parse_table(text):
     between releases; in the newest the name has a column of its own and the second row no chip id.
     The table of processes below has rows that begin with digits as well.
     """
-    lines = [line.strip() for line in text.splitlines()]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")]
-            for line in lines if line.startswith("|")]
-    heads = [i for i, row in enumerate(rows) if row[0].startswith("NPU")]
-    if not heads:
+    table = re.split("Process|No running", text)[0]
+    head = re.search(r"^\| *NPU( ID)? ", table, re.MULTILINE)
+    if not head:
         return []
-    first = heads[0]
-    ends = [i for i, row in enumerate(rows)
-            if i > first and re.search("Process|No running", " ".join(row))]
-    chips = []
-    for i in range(first + 2, (ends or [len(rows)])[0] - 1, 2):
-        if rows[first][0] == "NPU ID":
-            npu, chip, name = rows[i][0], None, "".join(rows[i][1:2])
-        else:
-            npu, _, name = rows[i][0].partition(" ")
-            chip = rows[i + 1][0].split(" ")[0]
-        if npu.isdigit() and name:
-            chips.append((npu, chip, "Ascend" + re.sub("^Ascend", "", "".join(name.split()))))
-    return chips
+    border = r" *\|" if head[1] else ""
+    rows = rf"^\| *([0-9]+){border} +(\w[^|\n]*)\|.*\n\| *([0-9]*)"
+    found = re.findall(rows, table[head.end():], re.MULTILINE)
+    return [(npu, chip or None, "Ascend" + re.sub(r"^Ascend|\s", "", name))
+            for npu, name, chip in found]
 
 
 def from_board(npu_smi, npu, chip, seconds):
@@ -118,8 +107,8 @@ def from_npu_smi(seconds):
 
     Failure when there are chips of two kinds.
     """
-    npu_smi = shutil.which("npu-smi") or shutil.which(
-        "npu-smi", path="/usr/local/sbin:/usr/local/bin:/usr/sbin")
+    places = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/local/bin:/usr/sbin"
+    npu_smi = shutil.which("npu-smi", path=places)
     if not npu_smi:
         return None, "not installed"
     out, problem = call([npu_smi, "info"], seconds)
@@ -127,13 +116,12 @@ def from_npu_smi(seconds):
         return None, problem
     first = {name: (npu, chip) for npu, chip, name in reversed(parse_table(out))}
     if not first:
-        lines = [line.strip("| ") for line in out.splitlines() if re.search(r"\w", line)]
-        return None, f"no chip in what it prints ({cli.short((lines or ['nothing'])[0])})"
+        said = cli.short(" ".join(re.sub(r"[|+=-]+", " ", out).split()) or "nothing")
+        return None, f"no chip in what it prints ({said})"
     kinds = set()
     for name, place in first.items():
-        board = None if KNOWN.fullmatch(name) and not FAMILY.fullmatch(name) else (
-            from_board(npu_smi, *place, seconds))
-        kinds.add(board or name)
+        known = KNOWN.fullmatch(name) and not FAMILY.fullmatch(name)
+        kinds.add(name if known else from_board(npu_smi, *place, seconds) or name)
     if len(kinds) > 1:
         raise cli.Failure(f"npu-smi shows chips of {len(kinds)} kinds: {', '.join(sorted(kinds))}",
                           f"say which one DEVICE= is, as in SOC={min(kinds)}")

@@ -16,13 +16,9 @@ from pathlib import Path
 from common.ascend import errors
 
 # Files of a toolkit that name its release, and the line that does (CANN 5 to 9).
-RELEASES = [
-    ("*-linux/ascend_toolkit_install.info", r"^version=(\S+)"),
-    ("ascend_toolkit_install.info", r"^version=(\S+)"),
-    ("version.cfg", r"^toolkit_running_version=\[(?:[^\]:]*:)?([^\]]+)\]"),
-    ("compiler/version.info", r"^[Vv]ersion=(\S+)"),
-    ("version.info", r"^[Vv]ersion=(\S+)"),
-]
+FILES = ("*-linux/ascend_toolkit_install.info", "ascend_toolkit_install.info", "version.cfg",
+         "compiler/version.info", "version.info")
+LINE = re.compile(r"^(?:version=|toolkit_running_version=\[(?:[^\]:]*:)?)([^\s\]]+)", re.M | re.I)
 PROBE = """
 from importlib.util import find_spec
 if not find_spec("ais_bench"):
@@ -41,12 +37,12 @@ else:
 def installed():
     """set_env.sh of every CANN on this host's disk, loaded or not (pipeline.mk looks there too)."""
     roots = ["/usr/local", Path.home(), os.environ.get("CONDA_PREFIX", "")]
-    bins = [Path(word) for word in os.environ.get("PATH", "").split(":") if word.endswith("/bin")]
-    prefixes = [Path.home() / ".local", *(path.parent for path in bins)]
+    bins = [word for word in os.environ.get("PATH", "").split(":") if word.endswith("/bin")]
+    prefixes = [Path.home() / ".local", *(Path(folder).parent for folder in bins)]
     patterns = [f"{root}/Ascend/*/set_env.sh" for root in roots]
     patterns += [f"{p}/lib/python3*/*-packages/ascend/cann-*/set_env.sh" for p in prefixes]
-    found = [sorted(glob.glob(pattern)) for pattern in patterns]
-    return list(dict.fromkeys(sum(found, [])))
+    found = [path for pattern in patterns for path in sorted(glob.glob(pattern))]
+    return list(dict.fromkeys(found))
 
 
 def loaded():
@@ -56,12 +52,11 @@ def loaded():
 
 def release(*folders):
     """The release of the CANN in the first of `folders` that tells, or "unknown"."""
-    for pattern, line in RELEASES:
-        for folder in map(Path, folders):
-            for file in sorted(folder.glob(pattern)):
-                found = re.search(line, file.read_text(errors="replace"), re.MULTILINE)
-                if found:
-                    return found[1]
+    for pattern in FILES:
+        for file in [file for folder in folders for file in sorted(Path(folder).glob(pattern))]:
+            found = LINE.search(file.read_text(errors="replace"))
+            if found:
+                return found[1]
     return "unknown"
 
 
@@ -80,23 +75,21 @@ def call(command, seconds):
         try:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                                        start_new_session=True)
+            status = process.wait(seconds)
         except OSError as e:
             return None, f"{command[0]}: {e.strerror}"
-        try:
-            status = process.wait(seconds)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             return None, f"no answer in {seconds:g} s, killed"
         out.seek(0)
         err.seek(0)
-        said = out.read().decode(errors="replace")
-        if status == 0:
-            return said, None
-        said += "\n" + err.read().decode(errors="replace")
-        lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it says nothing"]
-        told = [line for line in lines if "error" in line.lower()] or lines
-        return None, f"{told[-1][-200:]} (status {status})"
+        said, complaint = (file.read().decode(errors="replace") for file in (out, err))
+    if status == 0:
+        return said, None
+    lines = [line.strip() for line in f"{said}\n{complaint}".splitlines() if line.strip()]
+    told = [line for line in lines if "error" in line.lower()] or lines or ["it says nothing"]
+    return None, f"{told[-1][-200:]} (status {status})"
 
 
 def ais_bench(seconds=60):
@@ -105,6 +98,4 @@ def ais_bench(seconds=60):
     what = problem or said.strip().split("\n")[-1]
     if what == "usable":
         return True, f"of {interpreter()}", ""
-    if "aclruntime" in what:
-        return False, what, errors.explain(what, 1)[1]
-    return False, what, errors.INSTALL
+    return False, what, errors.explain(what, 1)[1] if "aclruntime" in what else errors.INSTALL
