@@ -1,21 +1,17 @@
 """ONNX Runtime as the embedded engine, on the CPU or on an NVIDIA GPU."""
-import os
-
 import numpy as np
 import onnxruntime
 from onnxruntime import GraphOptimizationLevel as Level
 
 from common import cli
+from common.cpu.engine import choice
 
-TITLE = "ONNX Runtime"
+NAME, TITLE = "onnxruntime", "ONNX Runtime"
 # Images of a batch that one core computes at a time. Each core then waits for the others once for
 # each batch and not once for each layer, and what one layer hands to the next stays in its caches.
 # spnasnet on two cores: 1.0-1.1 times as fast at batch 8, 1.2-1.3 at 16, 1.4 at 64; parts of 1 or 4
 # gain less.
 PART = 2
-DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
-          "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int32)": np.int32,
-          "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
 # TF32 would round the factors to 10 bits; what is called f32 here is f32.
 PROVIDERS = {"cpu": ("CPUExecutionProvider", {}),
              "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
@@ -36,10 +32,7 @@ def library():
 
 def provider():
     """What HOST_PROVIDER names; Usage for another name, Failure where this host lacks it."""
-    name = os.environ.get("HOST_PROVIDER") or "cpu"
-    if name not in PROVIDERS:
-        raise cli.Usage(f"HOST_PROVIDER={name} is no provider",
-                        f"use one of: {', '.join(PROVIDERS)}")
+    name = choice("HOST_PROVIDER", PROVIDERS) or "cpu"
     if PROVIDERS[name][0] not in onnxruntime.get_available_providers():
         raise cli.Failure(
             f"PROVIDER={name}: this ONNX Runtime has no {PROVIDERS[name][0]}", "on a host with an "
@@ -93,11 +86,14 @@ def load(data, precision="f32", threads=None):
     level = Level.ORT_DISABLE_ALL if on == "cpu" else Level.ORT_ENABLE_ALL
     ready = session(data, level, on, threads=threads)
     names = [t.name for t in ready.get_inputs()]
+    dtypes = {"float": "float32", "double": "float64"}  # the others are called as numpy's
 
     def run(arrays):
         return ready.run(None, dict(zip(names, arrays, strict=True)))
 
     def tensors(values):
-        return [(t.name, tuple(t.shape), np.dtype(DTYPES[t.type])) for t in values]
+        kinds = [t.type.removeprefix("tensor(").removesuffix(")") for t in values]
+        return [(t.name, tuple(t.shape), np.dtype(dtypes.get(kind, kind)))
+                for t, kind in zip(values, kinds, strict=True)]
 
     return tensors(ready.get_inputs()), tensors(ready.get_outputs()), run

@@ -47,31 +47,25 @@ def fix_batch(model, batch, path):
     1.22-1.36 times as fast). Failure when the graph's batch is fixed at another number, or when a
     further dimension is open.
     """
-    shapes = inputs(model)
-    for value in model.graph.input:
-        if value.name not in shapes:
-            continue
-        dims = shapes[value.name]
-        if not dims or None in dims[1:]:
-            raise cli.Failure(f"{path}: input {value.name!r} has the shape {dims}, only its first "
-                              "dimension may be open", "export it with the others fixed")
-        if dims[0] not in (None, batch):
-            raise cli.Failure(f"{path}: the batch of input {value.name!r} is fixed at {dims[0]}, "
-                              f"{batch} is asked for", "export it with a dynamic batch, or compile "
-                              f"it for batch {dims[0]}")
-        dimensions(value)[0].dim_value = batch
-    for value in model.graph.output:
-        if len(dimensions(value)) and dimensions(value)[0].dim_value <= 0:
-            dimensions(value)[0].dim_value = batch
+    for name, dims in inputs(model).items():
+        if not dims or None in dims[1:] or dims[0] not in (None, batch):
+            raise cli.Failure(f"{path}: input {name!r} has the shape {dims}; its first dimension "
+                              f"must be open or {batch}, the others fixed",
+                              "export it with a dynamic batch alone")
+    weights = {w.name for w in model.graph.initializer}
+    for value in (*model.graph.input, *model.graph.output):
+        dims = dimensions(value)
+        if value.name not in weights and len(dims) and dims[0].dim_value <= 0:
+            dims[0].dim_value = batch
     # Shapes noted for inner tensors still have the open batch; the engines infer them again.
     del model.graph.value_info[:]
 
 
-def rename(nodes, old, new, sides=("input", "output")):
+def rename(nodes, old, new):
     """Call a tensor otherwise wherever `nodes` read or write it."""
     for node in nodes:
-        for side in sides:
-            getattr(node, side)[:] = [new if n == old else n for n in getattr(node, side)]
+        for side in (node.input, node.output):
+            side[:] = [new if name == old else name for name in side]
 
 
 def take_bytes(model, aipp, path):
@@ -86,7 +80,7 @@ def take_bytes(model, aipp, path):
         raise cli.Failure(f"{path} takes {dims}, the AIPP configuration makes images of "
                           f"{aipp['size']}", "write one for this model")
     name = values[0].name
-    rename(model.graph.node, name, f"{name}_normalised", ("input",))
+    rename(model.graph.node, name, f"{name}_normalised")
     for what in ("min", "reciprocal"):
         constant = np.float32(aipp[what]).reshape(1, 3, 1, 1)
         model.graph.initializer.append(numpy_helper.from_array(constant, f"{name}_{what}"))
