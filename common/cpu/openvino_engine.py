@@ -5,11 +5,14 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import openvino
+from openvino import _pyopenvino
 
 from common import cli
 from common.cpu.engine import cpu, other
 
 NAME, TITLE = "openvino", "OpenVINO"
+VERSION = openvino.__version__.split("-")[0]
+LIBRARY = _pyopenvino.__file__  # the file that changes when the release does
 # Batches are not computed in parts (see onnxruntime_engine): it gained 1.03-1.05.
 PART = None
 
@@ -21,23 +24,9 @@ def config(precision, threads=None):
     of the logits' spread). The blob does not remember it: it is given at import too.
     """
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-    if not threads:
-        return hint
-    # Who asks for fewer threads has other engines beside it: pinned, all would share the first
-    # cores.
-    return {**hint, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
-
-
-def version():
-    """The release, as "2026.4.1"."""
-    return openvino.__version__.split("-")[0]
-
-
-def library():
-    """The file that changes when this engine's release does."""
-    from openvino import _pyopenvino
-
-    return _pyopenvino.__file__
+    if threads:  # others compute beside it: pinned, all would share the first cores
+        hint.update(INFERENCE_NUM_THREADS=threads, ENABLE_CPU_PINNING=False)
+    return hint
 
 
 def device():
@@ -58,7 +47,7 @@ def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
     model = core.read_model(onnx_bytes)
     if precision == "int8":
         model = quantize(model, samples)
-        model.reshape({p.any_name: [batch, *p.partial_shape[1:]] for p in model.inputs})
+        model.reshape([batch, *model.input().partial_shape[1:]])
     if precision == "f32" and "avx512f" in cpu()[1].split():
         model = prefer_jit_depthwise(core, model)
     compiled = core.compile_model(model, "CPU", config(precision))
@@ -70,10 +59,8 @@ def quantize(model, samples):
     """Return the openvino.Model in int8 by NNCF's post-training quantisation with `samples`."""
     # torch, which comes with nncf, warns of a GPU that is not there.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    try:
-        import nncf
-    except ModuleNotFoundError as e:
-        raise cli.Failure("PRECISION=int8 needs the Python package nncf", "pip install nncf") from e
+    import nncf
+
     # NNCF's way with transformers leaves norms and residual sums in f32: on all five models as fast
     # or faster, with errors of a half to a seventh. SmoothQuant, which comes with it, makes those
     # of Twins and SPACH 6-15 times as large, and is off.

@@ -324,7 +324,7 @@ def test_shapes(play):
     def read(text):
         for dims in toolchain.parse_shapes(text).values():
             assert dims and all(d is None or d >= 0 for d in dims)
-        host_atc.find_batch(text, {"input": [None, 3, 224, 224]}, "x.onnx")
+        host_atc.find_batch(text, "input", [None, 3, 224, 224], "x.onnx")
     play(mixed("input", ":", ",", ";", "8", "3,224,224", "-1", "1~8", " ", "٣", "9" * 5000, most=9), read)
 
 

@@ -36,7 +36,7 @@ def get_args(argv=None):
     p.add_argument("--model", required=True, help="the .onnx")
     p.add_argument("--output", required=True, help="path of the offline model, without ending")
     p.add_argument("--input_format", default="NCHW", choices=["NCHW"], help="NCHW")
-    p.add_argument("--input_shape", help='"name:n,c,h,w", more inputs after a semicolon')
+    p.add_argument("--input_shape", help='"name:n,c,h,w"')
     p.add_argument("--insert_op_conf", help="AIPP: the model takes bytes and normalises them "
                    "itself (common/toolchain.py writes it)")
     p.add_argument("--output_type", default="FP32", choices=["FP32", "FP16"],
@@ -60,35 +60,24 @@ def chosen():
             engine.choice("HOST_PRECISION", engine.PRECISIONS) or "f32")
 
 
-def find_batch(text, inputs, path):
-    """The batch that --input_shape `text` (or None) asks for; `inputs` are those of graph.inputs.
+def find_batch(text, name, known, path):
+    """The batch that --input_shape `text` (or None) asks for an input whose dimensions are `known`.
 
-    Failure or Usage when a name is not in the graph, an open input is not named, or the dimensions
-    do not fit.
+    Failure or Usage when it names another input, leaves a dimension open, or does not fit.
     """
-    as_text = [f"{name}:{','.join('n' if d is None else str(d) for d in dims)}"
-               for name, dims in inputs.items()]
-    todo = f'its inputs: "{"; ".join(as_text)}"'
-    shapes = {name: dims for name, dims in inputs.items() if None not in dims}
-    shapes.update(toolchain.parse_shapes(text or ""))
-    for name, dims in shapes.items():
-        known = inputs.get(name)
-        if not all(dims):
-            raise cli.Usage(f"--input_shape leaves a dimension of {name!r} open (E10011)",
-                            "compile one offline model for each batch size")
-        if known is None:
-            raise cli.Failure(f"input {name!r} of --input_shape is not in {path} (E10016)", todo)
-        if len(dims) != len(known) or any(k not in (None, d) for k, d in zip(known, dims)):
-            raise cli.Failure(f"--input_shape {name}:{','.join(map(str, dims))} does not fit "
-                              f"{path} (E10049)", todo)
-    missing = sorted(set(inputs) - set(shapes))
-    if missing:
-        raise cli.Usage(f"{path} leaves the shape of {', '.join(missing)} open; give --input_shape",
-                        todo)
-    batches = {dims[0] for dims in shapes.values() if dims}
-    if len(batches) != 1:
-        raise cli.Failure(f"the inputs of {path} have no common batch", todo)
-    return batches.pop()
+    shape = ",".join("n" if d is None else str(d) for d in known)
+    todo = f'it takes "{name}:{shape}", for one batch size n'
+    shapes = toolchain.parse_shapes(text) if text else {name: known}
+    other = [given for given in shapes if given != name]
+    if other:
+        raise cli.Failure(f"input {other[0]!r} of --input_shape is not in {path} (E10016)", todo)
+    dims = shapes.get(name, [None])
+    if not dims or not all(dims):
+        raise cli.Usage(f"the shape of {name!r} is open (E10011); give --input_shape", todo)
+    if len(dims) != len(known) or any(k not in (None, d) for k, d in zip(known, dims, strict=True)):
+        raise cli.Failure(f"--input_shape {name}:{','.join(map(str, dims))} does not fit {path} "
+                          "(E10049)", todo)
+    return dims[0]
 
 
 def main():
@@ -98,7 +87,8 @@ def main():
         from common.cpu import compiler, graph  # they import onnx; --help does without it
 
         name, precision = chosen()
-        batch = find_batch(args.input_shape, graph.inputs(graph.read(args.model)), args.model)
+        value, = graph.inputs(graph.read(args.model))
+        batch = find_batch(args.input_shape, value.name, graph.dims_of(value), args.model)
         output = Path(args.output + engine.ENDINGS[name])
         model = compiler.compile_onnx(args.model, batch, name, output, args.output_type,
                                       args.insert_op_conf, precision, args.calibration)

@@ -53,8 +53,9 @@ def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert
             model = engine.wrap(backend, file.read_bytes(), what, precision, batch // part)
         error = verify.against_onnx(model, onnx_path, batch, todo, aipp, samples)
     about = {
-        "engine": name, **engine.what_runs(backend), "precision": precision, "batch": batch,
-        "part": part, "inputs": [t.described() for t in model.inputs],
+        "engine": name, **engine.what_runs(backend), "cpu": engine.cpu()[0],
+        "precision": precision, "batch": batch, "part": part,
+        "inputs": [t.described() for t in model.inputs],
         "outputs": [t.described() for t in model.outputs],
         "onnx": {"file": Path(onnx_path).name, "sha256": cli.sha256(onnx_path), **about},
         "error_to_onnx": error, "demo": bool(about.get("demo")), "calibration": calibration}
@@ -115,5 +116,5 @@ def calibrate(onnx_path, model, about, folder, aipp=None):
 def code(backend):
     """Files that shape what is compiled: ours, and the engine's library."""
     ours = [m.__file__ for m in (engine, graph, rewrites, backend)]
-    files = [__file__, toolchain.__file__, *ours, backend.library()]
+    files = [__file__, toolchain.__file__, *ours, backend.LIBRARY]
     return [facts.code_path(file) for file in files]

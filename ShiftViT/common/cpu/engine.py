@@ -8,7 +8,6 @@ numpy and the engines are imported when a model is loaded: --help does without.
 import contextlib
 import dataclasses
 import importlib
-import math
 import os
 import platform
 from collections.abc import Callable
@@ -20,7 +19,6 @@ ENDINGS = {"openvino": ".blob", "onnxruntime": ".ort"}
 PRECISIONS = ("f32", "bf16", "int8")
 # Instruction sets that compiled code is bound to.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-BOUND = ("engine_version", "device", "cpu_kind")  # what an offline model is bound to
 # What a record has to hold for load() to use it.
 KINDS = {"engine": str, "engine_version": str, "device": str, "cpu_kind": str, "precision": str,
          "batch": int, "part": int, "demo": bool, "onnx": dict}
@@ -54,16 +52,13 @@ def find(path):
     if path.suffix != ".om":
         raise cli.Usage(f"--model {path} is no offline model", "give a .blob, .ort or .om name")
     if path.exists():
-        raise cli.Failure(f"{path} is for an NPU",
-                          "run it on an Ascend host, or compile the ONNX with this atc")
+        raise cli.Failure(f"{path} is for an NPU", "run it on an Ascend host, or compile the ONNX")
     beside = [path.with_suffix(ENDINGS[e]) for e in ENDINGS if wanted in (None, e)]
     found = [file for file in beside if file.exists()]
-    if not found:
-        raise cli.Failure(f"none of {path}, {', '.join(map(str, beside))} exists",
-                          "run `make om` (or atc), or check HOST_ENGINE")
-    if len(found) > 1:
-        raise cli.Failure(f"{path} could mean {' or '.join(map(str, found))}",
-                          "name one, or set HOST_ENGINE")
+    if len(found) != 1:
+        names = ", ".join(map(str, found or [path, *beside]))
+        wrong = f"{path} could be each of {names}" if found else f"none of {names} exists"
+        raise cli.Failure(wrong, "run `make om` (or atc), or set HOST_ENGINE to the one you mean")
     return found[0]
 
 
@@ -83,20 +78,12 @@ def cpu():
 
 def backend_of(engine):
     """The module of an engine; imported only when needed: each takes some tenths of a second."""
-    try:
-        return importlib.import_module(f"common.cpu.{engine}_engine")
-    except ModuleNotFoundError as e:
-        if e.name != engine:
-            raise
-        raise cli.Failure(f"the Python package {engine} is not installed",
-                          "pip install -r requirements.txt") from e
+    return importlib.import_module(f"common.cpu.{engine}_engine")
 
 
 def what_runs(backend):
-    """The release of the engine and the kind of CPU that its files are bound to."""
-    name, kind = cpu()
-    return {"engine_version": backend.version(), "device": backend.device(), "cpu": name,
-            "cpu_kind": kind}
+    """The release of the engine, the device and the kind of CPU that its files are bound to."""
+    return {"engine_version": backend.VERSION, "device": backend.device(), "cpu_kind": cpu()[1]}
 
 
 @contextlib.contextmanager
@@ -104,7 +91,7 @@ def explained(what, todo):
     """A block in which an engine works: what it raises becomes a Failure with `what` and `todo`."""
     try:
         yield
-    except (cli.Failure, OSError):
+    except (cli.Failure, OSError, ModuleNotFoundError):
         raise
     except Exception as e:  # the engines' exceptions have no common class
         if isinstance(e, MemoryError) or "bad_alloc" in str(e) or "allocate memory" in str(e):
@@ -121,11 +108,6 @@ class Tensor:
     name: str
     shape: tuple
     dtype: object
-
-    @property
-    def nbytes(self):
-        """The size of its content in bytes."""
-        return math.prod(self.shape) * self.dtype.itemsize
 
     def described(self):
         """As a record has it."""
@@ -161,12 +143,12 @@ def load(path, threads=None):
     meta = sound_record(path)
     backend = backend_of(meta["engine"])
     here = what_runs(backend)
-    made, now = ([about[key] for key in BOUND] for about in (meta, here))
-    if made != now:
-        raise cli.Failure(f"{path} was compiled by {backend.TITLE} {' for '.join(made)}; here it "
-                          f"is {' for '.join(now)}", AGAIN)
+    made = [meta[key] for key in here]
     # The engines take a blob with flipped weights, or with other weights, without a word.
     wrong = provenance.misfit(path)
+    if made != list(here.values()):
+        wrong = (f"was compiled by {backend.TITLE} {' for '.join(made)}; here it is "
+                 f"{' for '.join(here.values())}")
     if wrong:
         raise cli.Failure(f"{path} {wrong}", AGAIN)
     with explained(f"{backend.TITLE} rejects {path}", AGAIN):
@@ -181,7 +163,7 @@ def load(path, threads=None):
 def sound_record(path):
     """The record of an offline model; Failure when it is absent, damaged or says too little."""
     record = provenance.record_path(path)
-    meta = cli.read_json(record, f"{path} cannot be used without it, {AGAIN}")
+    meta = cli.read_json(record, AGAIN)
     wrong = [key for key, kind in KINDS.items() if not isinstance(meta.get(key), kind)]
     if not wrong and (meta["engine"] not in ENDINGS or not 0 < meta["part"] <= meta["batch"]):
         wrong = ["engine, batch or part"]
@@ -200,7 +182,7 @@ def wrap(backend, data, name, precision, parts=1, threads=None):
     inputs, outputs, compute = backend.load(data, precision, each)
     if parts > 1:
         compute = in_parts(compute, parts, at_once)
-    title = f"{backend.TITLE} {backend.version()}"
+    title = f"{backend.TITLE} {backend.VERSION}"
     what, todo = f"{title} cannot compute {name}", other(backend.NAME, precision)
 
     def whole(tensors):

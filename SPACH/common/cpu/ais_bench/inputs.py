@@ -24,11 +24,11 @@ def batches(folder, tensor, model):
     if not files:
         raise cli.Failure(f"--input {folder} has no .bin files", AGAIN)
     check_type(Path(folder), tensor, model)
-    need, first = tensor.nbytes, os.path.getsize(files[0])
+    need, first = np.zeros(tensor.shape, tensor.dtype).nbytes, os.path.getsize(files[0])
     if first == 0 or need % first:
         raise cli.Failure(
             f"[ERROR] arg0 tensorsize: {need} filesize: {first} not match: {files[0]} is no "
-            f"whole part of {tensor.name} {tensor.shape} {tensor.dtype.name}",
+            f"whole part of {tensor.shape} {tensor.dtype.name}",
             "preprocess again, one image in each file, or compile for the file's batch")
     odd = [file for file in files if os.path.getsize(file) != first]
     if odd:

@@ -65,15 +65,14 @@ def save(folder, stems, results, files_per_batch, outfmt):
 
 def write(path, array, outfmt):
     """Write an array: BIN its bytes, NPY with dtype and shape, TXT a line for each row of the last
-    axis, six decimals (whole numbers none), and a space after every value, the last one too."""
+    axis, six decimals, and a space after every value, the last one too."""
     if outfmt == "BIN":
         array.tofile(path)
     elif outfmt == "NPY":
         with open(path, "wb") as f:  # np.save would add .npy to another ending
             np.save(f, array)
     else:
-        number = "%d " if array.dtype.kind in "iub" else "%f "
-        line = number * array.shape[-1] + "\n"
+        line = "%f " * array.shape[-1] + "\n"
         rows = array.reshape(-1, array.shape[-1]).tolist()
         Path(path).write_text("".join(line % tuple(row) for row in rows), encoding="ascii")
 
