@@ -2,7 +2,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from common.cpu import compiler
 from common.cpu.ais_bench import __main__ as ais_bench
 from common.cpu.ais_bench import inputs, outputs
 
-CPU = Path(ais_bench.__file__).parents[1]
 TO_X = ("--input", "prep", "--output", "r", "--output_dirname", "x")
 
 
@@ -127,15 +125,6 @@ def test_several_rows_in_a_file(call, tiny, rows):
     np.testing.assert_allclose(got, logits(made, weights), rtol=0, atol=1e-5)
 
 
-def test_fp16_results(call):
-    weights = make_onnx("tiny.onnx")
-    compiler.compile_onnx("tiny.onnx", 4, "openvino", "x.blob", "FP16")
-    made = make_bins(["a.bin"])
-    call("--model", "x.om", *TO_X)
-    got = np.fromfile("r/x/a_0.bin", np.float16)
-    np.testing.assert_allclose(got, logits(made, weights)[0], atol=2e-2)
-
-
 def test_pure_inference(call, tiny):
     path, weights = tiny
     call("--model", path, *TO_X[2:], "--loop", 7, "--outfmt", "NPY")
@@ -241,16 +230,6 @@ def test_flags_that_are_wrong(words, capsys):
 def test_statistics(capsys):
     assert outputs.report([1.0, 2.0, 3.0, 10.0], 8)["CPU_compute_time"] == {
         "min": 1, "max": 10, "mean": 4, "median": 2.5, "percentile(99%)": 9.79, "count": 4}
-
-
-def test_failures_as_a_program():
-    def run(*words):
-        return subprocess.run([sys.executable, "-m", "ais_bench", *words], capture_output=True,
-                              text=True, env={**os.environ, "PYTHONPATH": str(CPU)})
-    done = run("--model", "x.om")
-    assert done.returncode == 1 and done.stderr.startswith("error: none of x.om")
-    assert run("--model", "x.om", "--device", "0,1").returncode == 2
-    assert run("--help").stdout.startswith("usage: ais_bench")
 
 
 def test_a_demo_says_so(call):
