@@ -11,11 +11,12 @@ TOLERANCE = {"f32": 1e-3, "bf16": 5e-2, "int8": 0.5}
 TOLERANCE_FP16 = 2e-3
 
 
-def random(tensor, rng):
-    """Content for an engine.Tensor: standard normal, or whole numbers of 0..255."""
-    if tensor.dtype.kind == "f":
-        return rng.standard_normal(tensor.shape, dtype=np.float32).astype(tensor.dtype)
-    return rng.integers(0, 256, tensor.shape).astype(tensor.dtype)
+def random(tensor):
+    """Seeded content for an engine.Tensor: standard normal, or bytes."""
+    rng = np.random.default_rng(0)
+    if tensor.dtype == np.uint8:
+        return rng.integers(0, 256, tensor.shape).astype(np.uint8)
+    return rng.standard_normal(tensor.shape, dtype=np.float32).astype(tensor.dtype)
 
 
 def against_onnx(model, onnx_path, batch, todo, aipp=None, samples=None):
@@ -25,17 +26,23 @@ def against_onnx(model, onnx_path, batch, todo, aipp=None, samples=None):
     model. Where the ONNX leaves the batch open, ONNX Runtime computes its first and last image
     only: the plain graph, with no optimisation, is slow. Failure with `todo` above TOLERANCE.
     """
-    rng = np.random.default_rng(0)
-    arrays = [random(t, rng) for t in model.inputs]
+    from common.cpu import onnxruntime_engine as reference
+
+    array = random(model.inputs[0])
     if samples:
-        arrays = [np.concatenate([samples[i % len(samples)] for i in range(batch)])]
-    results = model.run(arrays)
+        array = np.concatenate([samples[i % len(samples)] for i in range(batch)])
+    results = model.run([array])
     for tensor, result in zip(model.outputs, results, strict=True):
         if result.shape[:1] != (batch,):
             raise cli.Failure(f"{onnx_path}: output {tensor.name!r} has the shape {result.shape} "
                               f"for batch {batch}", "the batch is baked into the graph, export it "
                               "with a dynamic batch")
-    rows, wanted = plain(model, onnx_path, batch, arrays, aipp)
+    with engine.explained(f"ONNX Runtime cannot run {onnx_path}", "export the ONNX again"):
+        session = reference.session(str(onnx_path), reference.Level.ORT_DISABLE_ALL)
+        taken = session.get_inputs()[0]
+        rows = list(range(batch)) if isinstance(taken.shape[0], int) else sorted({0, batch - 1})
+        images = toolchain.normalise(array[rows], aipp) if aipp else array[rows]
+        wanted = session.run([t.name for t in model.outputs], {taken.name: images})
     worst = 0.0
     for tensor, result, want in zip(model.outputs, results, wanted, strict=True):
         want = np.asarray(want, np.float64)
@@ -47,17 +54,3 @@ def against_onnx(model, onnx_path, batch, todo, aipp=None, samples=None):
                 f"{error:.1e} of its scale ({limit:.0e} is allowed)", todo)
         worst = max(worst, error)
     return worst
-
-
-def plain(model, onnx_path, batch, arrays, aipp):
-    """What ONNX Runtime computes without optimisation: (rows of the batch, outputs for them)."""
-    from common.cpu import onnxruntime_engine as reference
-
-    with engine.explained(f"ONNX Runtime cannot run {onnx_path}", "export the ONNX again"):
-        session = reference.session(str(onnx_path), reference.Level.ORT_DISABLE_ALL)
-        is_open = all(not isinstance(t.shape[0], int) for t in session.get_inputs())
-        rows = sorted({0, batch - 1}) if is_open else list(range(batch))
-        feed = {t.name: a[rows] for t, a in zip(model.inputs, arrays, strict=True)}
-        if aipp:
-            feed = {name: toolchain.normalise(a, aipp) for name, a in feed.items()}
-        return rows, session.run([t.name for t in model.outputs], feed)

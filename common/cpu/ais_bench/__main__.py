@@ -69,9 +69,7 @@ def load(args):
     if model.meta["demo"]:
         info("the weights are a demo: the figures say nothing about the official model")
     info(f"load model {path} success")
-    if args.batchsize is None:
-        info(f"try get model batchsize:{model.meta['batch']}")
-    elif args.batchsize != model.meta["batch"]:
+    if args.batchsize not in (None, model.meta["batch"]):
         print(f"[WARNING] the model's batch is {model.meta['batch']}, --batchsize only scales the "
               "throughput")
     return model, path

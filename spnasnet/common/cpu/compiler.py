@@ -59,7 +59,9 @@ def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert
         "outputs": [t.described() for t in model.outputs],
         "onnx": {"file": Path(onnx_path).name, "sha256": cli.sha256(onnx_path), **about},
         "error_to_onnx": error, "demo": bool(about.get("demo")), "calibration": calibration}
-    inputs = [onnx_path, *filter(None, [insert_op_conf, calibration and calib]), *code(backend)]
+    code = [__file__, *(m.__file__ for m in (engine, graph, rewrites, toolchain, backend))]
+    inputs = [onnx_path, *filter(None, [insert_op_conf, calibration and calib])]
+    inputs += map(facts.code_path, [*code, backend.LIBRARY])
     about["made"] = provenance.made(output_path, inputs, arguments)
     cli.write_json(provenance.record_path(output_path), about)
     return dataclasses.replace(model, meta=about)
@@ -111,10 +113,3 @@ def calibrate(onnx_path, model, about, folder, aipp=None):
     if len(inputs) < FEW:
         said["note"] = f"int8 is calibrated with {len(inputs)} images only; {MOST} are better"
     return inputs, said
-
-
-def code(backend):
-    """Files that shape what is compiled: ours, and the engine's library."""
-    ours = [m.__file__ for m in (engine, graph, rewrites, backend)]
-    files = [__file__, toolchain.__file__, *ours, backend.LIBRARY]
-    return [facts.code_path(file) for file in files]
