@@ -1,21 +1,15 @@
 """PRECISION=bf16 and int8, and PROVIDER=cuda: what they compute, and where they are refused."""
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxslim
 import pytest
 from graphs import save_graph
 from onnx import helper
 from PIL import Image
 
 from common import cli, provenance
-from common.cpu import atc, compiler, engine, onnxruntime_engine, openvino_engine
+from common.cpu import compiler, engine, onnxruntime_engine, openvino_engine
 from common.data import transforms
-from common.model import facts
 
 SIDE = 32
 RECIPE = transforms.Recipe(resize=SIDE, crop=SIDE)
@@ -91,25 +85,6 @@ def test_int8_needs_some_images(monkeypatch, calib, match):
     monkeypatch.setattr(compiler, "LARGEST", 11)
     with pytest.raises(cli.Failure, match=match):
         compiled("int8", calib=calib)
-
-
-@pytest.mark.slow
-def test_int8_of_a_network_whose_leftovers_crash():
-    """What NNCF leaves of XCiT dies of SIGSEGV when Python collects it; atc does not collect it."""
-    import timm
-    import torch
-
-    net = timm.create_model("xcit_nano_12_p16_224").eval()
-    torch.onnx.export(net, torch.zeros(2, 3, 224, 224), "x.onnx", opset_version=17, dynamo=False,
-                      input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "n"}})
-    model = onnxslim.slim(onnx.load("x.onnx"))
-    facts.write(model, {"preprocessing": transforms.Recipe().as_dict()})
-    onnx.save(model, "x.onnx")
-    words = ["--framework=5", "--model=x.onnx", "--output=x", "--input_shape=x:1,3,224,224"]
-    done = subprocess.run([sys.executable, atc.__file__, *words, "--calibration=images"], text=True,
-                          env={**os.environ, "HOST_PRECISION": "int8"}, capture_output=True)
-    assert done.returncode == 0, done.stderr
-    assert "note: int8 is calibrated with 12 images only" in done.stdout
 
 
 BF16 = "BF16" in openvino_engine.openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
