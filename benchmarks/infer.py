@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks import measure
 from common import cli
-from common.cpu import which
+from common.cpu.engine import ENDINGS
 from common.speed.table import engine_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,7 +148,7 @@ def offline(folder, batch, engine):
     subprocess.run(["make", "--no-print-directory", "-C", str(ROOT / folder), "om", "WEIGHTS=demo",
                     f"BS={batch}", f"ENGINE={engine}", f"PYTHON={sys.executable}"],
                    check=True, stdout=subprocess.DEVNULL)
-    ending = which.ENDINGS[engine]
+    ending = ENDINGS[engine]
     return engines.load(next((ROOT / folder / "build/demo").glob(f"*[_s]{batch}{ending}")))
 
 
@@ -160,7 +160,7 @@ def sides(folder, batch, export, peers, temp):
 
     own = engine_of(ROOT / folder, "auto")
     ours = offline(folder, batch, own)
-    other = offline(folder, batch, next(e for e in which.ENDINGS if e != own))
+    other = offline(folder, batch, next(e for e in ENDINGS if e != own))
     net, model = network(folder)
     x = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)
     with FlopCounterMode(display=False) as counter:

@@ -1,5 +1,4 @@
 """The stand-in for atc: flags and messages as Ascend's, and files that are what they say."""
-import json
 import os
 import shutil
 import subprocess
@@ -14,11 +13,10 @@ from graphs import SHAPE, images, logits, make_onnx, save_graph
 from onnx import helper
 
 from common import cli, provenance, toolchain
-from common.cpu import atc, compiler, engine, graph, openvino_engine, which
+from common.cpu import atc, compiler, engine, graph, openvino_engine
 from common.model import facts
 
 CPU = Path(atc.__file__).parent
-ENGINES = list(which.ENDINGS.items())
 GOOD = {"framework": "5", "model": "tiny.onnx", "output": "x", "input_shape": "input:2,3,4,4"}
 
 
@@ -41,20 +39,24 @@ def call(monkeypatch, capfd):
     return run
 
 
-@pytest.fixture(params=ENGINES, ids=[name for name, _ in ENGINES])
-def tiny(request):
-    """A model for batch 4, compiled with each engine: (path, weights)."""
-    name, ending = request.param
-    weights = make_onnx("tiny.onnx")
-    compiler.compile_onnx("tiny.onnx", 4, name, f"tiny{ending}")
-    return Path(f"tiny{ending}"), weights
+@pytest.fixture(params=engine.ENDINGS)
+def each(request, monkeypatch):
+    """The name of an engine, which HOST_ENGINE says too, and the ending of its files."""
+    monkeypatch.setenv("HOST_ENGINE", request.param)
+    return request.param, engine.ENDINGS[request.param]
 
 
-@pytest.mark.parametrize("name, ending", ENGINES)
-def test_atc_writes_a_model_and_its_record(call, monkeypatch, name, ending):
-    recipe = {"resize": 4, "crop": 4}
+@pytest.fixture
+def tiny(each):
+    """The path of a model for batch 4, compiled with each engine."""
+    make_onnx("tiny.onnx")
+    compiler.compile_onnx("tiny.onnx", 4, each[0], f"tiny{each[1]}")
+    return Path(f"tiny{each[1]}")
+
+
+def test_atc_writes_a_model_and_its_record(call, each):
+    (name, ending), recipe = each, {"resize": 4, "crop": 4}
     weights = make_onnx("tiny.onnx", model="Tiny", demo=True, preprocessing=recipe)
-    monkeypatch.setenv("HOST_ENGINE", name)
     flags = {"framework": "5", "model": "tiny.onnx", "output": "build/v1.2-bs8",
              "input_format": "NCHW", "input_shape": "input:8,3,4,4", "log": "error",
              "soc_version": "Ascend310P3", "op_select_implmode": "high_performance"}
@@ -82,19 +84,13 @@ def test_atc_writes_a_model_and_its_record(call, monkeypatch, name, ending):
 @pytest.mark.parametrize("change, status, text", [
     ({"input_shape": "actual_input_1:2,3,4,4"}, 1, r"E10016.*input:n,3,4,4"),
     ({"input_shape": "input:2,3,4"}, 1, "E10049"),
-    ({"input_shape": "input:2,3,5,4"}, 1, "does not fit"),
-    ({"input_shape": "input:-1,3,4,4"}, 2, "E10011"),
+    ({"input_shape": "input:2,3,5,4"}, 1, "does not fit.*E10049"),
     ({"input_shape": "input:1~8,3,4,4"}, 2, "E10011"),
     ({"input_shape": "input:0,3,4,4"}, 2, "E10011"),
-    ({"input_shape": "input:,3,4,4"}, 2, "E10002"),
     ({"input_shape": "2,3,4,4"}, 2, "E10002"),
     ({"input_shape": None}, 2, "give --input_shape"),
-    ({"framework": "3"}, 2, "framework=3"),
-    ({"input_format": "NHWC"}, 2, "input_format=NHWC"),
-    ({"output_type": "INT8"}, 2, "FP32 or FP16"),
     ({"soc_version": ""}, 2, "E10054"),
     ({"insert_op_conf": "aipp.cfg"}, 1, "aipp.cfg does not exist"),
-    ({"dynamic_batch_size": "1,4"}, 2, "one offline model for each batch size"),
     ({"output": "x.om"}, 2, "ending"),
     ({"model": "absent.onnx"}, 1, r"absent\.onnx does not exist"),
     ({"model": "noise.onnx"}, 1, r"noise\.onnx is not an ONNX"),
@@ -108,16 +104,30 @@ def test_atc_refuses(call, change, status, text):
     assert not list(Path().glob("x*"))
 
 
+@pytest.mark.parametrize("words", ["framework=3", "input_format=NHWC", "output_type=INT8",
+                                   "dynamic_batch_size=1,4", "soc=Ascend310P3"])
+def test_flags_that_are_not_here(capsys, words):
+    """--soc is a prefix of --soc_version, which is no flag either."""
+    with pytest.raises(SystemExit) as e:
+        atc.get_args([*(f"--{k}={v}" for k, v in GOOD.items()), f"--{words}"])
+    assert e.value.code == 2 and words.split("=")[0] in capsys.readouterr().err
+
+
 def test_names_with_colons_and_a_fixed_batch():
     assert toolchain.parse_shapes("input:0:2,3;b: 4, 5 ;") == {"input:0": [2, 3], "b": [4, 5]}
     assert toolchain.parse_shapes("a:-1,3;b:1~8,3") == {"a": [None, 3], "b": [None, 3]}
-    make_onnx("fixed.onnx", batch=2, output_batch=2)
-    inputs = graph.inputs(graph.read("fixed.onnx"))
-    assert atc.find_batch(None, inputs, "fixed.onnx") == 2
+    assert atc.find_batch(None, "input:0", [2, 3], "fixed.onnx") == 2
+    assert atc.find_batch("input:0:4,3", "input:0", [None, 3], "open.onnx") == 4
     with pytest.raises(cli.Failure, match="does not fit"):
-        atc.find_batch("input:4,3,4,4", inputs, "fixed.onnx")
-    with pytest.raises(cli.Failure, match="no common batch"):
-        atc.find_batch(None, {"a": [2, 3], "b": [4, 3]}, "two.onnx")
+        atc.find_batch("input:4,3,4,4", "input", [2, 3, 4, 4], "fixed.onnx")
+
+
+def test_two_inputs_are_refused():
+    """Of several inputs no file could say which it is for."""
+    node = helper.make_node("Sub", ["a", "b"], ["c"])
+    save_graph("two.onnx", [node], {"a": ["n", 2], "b": ["n", 2]}, {"c": ["n", 2]})
+    with pytest.raises(cli.Failure, match=r"two.onnx has 2 inputs \(a, b\)"):
+        compiler.compile_onnx("two.onnx", 2, "openvino", "x.blob")
 
 
 @pytest.mark.parametrize("name", ["HOST_ENGINE", "HOST_PRECISION", "HOST_PROVIDER"])
@@ -125,43 +135,55 @@ def test_a_choice_that_is_none(call, monkeypatch, name):
     make_onnx("tiny.onnx")
     monkeypatch.setenv("HOST_ENGINE", "onnxruntime")
     monkeypatch.setenv(name, "tpu")
-    with pytest.raises(cli.Usage, match=f"{name}=tpu is no .*use one of: "):
+    with pytest.raises(cli.Usage, match=f"{name}=tpu is no choice.*use one of: "):
         call(**GOOD)
 
 
-def test_atc_as_a_program(tmp_path):
-    make_onnx("tiny.onnx")
+# ---- what an engine's end looks like ----
 
-    def run(**flags):
-        words = [f"--{k}={v}" for k, v in {**GOOD, **flags}.items()]
-        return subprocess.run([CPU / "bin/atc", *words], capture_output=True, text=True,
-                              env={**os.environ, "PYTHON": sys.executable})
-    assert run().returncode == 0
-    unknown = run(soc="Ascend310P3")  # a prefix of --soc_version is no flag
-    assert unknown.returncode == 2 and "--soc=Ascend310P3" in unknown.stderr
-    wrong = run(input_shape="image:2,3,4,4")
-    assert wrong.returncode == 1 and "E10016" in wrong.stderr and "Traceback" not in wrong.stderr
-    assert "ATC run failed" in wrong.stdout and "success" not in wrong.stdout
+@pytest.mark.parametrize("number, precision, said", [
+    ("SIGSEGV", "f32", "try ENGINE=onnxruntime "), ("SIGABRT", "int8", "try PRECISION=f32 "),
+    ("SIGKILL", "f32", "take a smaller batch ")])
+def test_a_crash_of_an_engine_is_one_line(number, precision, said):
+    code = ("import os, signal, sys; from common import cli; from common.cpu import atc, compiler\n"
+            f"compiler.compile_onnx = lambda *_: os.kill(os.getpid(), signal.{number})\n"
+            "cli.run(atc.apart)")
+    make_onnx("tiny.onnx")
+    words = [f"--{k}={v}" for k, v in GOOD.items()]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), "HOST_PRECISION": precision})
+    assert done.returncode == 1 and done.stdout.endswith("ATC run failed.\n")
+    assert done.stderr.startswith(f"error: openvino was ended by {number} while it compiled or "
+                                  f"checked tiny.onnx in {precision} — {said}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("error, said", [
+    (RuntimeError("primitive"), "cannot compute tiny.onnx for batch 2: primitive — try ENGINE=onn"),
+    (RuntimeError("std::bad_alloc"), "memory is too small.*smaller batch"),
+    (MemoryError(), "memory is too small.*smaller batch")])
+@pytest.mark.parametrize("when", ["compile_model", "run"])
+def test_an_error_of_an_engine_is_one_line(call, monkeypatch, error, said, when):
+    def failing(*args):
+        raise error
+    real = openvino_engine.load
+    if when == "run":
+        monkeypatch.setattr(openvino_engine, "load", lambda *args: (*real(*args)[:2], failing))
+    else:
+        monkeypatch.setattr(openvino_engine, "compile_model", failing)
+        said = said.replace("compute", "compile")
+    make_onnx("tiny.onnx")
+    with pytest.raises(cli.Failure, match=said) as e:
+        call(**GOOD)
+    assert "OpenVINO" in str(e.value) and "delete" not in str(e.value)
+    assert not list(Path().glob("*x*blob*"))
 
 
 # ---- what is computed ----
 
-@pytest.mark.parametrize("name, ending", ENGINES)
-def test_fp16_outputs(call, monkeypatch, name, ending):
-    weights = make_onnx("tiny.onnx")
-    monkeypatch.setenv("HOST_ENGINE", name)
-    assert "f32, FP16 outputs, batch 2" in call(**GOOD, output_type="FP16")[-1]
-    model = engine.load(f"x{ending}")
-    assert [(t.name, t.dtype) for t in model.outputs] == [("output", np.float16)]
-    got, = model.run([images(2)])
-    assert got.dtype == np.float16
-    np.testing.assert_allclose(got, logits(images(2), weights), rtol=2 ** -10, atol=1e-3)
-
-
-@pytest.mark.parametrize("name, ending", ENGINES)
-def test_float32_is_really_float32(name, ending):
+def test_float32_is_really_float32(each):
     """A CPU with bfloat16 would be off by 1e-2 here, and OpenVINO's default is to use it."""
-    shape = (3, 32, 32)
+    (name, ending), shape = each, (3, 32, 32)
     weights = make_onnx("wide.onnx", classes=256, shape=shape, scale=1 / 55)
     compiler.compile_onnx("wide.onnx", 8, name, f"wide{ending}")
     # Loaded: the blob alone does not pin the precision.
@@ -195,14 +217,13 @@ def test_wrong_computation_gets_no_file(monkeypatch):
     assert sorted(p.name for p in Path().iterdir()) == ["tiny.onnx"]
 
 
-@pytest.mark.parametrize("name, ending", ENGINES)
-def test_a_baked_batch_is_named(name, ending):
+def test_a_baked_batch_is_named(each):
     """A Reshape to a fixed batch, as a traced model may carry, is refused for another one."""
     node = helper.make_node("Reshape", ["input", "to"], ["output"])
     save_graph("baked.onnx", [node], {"input": ["n", 3]}, {"output": None},
                {"to": np.array([1, -1])})
     with pytest.raises(cli.Failure, match="baked into the graph"):
-        compiler.compile_onnx("baked.onnx", 4, name, f"x{ending}")
+        compiler.compile_onnx("baked.onnx", 4, each[0], f"x{each[1]}")
     assert not list(Path().glob("x*"))
 
 
@@ -210,7 +231,7 @@ def test_an_open_inner_dimension_is_refused():
     make_onnx("tiny.onnx")
     model = onnx.load("tiny.onnx")
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "h"
-    with pytest.raises(cli.Failure, match="only its first dimension may be open"):
+    with pytest.raises(cli.Failure, match="first dimension must be open or 4, the others fixed"):
         graph.fix_batch(model, 4, "x.onnx")
 
 
@@ -224,16 +245,18 @@ def aipp(crop=4):
     return recipe
 
 
-@pytest.mark.parametrize("name, ending", ENGINES)
-def test_bytes_are_normalised_inside(call, monkeypatch, name, ending):
+def test_bytes_are_normalised_inside_and_results_rounded(call, each):
     recipe, weights = aipp(), make_onnx("tiny.onnx")
-    monkeypatch.setenv("HOST_ENGINE", name)
-    assert ", uint8 input, batch 2" in call(**GOOD, insert_op_conf="aipp.cfg")[-1]
-    model = engine.load(f"x{ending}")
+    said = call(**GOOD, insert_op_conf="aipp.cfg", output_type="FP16")[-1]
+    assert "f32, FP16 outputs, uint8 input, batch 2" in said
+    model = engine.load(f"x{each[1]}")
     assert (model.inputs[0].shape, model.inputs[0].dtype) == ((2, 4, 4, 3), np.uint8)
+    assert [(t.name, t.dtype) for t in model.outputs] == [("output", np.float16)]
     pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
     wanted = ((pixels / 255 - recipe.mean) / recipe.std).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(model.run([pixels])[0], logits(wanted, weights), rtol=0, atol=1e-4)
+    got, = model.run([pixels])
+    assert got.dtype == np.float16
+    np.testing.assert_allclose(got, logits(wanted, weights), rtol=2 ** -10, atol=1e-3)
     assert "aipp.cfg" in model.meta["made"]["from"]
 
 
@@ -278,7 +301,7 @@ def refused(path, text):
 
 
 def test_what_is_not_as_recorded_is_refused(tiny):
-    path, record = tiny[0], provenance.record_path(tiny[0])
+    path, record = tiny, provenance.record_path(tiny)
     good, meta = path.read_bytes(), provenance.read(path)
     path.write_bytes(good[:-100])
     refused(path, "is not the one that")
@@ -302,64 +325,52 @@ def test_what_is_not_as_recorded_is_refused(tiny):
 
 
 def test_noise_is_rejected_by_the_engine(tiny):
-    path, _ = tiny
-    meta = provenance.read(path)
-    path.write_bytes(b"RR_" + bytes(400))
-    cli.write_json(f"{path}.json", {**meta, "made": provenance.made(path, [], [])})
-    refused(path, "rejects")
+    meta = provenance.read(tiny)
+    tiny.write_bytes(b"RR_" + bytes(400))
+    cli.write_json(f"{tiny}.json", {**meta, "made": provenance.made(tiny, [], [])})
+    refused(tiny, "rejects")
 
 
-def test_killed_between_model_and_record(tiny):
-    """New model, old record: they are not taken for a pair."""
-    path, _ = tiny
-    old = Path(f"{path}.json").read_text()
-    make_onnx("other.onnx", seed=9)
-    compiler.compile_onnx("other.onnx", 4, json.loads(old)["engine"], path)
-    Path(f"{path}.json").write_text(old)
-    refused(path, "is not the one that")
+def test_too_little_memory_is_no_reason_to_delete(tiny, monkeypatch):
+    def failing(*args):
+        raise RuntimeError("std::bad_alloc")
+    backend = engine.backend_of(provenance.read(tiny)["engine"])
+    monkeypatch.setattr(backend, "load", failing)
+    with pytest.raises(cli.Failure, match="rejects tiny.*memory is too small.*smaller batch"):
+        engine.load(tiny)
 
 
-def test_an_unchanged_model_is_not_hashed(tiny, monkeypatch):
-    hashed = []
-    monkeypatch.setattr(cli, "sha256", lambda path: hashed.append(path))
-    engine.load(tiny[0])
-    assert hashed == []
-
-
-@pytest.mark.parametrize("file", [
-    "tiny.onnx", "common/cpu/compiler.py", "common/cpu/rewrites.py", "common/cpu/graph.py",
-    "common/toolchain.py", "common/cpu/engine_engine.py", "the engine's library"])
-def test_what_it_was_made_from(tiny, file):
+def test_what_it_was_made_from(tiny):
     """Its ONNX, what shapes it, and the release of the engine are inputs of an offline model."""
-    meta = provenance.read(tiny[0])
+    meta = provenance.read(tiny)
     backend = engine.backend_of(meta["engine"])
-    files = {"tiny.onnx": "tiny.onnx", "the engine's library": facts.code_path(backend.library()),
-             "common/cpu/engine_engine.py": backend.__file__}
-    path = str(Path(files.get(file, ROOT / file)))
-    assert meta["made"]["from"][path]["sha256"] == cli.sha256(path)
-    if not Path(path).is_absolute():
-        make_onnx("tiny.onnx", seed=9)
-        refused(tiny[0], "was made from another tiny.onnx")
+    ours = [ROOT / f"common/{name}.py" for name in (
+        "cpu/compiler", "cpu/engine", "cpu/rewrites", "cpu/graph", "toolchain")]
+    library = facts.code_path(backend.LIBRARY)
+    for path in map(str, ["tiny.onnx", *ours, backend.__file__, library]):
+        assert meta["made"]["from"][path]["sha256"] == cli.sha256(path)
+    make_onnx("tiny.onnx", seed=9)
+    refused(tiny, "was made from another tiny.onnx")
 
 
 def test_an_om_means_what_is_beside_it(monkeypatch):
-    with pytest.raises(cli.Failure, match="none of"):
-        which.find("x.om")
+    with pytest.raises(cli.Failure, match="none of x.om, x.blob, x.ort exists"):
+        engine.find("x.om")
     Path("x.ort").touch()
-    assert which.find("x.om") == Path("x.ort")
+    assert engine.find("x.om") == Path("x.ort")
     monkeypatch.setenv("HOST_ENGINE", "openvino")
-    with pytest.raises(cli.Failure, match="HOST_ENGINE=openvino"):
-        which.find("x.om")
+    with pytest.raises(cli.Failure, match="none of x.om, x.blob exists.*HOST_ENGINE"):
+        engine.find("x.om")
     Path("x.blob").touch()
-    assert which.find("x.om") == Path("x.blob")
+    assert engine.find("x.om") == Path("x.blob")
     monkeypatch.delenv("HOST_ENGINE")
-    with pytest.raises(cli.Failure, match=r"x\.blob and x\.ort"):
-        which.find("x.om")
+    with pytest.raises(cli.Failure, match=r"each of x\.blob, x\.ort"):
+        engine.find("x.om")
     Path("x.om").touch()
     with pytest.raises(cli.Failure, match="Ascend host"):
-        which.find("x.om")
+        engine.find("x.om")
     with pytest.raises(cli.Usage):
-        which.find("x.onnx")
+        engine.find("x.onnx")
 
 
 # ---- set_env.sh ----
@@ -378,6 +389,7 @@ def test_set_env_in_a_path_with_spaces(tmp_path):
         source "../my model/common/cpu/set_env.sh"; source "$1/common/cpu/set_env.sh"
         echo sourced
         atc --framework=5 --model=tiny.onnx --output=tiny --input_shape="input:2,3,4,4"
+        atc --framework=5 --model=tiny.onnx --output=y --input_shape="image:2,3,4,4" || echo $?
         python3 -m ais_bench --model tiny.om --loop 2
         command -v python3
         echo "$PATH" | tr : '\\n' | grep -c 'my model'
@@ -389,6 +401,8 @@ def test_set_env_in_a_path_with_spaces(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[:2] == ["sourced", "ATC start working now, please wait for a moment."]
+    assert "error: input 'image' of --input_shape is not in tiny.onnx (E10016)" in done.stderr
+    assert lines[lines.index("ATC run failed.") + 1] == "1"
     assert "nothing was saved (no --output)" in lines
     assert lines[-3:] == [str(venv / "python3"), "2", str(folder / "common/cpu")]
 

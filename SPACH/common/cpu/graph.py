@@ -9,84 +9,78 @@ from common import cli
 
 
 def read(path):
-    """Return the onnx.ModelProto in `path`; Failure when it is absent or no ONNX."""
+    """Return the onnx.ModelProto in `path`; Failure when it is absent, no ONNX, or has not one
+    input."""
     try:
         model = onnx.load(path)
         if not model.graph.node:
             raise ValueError("it holds no graph")
-        return model
     except FileNotFoundError:
         raise cli.Failure(f"{path} does not exist (E10041)",
                           "run `make onnx`, or check --model") from None
     except (ValueError, DecodeError, onnx.checker.ValidationError) as e:
         raise cli.Failure(f"{path} is not an ONNX model ({cli.short(str(e))})",
                           "delete it and run make onnx again") from e
+    found = [value.name for value in inputs(model)]
+    if len(found) != 1:
+        raise cli.Failure(f"{path} has {len(found)} inputs ({cli.some(found)})",
+                          "the CPU stand-ins feed one: images")
+    return model
 
 
 def inputs(model):
-    """Return {input name: dims} without the weights; a dim is an int, None where it is open."""
+    """The onnx.ValueInfoProto of each input that is no weight."""
     weights = {w.name for w in model.graph.initializer}
-    return {v.name: [d.dim_value if d.dim_value > 0 else None for d in dimensions(v)]
-            for v in model.graph.input if v.name not in weights}
+    return [value for value in model.graph.input if value.name not in weights]
 
 
-def dimensions(value):
-    """The dimensions of an onnx.ValueInfoProto, to read or change."""
-    return value.type.tensor_type.shape.dim
+def dims_of(value):
+    """The dimensions of an onnx.ValueInfoProto: numbers, None where one is open."""
+    return [d.dim_value if d.dim_value > 0 else None for d in value.type.tensor_type.shape.dim]
 
 
 def is_open(model):
-    """Whether the batch of every input may be any number."""
-    return all(dims[:1] == [None] for dims in inputs(model).values())
+    """Whether the batch may be any number."""
+    return dims_of(inputs(model)[0])[:1] == [None]
 
 
 def fix_batch(model, batch, path):
-    """Write `batch` as the first dimension of every input and output.
+    """Write `batch` as the first dimension of the input and every output.
 
     A fixed shape lets the engines plan their memory and choose kernels once (SPACH in OpenVINO:
     1.22-1.36 times as fast). Failure when the graph's batch is fixed at another number, or when a
     further dimension is open.
     """
-    shapes = inputs(model)
-    for value in model.graph.input:
-        if value.name not in shapes:
-            continue
-        dims = shapes[value.name]
-        if not dims or None in dims[1:]:
-            raise cli.Failure(f"{path}: input {value.name!r} has the shape {dims}, only its first "
-                              "dimension may be open", "export it with the others fixed")
-        if dims[0] not in (None, batch):
-            raise cli.Failure(f"{path}: the batch of input {value.name!r} is fixed at {dims[0]}, "
-                              f"{batch} is asked for", "export it with a dynamic batch, or compile "
-                              f"it for batch {dims[0]}")
-        dimensions(value)[0].dim_value = batch
-    for value in model.graph.output:
-        if len(dimensions(value)) and dimensions(value)[0].dim_value <= 0:
-            dimensions(value)[0].dim_value = batch
+    images, = inputs(model)
+    dims = dims_of(images)
+    if not dims or None in dims[1:] or dims[0] not in (None, batch):
+        raise cli.Failure(f"{path} takes {dims}; the first dimension must be open or {batch}, the "
+                          "others fixed", "export it with a dynamic batch alone")
+    for value in (images, *model.graph.output):
+        if dims_of(value)[:1] == [None]:
+            value.type.tensor_type.shape.dim[0].dim_value = batch
     # Shapes noted for inner tensors still have the open batch; the engines infer them again.
     del model.graph.value_info[:]
 
 
-def rename(nodes, old, new, sides=("input", "output")):
+def rename(nodes, old, new):
     """Call a tensor otherwise wherever `nodes` read or write it."""
     for node in nodes:
-        for side in sides:
-            getattr(node, side)[:] = [new if n == old else n for n in getattr(node, side)]
+        for side in (node.input, node.output):
+            side[:] = [new if name == old else name for name in side]
 
 
 def take_bytes(model, aipp, path):
     """Make the input uint8 (N, H, W, 3), normalised inside as AIPP does it.
 
-    `aipp` is what toolchain.read_aipp returns. Failure when the graph has several inputs, or one of
-    another size.
+    `aipp` is what toolchain.read_aipp returns. Failure when it is for images of another size.
     """
-    values = [v for v in model.graph.input if v.name in inputs(model)]
-    dims = inputs(model)[values[0].name]
-    if len(values) != 1 or dims[1:] != [3, *aipp["size"]]:
+    value, = inputs(model)
+    name, dims = value.name, dims_of(value)
+    if dims[1:] != [3, *aipp["size"]]:
         raise cli.Failure(f"{path} takes {dims}, the AIPP configuration makes images of "
                           f"{aipp['size']}", "write one for this model")
-    name = values[0].name
-    rename(model.graph.node, name, f"{name}_normalised", ("input",))
+    rename(model.graph.node, name, f"{name}_normalised")
     for what in ("min", "reciprocal"):
         constant = np.float32(aipp[what]).reshape(1, 3, 1, 1)
         model.graph.initializer.append(numpy_helper.from_array(constant, f"{name}_{what}"))
@@ -98,7 +92,7 @@ def take_bytes(model, aipp, path):
     for node in reversed(steps):
         model.graph.node.insert(0, node)
     bytes_in = helper.make_tensor_value_info(name, TensorProto.UINT8, [dims[0], *aipp["size"], 3])
-    values[0].CopyFrom(bytes_in)
+    value.CopyFrom(bytes_in)
 
 
 def cast_outputs(model):

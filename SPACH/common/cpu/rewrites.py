@@ -43,82 +43,58 @@ def group_norm_as_formula(model):
     (ShiftViT in OpenVINO: 1.05 times as fast in f32, 1.13 in bf16).
     """
     norms = [node for node in model.graph.node if node.op_type == "InstanceNormalization"]
-    if not norms:
+    opset = max(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    if not norms or opset >= 18:  # there a mean has its axes as an input
         return 0  # shape inference of the larger models takes seconds
     shapes = shapes_of(model)
     maker = {name: node for node in model.graph.node for name in node.output}
-    users = _users(model)
-    weights = {w.name: w for w in model.graph.initializer}
-    done = 0
-    for norm in norms:
-        around = _reshapes_around(norm, maker, users)
-        if around and _is_plain(norm, weights) and _is_undone(around, shapes):
-            _write_formula(model, around[0], norm, around[1])
-            done += 1
-    return done
-
-
-def _users(model):
-    """{tensor: nodes that take it}, None for whoever takes a result of the graph."""
     users = {}
     for node in model.graph.node:
         for name in node.input:
             users.setdefault(name, []).append(node)
     for value in model.graph.output:
-        users.setdefault(value.name, []).append(None)
-    return users
+        users.setdefault(value.name, []).append(None)  # whoever takes a result of the graph
+    weights = {w.name: w for w in model.graph.initializer}
+    done = 0
+    for norm in norms:
+        before, after = maker.get(norm.input[0]), users.get(norm.output[0], [None])[0]
+        plain = all(name in weights and numpy_helper.to_array(weights[name]).tolist() == [value]
+                    for name, value in zip(norm.input[1:], (1, 0), strict=True))
+        if plain and _is_undone(before, norm, after, users, shapes):
+            _write_formula(model, before, norm, after)
+            done += 1
+    return done
 
 
-def _reshapes_around(norm, maker, users):
-    """The Reshapes before and after a norm when nothing else takes what is between, else None."""
-    before, after = maker.get(norm.input[0]), users.get(norm.output[0], [None])[0]
-    if not before or not after or before.op_type != "Reshape" or after.op_type != "Reshape":
-        return None
+def _is_undone(before, norm, after, users, shapes):
+    """Whether a Reshape after a norm gives back the C, H and W from before the first one, hence the
+    batch too, and nothing else takes what is between."""
+    if not before or not after or {before.op_type, after.op_type} != {"Reshape"}:
+        return False
     if len(users[before.output[0]]) > 1 or len(users[norm.output[0]]) > 1:
-        return None
-    return before, after
-
-
-def _is_plain(norm, weights):
-    """Whether a norm's own scale is 1 and its shift 0."""
-    scale, shift = (weights.get(name) for name in norm.input[1:])
-    return (scale is not None and numpy_helper.to_array(scale).tolist() == [1]
-            and shift is not None and numpy_helper.to_array(shift).tolist() == [0])
-
-
-def _is_undone(around, shapes):
-    """Whether the second Reshape undoes the first: the same C, H and W of as many elements, so the
-    same batch."""
-    x, y = shapes.get(around[0].input[0], []), shapes.get(around[1].output[0], [])
+        return False
+    x, y = shapes.get(before.input[0], []), shapes.get(after.output[0], [])
     return len(x) == 4 and 0 not in x[1:] and x[1:] == y[1:]
 
 
 def _write_formula(model, before, norm, after):
-    x, y, name = before.input[0], after.output[0], norm.output[0]
+    name = norm.output[0]
     epsilon = np.float32([attribute(norm, "epsilon", 1e-5)])
-    epsilon = add_constant(model, f"{name}_epsilon", epsilon)
-    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-    axes, more = {"axes": [1, 2, 3]}, []
-    if opset >= 18:  # there the axes are an input
-        axes, more = {}, [add_constant(model, f"{name}_axes", np.int64([1, 2, 3]))]
-
-    def step(operator, inputs, suffix, **attributes):
-        output = f"{name}_{suffix}" if suffix else y
-        steps.append(helper.make_node(operator, inputs, [output], **attributes))
-        return output
-
-    steps = []
-    mean = step("ReduceMean", [x, *more], "mean", keepdims=1, **axes)
-    centred = step("Sub", [x, mean], "centred")
-    squares = step("Mul", [centred, centred], "squares")
-    variance = step("ReduceMean", [squares, *more], "variance", keepdims=1, **axes)
-    above_0 = step("Add", [variance, epsilon], "above_0")
-    deviation = step("Sqrt", [above_0], "deviation")
-    step("Div", [centred, deviation], None)
+    over = {"axes": [1, 2, 3], "keepdims": 1}
+    steps = [("ReduceMean", [before.input[0]], "mean", over),
+             ("Sub", [before.input[0], f"{name}_mean"], "centred", {}),
+             ("Mul", [f"{name}_centred", f"{name}_centred"], "squares", {}),
+             ("ReduceMean", [f"{name}_squares"], "variance", over),
+             ("Add", [f"{name}_variance", add_constant(model, f"{name}_epsilon", epsilon)],
+              "above_0", {}),
+             ("Sqrt", [f"{name}_above_0"], "deviation", {}),
+             ("Div", [f"{name}_centred", f"{name}_deviation"], "normed", {})]
     place = list(model.graph.node).index(before)
     for node in (before, norm, after):
         model.graph.node.remove(node)
-    for node in reversed(steps):
+    for operator, inputs, suffix, attributes in reversed(steps):
+        output = after.output[0] if operator == "Div" else f"{name}_{suffix}"
+        node = helper.make_node(operator, inputs, [output], **attributes)
         model.graph.node.insert(place, node)
 
 
@@ -145,17 +121,19 @@ def flat_tokens(model):
     known = all(len(shapes.get(name, [])) == 4 and 0 not in shapes[name][1:] for name in ends)
     if not known or inside & {value.name for value in model.graph.output}:
         return 0
-    for node in entries:
-        _, h, w, c = shapes[node.output[0]]
-        apart = f"{node.output[0]}_apart"
-        place = list(model.graph.node).index(node) + 1
-        _reshape(model, place, apart, node.output[0], [0, h * w, c])
-        node.output[0] = apart
-    for node in exits:
-        apart = f"{node.output[0]}_apart"  # each its own: two exits may share an input
+    for node in entries + exits:
         place = list(model.graph.node).index(node)
-        _reshape(model, place, node.input[0], apart, [0, *shapes[node.input[0]][1:]])
-        node.input[0] = apart
+        image = f"{node.output[0]}_image"  # each its own: two exits may share an input
+        if node in entries:
+            place += 1
+            tokens, node.output[0] = node.output[0], image
+            _, h, w, c = shapes[tokens]
+            sides, shape = ([image], [tokens]), [0, h * w, c]
+        else:
+            tokens, node.input[0] = node.input[0], image
+            sides, shape = ([tokens], [image]), [0, *shapes[tokens][1:]]
+        sides[0].append(add_constant(model, f"{image}_shape", np.int64(shape)))
+        model.graph.node.insert(place, helper.make_node("Reshape", *sides))
     for node in pools:
         next(a for a in node.attribute if a.name == "axes").ints[:] = [1]
     del model.graph.value_info[:]  # what was inferred before
@@ -204,8 +182,3 @@ def _is_for_each_token(node, inside, ranks):
     if node.op_type == "MatMul":
         return node.input[0] in inside and ranks.get(node.input[1]) == 2
     return _is_mean(node, [-1], keepdims=1)
-
-
-def _reshape(model, place, x, y, shape):
-    name = add_constant(model, f"{y}_shape", np.int64(shape))
-    model.graph.node.insert(place, helper.make_node("Reshape", [x, name], [y]))

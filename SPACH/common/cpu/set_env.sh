@@ -8,19 +8,15 @@
 # folder or of the one above it, so that `python3` is the one that has the packages. It prints
 # nothing.
 
-_host_dir=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
-_host_root=${_host_dir%/*/*}
-
+_host=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 # Sourcing it again must not make the lists longer.
-case ":$PATH:" in *":$_host_dir/bin:"*) ;; *) PATH=$_host_dir/bin:$PATH ;; esac
-case ":${PYTHONPATH-}:" in
-    *":$_host_dir:"*) ;;
-    *) PYTHONPATH=$_host_dir${PYTHONPATH:+:$PYTHONPATH} ;;
+case ":$PATH:" in
+    *":$_host/bin:"*) ;;
+    *)
+        PATH=$_host/bin:$PATH PYTHONPATH=$_host${PYTHONPATH:+:$PYTHONPATH}
+        for _venv in "${_host%/*/*/*}/.venv" "${_host%/*/*}/.venv"; do
+            [ -x "$_venv/bin/python3" ] && PATH=$_venv/bin:$PATH
+        done ;;
 esac
-for _host_venv in "$_host_root/.venv" "${_host_root%/*}/.venv"; do
-    [ -x "$_host_venv/bin/python3" ] || continue
-    case ":$PATH:" in *":$_host_venv/bin:"*) ;; *) PATH=$_host_venv/bin:$PATH ;; esac
-    break
-done
 export PATH PYTHONPATH
-unset _host_dir _host_root _host_venv
+unset _host _venv

@@ -6,16 +6,23 @@ import dataclasses
 from pathlib import Path
 
 from common import cli, provenance, toolchain
-from common.cpu import calibrate, engine, graph, rewrites, verify
+from common.cpu import engine, graph, rewrites, verify
+from common.data import dataset, transforms
 from common.model import facts
+
+# Calibration images, spread evenly over the folder; NNCF's own default. With fewer than FEW the
+# ranges hang on single images.
+MOST, FEW = 300, 30
+# All of the folder is hashed for the record, and looked at again by every make.
+LARGEST = 10_000
 
 
 def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert_op_conf=None,
                  precision="f32", calib=None, arguments=None):
     """Compile an ONNX for `batch` images in a run, check it, write it and its record; the Model.
 
-    name: a key of which.ENDINGS. output_type: FP32 or FP16 (the outputs only). insert_op_conf:
-    AIPP configuration, which makes the input bytes. precision: one of which.PRECISIONS. calib:
+    name: a key of engine.ENDINGS. output_type: FP32 or FP16 (the outputs only). insert_op_conf:
+    AIPP configuration, which makes the input bytes. precision: one of engine.PRECISIONS. calib:
     folder of images for int8. arguments: recorded, those of this program by default. Failure when
     the engine refuses the graph, or computes something else than ONNX Runtime does on the plain
     ONNX; then no file gets its name.
@@ -24,47 +31,40 @@ def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert
     aipp = toolchain.read_aipp(insert_op_conf) if insert_op_conf else None
     onnx_model = graph.read(onnx_path)
     about = facts.read(onnx_model)
-    prepare(onnx_model, onnx_path, output_type, aipp)
-    samples, calibration = None, None
-    if precision == "int8":
-        samples, calibration = calibrate.samples(onnx_path, onnx_model, about, calib, aipp)
-    content, part = serialised(onnx_model, onnx_path, batch, backend, precision)
-    del onnx_model  # Twins has 400 MB of weights; two or three copies at a time are enough
-    with cli.whole_file(output_path) as file:
-        model = build(backend, content, file, onnx_path, batch, part, precision, samples)
-        del content
-        error = verify.against_onnx(model, onnx_path, batch, aipp, samples)
-    about = {
-        "engine": name, **engine.what_runs(backend), "precision": precision, "batch": batch,
-        "part": part, "inputs": [t.described() for t in model.inputs],
-        "outputs": [t.described() for t in model.outputs],
-        "onnx": {"file": Path(onnx_path).name, "sha256": cli.sha256(onnx_path), **about},
-        "error_to_onnx": error, "demo": bool(about.get("demo")), "calibration": calibration}
-    inputs = [onnx_path, *filter(None, [insert_op_conf, calibration and calib]), *code(backend)]
-    about["made"] = provenance.made(output_path, inputs, arguments)
-    cli.write_json(provenance.record_path(output_path), about)
-    return dataclasses.replace(model, meta=about)
-
-
-def prepare(onnx_model, onnx_path, output_type, aipp):
-    """Rewrite the graph for the engines, and for the types that are asked for."""
     rewrites.group_norm_as_formula(onnx_model)
     rewrites.flat_tokens(onnx_model)
     if output_type == "FP16":
         graph.cast_outputs(onnx_model)
     if aipp:
         graph.take_bytes(onnx_model, aipp, onnx_path)
-
-
-def serialised(onnx_model, onnx_path, batch, backend, precision):
-    """(the graph as bytes, how many images of a batch the engine computes at a time).
-
-    Its batch is fixed, but for int8, which is quantised the same for every batch.
-    """
+    samples = calibration = None
     part = part_of(batch, backend, onnx_model)
-    open_batch = onnx_model.SerializeToString() if precision == "int8" else None
-    graph.fix_batch(onnx_model, part, onnx_path)
-    return open_batch or onnx_model.SerializeToString(), part
+    if precision == "int8":  # quantised with an open batch: the same for every batch
+        samples, calibration = calibrate(onnx_path, onnx_model, about, calib, aipp)
+    else:
+        graph.fix_batch(onnx_model, part, onnx_path)
+    content = onnx_model.SerializeToString()
+    del onnx_model  # Twins has 400 MB of weights; two or three copies at a time are enough
+    what, todo = f"{onnx_path} for batch {batch}", engine.other(name, precision)
+    with cli.whole_file(output_path) as file:
+        with engine.explained(f"{backend.TITLE} cannot compile {what}", todo):
+            backend.compile_model(content, file, part, precision, samples)
+            del content
+            model = engine.wrap(backend, file.read_bytes(), what, precision, batch // part)
+        error = verify.against_onnx(model, onnx_path, batch, todo, aipp, samples)
+    about = {
+        "engine": name, **engine.what_runs(backend), "cpu": engine.cpu()[0],
+        "precision": precision, "batch": batch, "part": part,
+        "inputs": [t.described() for t in model.inputs],
+        "outputs": [t.described() for t in model.outputs],
+        "onnx": {"file": Path(onnx_path).name, "sha256": cli.sha256(onnx_path), **about},
+        "error_to_onnx": error, "demo": bool(about.get("demo")), "calibration": calibration}
+    code = [__file__, *(m.__file__ for m in (engine, graph, rewrites, toolchain, backend))]
+    inputs = [onnx_path, *filter(None, [insert_op_conf, calibration and calib])]
+    inputs += map(facts.code_path, [*code, backend.LIBRARY])
+    about["made"] = provenance.made(output_path, inputs, arguments)
+    cli.write_json(provenance.record_path(output_path), about)
+    return dataclasses.replace(model, meta=about)
 
 
 def part_of(batch, backend, onnx_model):
@@ -80,21 +80,36 @@ def part_of(batch, backend, onnx_model):
     return part
 
 
-def build(backend, content, file, onnx_path, batch, part, precision, samples):
-    """Compile `content`, a serialised ONNX, to `file` and load that; Failure when it is refused."""
-    try:
-        backend.compile_model(content, file, part, precision, samples)
-        return engine.wrap(backend, file.read_bytes(), precision, parts=batch // part)
-    except cli.Failure:
-        raise
-    except Exception as e:  # the engines' exceptions have no common class
-        raise cli.Failure(f"{backend.TITLE} cannot compile {onnx_path} for batch {batch}: "
-                          f"{cli.short(str(e))}",
-                          "export the ONNX again, or try the other HOST_ENGINE") from e
+def calibrate(onnx_path, model, about, folder, aipp=None):
+    """What int8's value ranges are taken from: ([one input for each image], what is recorded).
 
-
-def code(backend):
-    """Files that shape what is compiled: ours, and the engine's library."""
-    ours = [m.__file__ for m in (calibrate, engine, graph, rewrites, backend)]
-    files = [__file__, toolchain.__file__, *ours, backend.library()]
-    return [facts.code_path(file) for file in files]
+    `about` are the ONNX's facts. An input is float32 (1, 3, H, W) by the preprocessing that they
+    name, or uint8 (1, H, W, 3) with `aipp`. Failure without a folder of readable images, without
+    that preprocessing, and when the graph's batch is fixed.
+    """
+    if not folder:
+        raise cli.Failure("PRECISION=int8 needs images to calibrate with",
+                          "give training images: CALIB=/path/to/images (atc: HOST_CALIB=)")
+    if "preprocessing" not in about or not graph.is_open(model):
+        raise cli.Failure(f"{onnx_path}: int8 needs an open batch, and to know how its images are "
+                          "prepared", "export it again (make onnx)")
+    recipe = transforms.Recipe(**about["preprocessing"])
+    prepare = recipe.pixels if aipp else recipe
+    found = dataset.find(folder, labelled=False)
+    if len(found.images) > LARGEST:
+        raise cli.Failure(f"CALIB={folder} holds {len(found.images)} images",
+                          f"copy some into a folder of their own; {MOST} are enough")
+    inputs, bad = [], []
+    for image in cli.progress(found.subset(MOST).images, "calibration images", unit="image"):
+        try:
+            inputs.append(prepare(transforms.load(image.path))[None])
+        except transforms.BadImage as e:
+            bad.append(f"{image.path} {e}")
+    if bad:
+        raise cli.Failure(f"{len(bad)} images cannot be read: {cli.some(bad)}",
+                          "take them out of CALIB's folder")
+    said = {"folder": str(folder), "images": len(inputs), "of": len(found.images),
+            "demo": found.demo}
+    if len(inputs) < FEW:
+        said["note"] = f"int8 is calibrated with {len(inputs)} images only; {MOST} are better"
+    return inputs, said

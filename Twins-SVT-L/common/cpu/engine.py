@@ -1,39 +1,113 @@
-"""Load and run an offline model that was compiled for this CPU (see compiler.py).
+"""Offline models of this CPU: which engine and file, whether they are sound, and how they run.
 
     model = engine.load("x_bs8.blob")
     logits, = model.run([images])
+
+numpy and the engines are imported when a model is loaded: --help does without.
 """
+import contextlib
 import dataclasses
 import importlib
-import math
+import os
+import platform
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
 from common import cli, provenance
-from common.cpu.which import ENDINGS, cpu
 
-AGAIN = "delete it and run `make om` (or atc) again"
-BOUND = ("engine_version", "device", "cpu_kind")  # what an offline model is bound to
+ENDINGS = {"openvino": ".blob", "onnxruntime": ".ort"}
+PRECISIONS = ("f32", "bf16", "int8")
+# Instruction sets that compiled code is bound to.
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 # What a record has to hold for load() to use it.
 KINDS = {"engine": str, "engine_version": str, "device": str, "cpu_kind": str, "precision": str,
          "batch": int, "part": int, "demo": bool, "onnx": dict}
+AGAIN = "delete it and run `make om` (or atc) again"
+LESS = "take a smaller batch (BS=), or end other programs"
 
+
+# ---- which engine, file and processor ----
+
+def choice(variable, names):
+    """What an environment variable says, None when it is unset; Usage for none of `names`."""
+    value = os.environ.get(variable) or None
+    if value and value not in names:
+        raise cli.Usage(f"{variable}={value} is no choice", f"use one of: {', '.join(names)}")
+    return value
+
+
+def other(name, precision):
+    """What to try where an engine fails in a precision; only OpenVINO has bf16 and int8."""
+    if precision != "f32":
+        return "try PRECISION=f32 (atc: HOST_PRECISION=f32)"
+    second = next(engine for engine in ENDINGS if engine != name)
+    return f"try ENGINE={second} (atc: HOST_ENGINE={second})"
+
+
+def find(path):
+    """The file that `--model path` means: itself, or x.blob / x.ort when x.om is asked for."""
+    path, wanted = Path(path), choice("HOST_ENGINE", ENDINGS)
+    if path.suffix in ENDINGS.values():
+        return path
+    if path.suffix != ".om":
+        raise cli.Usage(f"--model {path} is no offline model", "give a .blob, .ort or .om name")
+    if path.exists():
+        raise cli.Failure(f"{path} is for an NPU", "run it on an Ascend host, or compile the ONNX")
+    beside = [path.with_suffix(ENDINGS[e]) for e in ENDINGS if wanted in (None, e)]
+    found = [file for file in beside if file.exists()]
+    if len(found) != 1:
+        names = ", ".join(map(str, found or [path, *beside]))
+        wrong = f"{path} could be each of {names}" if found else f"none of {names} exists"
+        raise cli.Failure(wrong, "run `make om` (or atc), or set HOST_ENGINE to the one you mean")
+    return found[0]
+
+
+def cpu():
+    """(name, kind): the processor's name, and the instruction sets that code is bound to."""
+    info = Path("/proc/cpuinfo")
+    fields = {}
+    for line in info.read_text().splitlines() if info.exists() else []:
+        key, _, value = line.partition(":")
+        fields[key.strip()] = value.strip()
+    flags = fields.get("flags", "").split()
+    kind = [platform.machine(), *(f for f in INSTRUCTIONS if f in flags)]
+    return fields.get("model name") or platform.machine(), " ".join(kind)
+
+
+# ---- engines ----
+
+def backend_of(engine):
+    """The module of an engine; imported only when needed: each takes some tenths of a second."""
+    return importlib.import_module(f"common.cpu.{engine}_engine")
+
+
+def what_runs(backend):
+    """The release of the engine, the device and the kind of CPU that its files are bound to."""
+    return {"engine_version": backend.VERSION, "device": backend.device(), "cpu_kind": cpu()[1]}
+
+
+@contextlib.contextmanager
+def explained(what, todo):
+    """A block in which an engine works: what it raises becomes a Failure with `what` and `todo`."""
+    try:
+        yield
+    except (cli.Failure, OSError, ModuleNotFoundError):
+        raise
+    except Exception as e:  # the engines' exceptions have no common class
+        if isinstance(e, MemoryError) or "bad_alloc" in str(e) or "allocate memory" in str(e):
+            what, todo = f"{what}: memory is too small", LESS
+        raise cli.Failure(f"{what}: {cli.short(str(e))}", todo) from e
+
+
+# ---- models ----
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """An input or output of an offline model."""
+    """An input or output of an offline model; `dtype` is a numpy.dtype."""
 
     name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    @property
-    def nbytes(self):
-        """The size of its content in bytes."""
-        return math.prod(self.shape) * self.dtype.itemsize
+    shape: tuple
+    dtype: object
 
     def described(self):
         """As a record has it."""
@@ -48,30 +122,12 @@ class Model:
     `title` names the engine and its release, `precision` what it computes in; `meta` is the record.
     """
 
-    inputs: list[Tensor]
-    outputs: list[Tensor]
-    run: Callable[[list], list]
+    inputs: list
+    outputs: list
+    run: Callable
     title: str
     precision: str
     meta: dict = dataclasses.field(default_factory=dict)
-
-
-def backend_of(engine):
-    """The module of an engine; imported only when needed: each takes some tenths of a second."""
-    try:
-        return importlib.import_module(f"common.cpu.{engine}_engine")
-    except ModuleNotFoundError as e:
-        if e.name != engine:
-            raise
-        raise cli.Failure(f"the Python package {engine} is not installed",
-                          "pip install -r requirements.txt") from e
-
-
-def what_runs(backend):
-    """The release of the engine and the kind of CPU that its files are bound to."""
-    name, kind = cpu()
-    return {"engine_version": backend.version(), "device": backend.device(), "cpu": name,
-            "cpu_kind": kind}
 
 
 def load(path, threads=None):
@@ -86,71 +142,70 @@ def load(path, threads=None):
         raise cli.Failure(f"{path} does not exist", "run `make om` (or atc)")
     meta = sound_record(path)
     backend = backend_of(meta["engine"])
-    check_host(path, backend, meta)
+    here = what_runs(backend)
+    made = [meta[key] for key in here]
     # The engines take a blob with flipped weights, or with other weights, without a word.
     wrong = provenance.misfit(path)
+    if made != list(here.values()):
+        wrong = (f"was compiled by {backend.TITLE} {' for '.join(made)}; here it is "
+                 f"{' for '.join(here.values())}")
     if wrong:
         raise cli.Failure(f"{path} {wrong}", AGAIN)
-    try:
+    with explained(f"{backend.TITLE} rejects {path}", AGAIN):
         parts = meta["batch"] // meta["part"]
-        model = wrap(backend, path.read_bytes(), meta["precision"], parts, threads)
-    except cli.Failure:
-        raise
-    except Exception as e:
-        raise cli.Failure(f"{backend.TITLE} rejects {path}: {cli.short(str(e))}", AGAIN) from e
+        model = wrap(backend, path.read_bytes(), path, meta["precision"], parts, threads)
     if model.inputs[0].shape[:1] != (meta["batch"],):
         raise cli.Failure(f"{provenance.record_path(path)} says batch {meta['batch']}, and {path} "
                           f"takes {model.inputs[0].shape}", AGAIN)
     return dataclasses.replace(model, meta=meta)
 
 
-def check_host(path, backend, meta):
-    """Failure when a model is for another engine release, device or kind of CPU than is here."""
-    here = what_runs(backend)
-    made, now = ([about[key] for key in BOUND] for about in (meta, here))
-    if made != now:
-        raise cli.Failure(f"{path} was compiled by {backend.TITLE} {' for '.join(made)}; here it "
-                          f"is {' for '.join(now)}", AGAIN)
-
-
 def sound_record(path):
     """The record of an offline model; Failure when it is absent, damaged or says too little."""
     record = provenance.record_path(path)
-    meta = cli.read_json(record, f"{path} cannot be used without it, {AGAIN}")
+    meta = cli.read_json(record, AGAIN)
     wrong = [key for key, kind in KINDS.items() if not isinstance(meta.get(key), kind)]
-    if not wrong and meta["engine"] not in ENDINGS:
-        wrong = ["engine"]
-    if not wrong and not 0 < meta["part"] <= meta["batch"]:
-        wrong = ["batch", "part"]
+    if not wrong and (meta["engine"] not in ENDINGS or not 0 < meta["part"] <= meta["batch"]):
+        wrong = ["engine, batch or part"]
     if wrong:
         raise cli.Failure(f"{record} has no sound {', '.join(wrong)}", AGAIN)
     return meta
 
 
-def wrap(backend, data, precision, parts=1, threads=None):
-    """The Model that an engine's file is, for a batch of so many `parts`.
+def wrap(backend, data, name, precision, parts=1, threads=None):
+    """The Model that an engine's file is, for a batch of so many `parts`; errors say `name`.
 
     Each of some threads computes whole parts; see PART of the engine for what that gains.
     """
     at_once = min(parts, threads or cli.cores())
     each = (threads or cli.cores()) // at_once if parts > 1 else threads
-    inputs, outputs, run = backend.load(data, precision, each)
+    inputs, outputs, compute = backend.load(data, precision, each)
+    if parts > 1:
+        compute = in_parts(compute, parts, at_once)
+    title = f"{backend.TITLE} {backend.VERSION}"
+    what, todo = f"{title} cannot compute {name}", other(backend.NAME, precision)
 
     def whole(tensors):
         return [Tensor(name, (*(n * parts for n in shape[:1]), *shape[1:]), dtype)
                 for name, shape, dtype in tensors]
 
-    run = in_parts(run, parts, at_once) if parts > 1 else run
-    title = f"{backend.TITLE} {backend.version()}"
+    def run(arrays):
+        with explained(what, todo):
+            return compute(arrays)
+
     return Model(whole(inputs), whole(outputs), run, title, precision)
 
 
-def in_parts(run, parts, at_once):
-    """A function as `run` for a batch of so many `parts`, `at_once` of them at the same time."""
+def in_parts(compute, parts, at_once):
+    """A function as `compute` for a batch of so many `parts`, `at_once` of them at a time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import numpy as np
+
     pool = ThreadPoolExecutor(at_once)
 
     def whole(arrays):
-        done = pool.map(run, zip(*(np.split(a, parts) for a in arrays)))
+        done = pool.map(compute, zip(*(np.split(a, parts) for a in arrays)))
         # A result without a batch becomes one of another batch, which verify.py names.
         return [np.concatenate([*map(np.atleast_1d, output)]) for output in zip(*done)]
 

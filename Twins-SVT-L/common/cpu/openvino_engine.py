@@ -5,11 +5,14 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import openvino
+from openvino import _pyopenvino
 
 from common import cli
-from common.cpu.which import cpu
+from common.cpu.engine import cpu, other
 
-TITLE = "OpenVINO"
+NAME, TITLE = "openvino", "OpenVINO"
+VERSION = openvino.__version__.split("-")[0]
+LIBRARY = _pyopenvino.__file__  # the file that changes when the release does
 # Batches are not computed in parts (see onnxruntime_engine): it gained 1.03-1.05.
 PART = None
 
@@ -21,23 +24,9 @@ def config(precision, threads=None):
     of the logits' spread). The blob does not remember it: it is given at import too.
     """
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-    if not threads:
-        return hint
-    # Who asks for fewer threads has other engines beside it: pinned, all would share the first
-    # cores.
-    return {**hint, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
-
-
-def version():
-    """The release, for example "2026.4.1"."""
-    return openvino.__version__.split("-")[0]
-
-
-def library():
-    """The file that changes when this engine's release does."""
-    from openvino import _pyopenvino
-
-    return _pyopenvino.__file__
+    if threads:  # others compute beside it: pinned, all would share the first cores
+        hint.update(INFERENCE_NUM_THREADS=threads, ENABLE_CPU_PINNING=False)
+    return hint
 
 
 def device():
@@ -58,24 +47,20 @@ def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
     model = core.read_model(onnx_bytes)
     if precision == "int8":
         model = quantize(model, samples)
-        shapes = {p.any_name: [batch, *p.partial_shape[1:]] for p in model.inputs}
-        model.reshape(shapes)
-    with tempfile.TemporaryDirectory() as folder:
-        if precision == "f32" and "avx512f" in cpu()[1].split():
-            model = prefer_jit_depthwise(core, model, Path(folder))
-        compiled = core.compile_model(model, "CPU", config(precision))
-        del model  # its weights, as large as the file, are not needed twice
-        path.write_bytes(compiled.export_model().getbuffer())
+        model.reshape([batch, *model.input().partial_shape[1:]])
+    if precision == "f32" and "avx512f" in cpu()[1].split():
+        model = prefer_jit_depthwise(core, model)
+    compiled = core.compile_model(model, "CPU", config(precision))
+    del model  # its weights, as large as the file, are not needed twice
+    path.write_bytes(compiled.export_model().getbuffer())
 
 
 def quantize(model, samples):
     """Return the openvino.Model in int8 by NNCF's post-training quantisation with `samples`."""
     # torch, which comes with nncf, warns of a GPU that is not there.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    try:
-        import nncf
-    except ModuleNotFoundError as e:
-        raise cli.Failure("PRECISION=int8 needs the Python package nncf", "pip install nncf") from e
+    import nncf
+
     # NNCF's way with transformers leaves norms and residual sums in f32: on all five models as fast
     # or faster, with errors of a half to a seventh. SmoothQuant, which comes with it, makes those
     # of Twins and SPACH 6-15 times as large, and is off.
@@ -86,7 +71,7 @@ def quantize(model, samples):
         advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=smooth))
 
 
-def prefer_jit_depthwise(core, model, folder):
+def prefer_jit_depthwise(core, model):
     """Have depthwise convolutions of more than 5x5 computed by oneDNN's older kernel.
 
     ConvMixer's 9x9 ones run at an eighth of the CPU's speed in the kernel that OpenVINO chooses;
@@ -94,27 +79,24 @@ def prefer_jit_depthwise(core, model, folder):
     they are. The attribute can only be given in the IR's text (the Python binding writes it as a
     string, which the plugin refuses).
     """
-    large = {op.get_friendly_name() for op in model.get_ops() if is_large_depthwise(op)}
+    large = {op.get_friendly_name() for op in model.get_ops()
+             if op.get_type_name() == "GroupConvolution" and op.input_value(1).get_shape()[-1] > 5}
     if not large:
         return model
-    file = folder / "model.xml"
-    openvino.save_model(model, file, compress_to_fp16=False)
-    tree = ElementTree.parse(file)
-    for layer in tree.iter("layer"):
-        if layer.get("type") == "GroupConvolution" and layer.get("name") in large:
-            info = layer.find("rt_info")
-            if info is None:
-                info = ElementTree.Element("rt_info")
-                layer.insert(1, info)  # after <data>
-            ElementTree.SubElement(info, "attribute", name="primitives_priority", version="0",
-                                   value="cpu:jit_avx512_dw")
-    tree.write(file)
-    return core.read_model(file)
-
-
-def is_large_depthwise(op):
-    """Whether an operation is a depthwise convolution with a kernel of more than 5x5."""
-    return op.get_type_name() == "GroupConvolution" and op.input_value(1).get_shape()[-1] > 5
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "model.xml")
+        openvino.save_model(model, file, compress_to_fp16=False)
+        tree = ElementTree.parse(file)
+        for layer in tree.iter("layer"):
+            if layer.get("type") == "GroupConvolution" and layer.get("name") in large:
+                info = layer.find("rt_info")
+                if info is None:
+                    info = ElementTree.Element("rt_info")
+                    layer.insert(1, info)  # after <data>
+                ElementTree.SubElement(info, "attribute", name="primitives_priority", version="0",
+                                       value="cpu:jit_avx512_dw")
+        tree.write(file)
+        return core.read_model(file)
 
 
 def load(data, precision="f32", threads=None):
@@ -127,7 +109,7 @@ def load(data, precision="f32", threads=None):
     used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if used != config(precision)["INFERENCE_PRECISION_HINT"]:
         raise cli.Failure(f"OpenVINO computes in {used} although {precision} was asked for",
-                          "use HOST_ENGINE=onnxruntime")
+                          other(NAME, precision))
     request = compiled.create_infer_request()
 
     def run(arrays):

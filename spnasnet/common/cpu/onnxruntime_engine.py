@@ -1,49 +1,32 @@
 """ONNX Runtime as the embedded engine, on the CPU or on an NVIDIA GPU."""
-import os
-
 import numpy as np
 import onnxruntime
 from onnxruntime import GraphOptimizationLevel as Level
+from onnxruntime.capi import onnxruntime_pybind11_state
 
 from common import cli
+from common.cpu.engine import choice
 
-TITLE = "ONNX Runtime"
+NAME, TITLE = "onnxruntime", "ONNX Runtime"
+VERSION = onnxruntime.__version__
+LIBRARY = onnxruntime_pybind11_state.__file__  # the file that changes when the release does
 # Images of a batch that one core computes at a time. Each core then waits for the others once for
 # each batch and not once for each layer, and what one layer hands to the next stays in its caches.
 # spnasnet on two cores: 1.0-1.1 times as fast at batch 8, 1.2-1.3 at 16, 1.4 at 64; parts of 1 or 4
 # gain less.
 PART = 2
-DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
-          "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int32)": np.int32,
-          "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
 # TF32 would round the factors to 10 bits; what is called f32 here is f32.
 PROVIDERS = {"cpu": ("CPUExecutionProvider", {}),
              "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
              "tensorrt": ("TensorrtExecutionProvider", {"trt_fp16_enable": "0"})}
 
 
-def version():
-    """The release, for example "1.31.1"."""
-    return onnxruntime.__version__
-
-
-def library():
-    """The file that changes when this engine's release does."""
-    from onnxruntime.capi import onnxruntime_pybind11_state
-
-    return onnxruntime_pybind11_state.__file__
-
-
 def provider():
     """What HOST_PROVIDER names; Usage for another name, Failure where this host lacks it."""
-    name = os.environ.get("HOST_PROVIDER") or "cpu"
-    if name not in PROVIDERS:
-        raise cli.Usage(f"HOST_PROVIDER={name} is no provider",
-                        f"use one of: {', '.join(PROVIDERS)}")
+    name = choice("HOST_PROVIDER", PROVIDERS) or "cpu"
     if PROVIDERS[name][0] not in onnxruntime.get_available_providers():
-        raise cli.Failure(
-            f"PROVIDER={name}: this ONNX Runtime has no {PROVIDERS[name][0]}", "on a host with an "
-            "NVIDIA GPU: pip uninstall onnxruntime, pip install onnxruntime-gpu")
+        raise cli.Failure(f"PROVIDER={name}: this ONNX Runtime has no {PROVIDERS[name][0]}",
+                          "pip uninstall onnxruntime, pip install onnxruntime-gpu")
     return name
 
 
@@ -63,9 +46,8 @@ def session(source, level, on="cpu", save=None, threads=None):
         options.add_session_config_entry("session.save_model_format", "ORT")
     ready = onnxruntime.InferenceSession(source, options, providers=[PROVIDERS[on]])
     if ready.get_providers()[0] != PROVIDERS[on][0]:  # when a GPU's libraries do not load
-        raise cli.Failure(
-            f"PROVIDER={on}: ONNX Runtime fell back to {ready.get_providers()[0]}",
-            "check the driver, CUDA and cuDNN (nvidia-smi)")
+        raise cli.Failure(f"PROVIDER={on}: ONNX Runtime fell back to {ready.get_providers()[0]}",
+                          "check the driver, CUDA and cuDNN (nvidia-smi)")
     return ready
 
 
@@ -93,11 +75,13 @@ def load(data, precision="f32", threads=None):
     level = Level.ORT_DISABLE_ALL if on == "cpu" else Level.ORT_ENABLE_ALL
     ready = session(data, level, on, threads=threads)
     names = [t.name for t in ready.get_inputs()]
+    dtypes = {"tensor(float)": "float32"}  # the others are called as numpy's, tensor(uint8)
 
     def run(arrays):
         return ready.run(None, dict(zip(names, arrays, strict=True)))
 
     def tensors(values):
-        return [(t.name, tuple(t.shape), np.dtype(DTYPES[t.type])) for t in values]
+        return [(t.name, tuple(t.shape), np.dtype(dtypes.get(t.type, t.type[7:-1])))
+                for t in values]
 
     return tensors(ready.get_inputs()), tensors(ready.get_outputs()), run

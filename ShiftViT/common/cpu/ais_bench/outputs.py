@@ -22,14 +22,10 @@ def check_names(files):
     """Failure when two inputs' results would have one name (the original overwrites silently)."""
     first = {}
     for file in files:
-        name = stem(file)
-        if not name:
-            raise cli.Failure(f"{file} has no name before its first dot",
-                              "is it left over from a step that was interrupted? delete it")
-        if name in first:
-            raise cli.Failure(f"the results of {first[name]} and {file} would both be {name}_0",
+        other = first.setdefault(stem(file), file)
+        if other != file:
+            raise cli.Failure(f"the results of {other} and {file} would have one name",
                               "rename one of them")
-        first[name] = file
 
 
 def make_folder(output, dirname):
@@ -69,42 +65,31 @@ def save(folder, stems, results, files_per_batch, outfmt):
 
 def write(path, array, outfmt):
     """Write an array: BIN its bytes, NPY with dtype and shape, TXT a line for each row of the last
-    axis, six decimals (whole numbers none), and a space after every value, the last one too."""
+    axis, six decimals, and a space after every value, the last one too."""
     if outfmt == "BIN":
         array.tofile(path)
     elif outfmt == "NPY":
         with open(path, "wb") as f:  # np.save would add .npy to another ending
             np.save(f, array)
     else:
-        number = "%d " if array.dtype.kind in "iub" else "%f "
-        line = number * array.shape[-1] + "\n"
+        line = "%f " * array.shape[-1] + "\n"
         rows = array.reshape(-1, array.shape[-1]).tolist()
         Path(path).write_text("".join(line % tuple(row) for row in rows), encoding="ascii")
 
 
-def statistics(times):
-    """Min, max, mean, median and 99th percentile of `times` in milliseconds, and their count."""
+def report(times, batchsize):
+    """Print the summary of `times` in milliseconds; return its part of the JSON.
+
+    It is called CPU_compute_time: there is no NPU to report under the original's name.
+    """
     values = {"min": np.min(times), "max": np.max(times), "mean": np.mean(times),
               "median": np.median(times), "percentile(99%)": np.percentile(times, 99)}
-    return {**{k: round(float(v), 5) for k, v in values.items()}, "count": len(times)}
-
-
-def report(compute, reading, writing, batchsize, show_all):
-    """Print the summary of three lists of milliseconds; return its part of the JSON.
-
-    The names are CPU_compute_time, file_read_time and file_write_time: there are no NPU and no
-    transfers to report under the original's names.
-    """
-    parts = {"CPU_compute_time": compute, "file_read_time": reading, "file_write_time": writing}
-    numbers = {name: statistics(times) for name, times in parts.items() if times}
-    mean = numbers["CPU_compute_time"]["mean"]
-    throughput = 1000 * batchsize / float(np.mean(compute))
+    values = {name: round(float(value), 5) for name, value in values.items()}
+    throughput = 1000 * batchsize / float(np.mean(times))
     info("-----------------Performance Summary------------------")
-    for name, stats in numbers.items():
-        if show_all or name == "CPU_compute_time":
-            shown = ", ".join(f"{k} = {v}" for k, v in stats.items() if k != "count")
-            info(f"{name} (ms): {shown}")
-    info(f"throughput 1000*batchsize.mean({batchsize})/CPU_compute_time.mean({mean}): "
+    info(f"CPU_compute_time (ms): {', '.join(f'{k} = {v}' for k, v in values.items())}")
+    info(f"throughput 1000*batchsize.mean({batchsize})/CPU_compute_time.mean({values['mean']}): "
          f"{throughput:.5f}")
     info("------------------------------------------------------")
-    return {**numbers, "throughput": throughput, "cpu_compute_time_list": compute}
+    return {"CPU_compute_time": {**values, "count": len(times)}, "throughput": throughput,
+            "cpu_compute_time_list": times}
