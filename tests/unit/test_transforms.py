@@ -158,6 +158,10 @@ def test_published_recipe(tmp_path):
     recipe = {"resize": 9, "crop": 8, "interpolation": "bilinear", "keep_aspect": False}
     (tmp_path / "published.json").write_text(json.dumps({"model": "x", "preprocessing": recipe}))
     assert transforms.published(tmp_path) == transforms.Recipe(9, 8, "bilinear", False)
-    for key, said in (("preprocessing_timm", "preprocessing_timm"), ("model", "model")):
-        with pytest.raises(cli.Failure, match=f"published.json has no sound \"{said}"):
+    grey = {**recipe, "mean": [0.5]}
+    (tmp_path / "published.json").write_text(json.dumps({
+        "model": "x", "preprocessing": recipe, "grey": grey}))
+    for key, said in (("preprocessing_timm", "preprocessing_timm"), ("model", "model"),
+                      ("grey", 'grey" .*three values each: images are RGB')):
+        with pytest.raises(cli.Failure, match=f'published.json has no sound "{said}'):
             transforms.published(tmp_path, key)
