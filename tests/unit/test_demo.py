@@ -176,7 +176,7 @@ def test_weights_are_the_same_bytes_every_time(data, tmp_path, capsys):
     assert str(data / "DEMO.txt") in provenance.read(tmp_path / "a.pth")["made"]["from"]
 
 
-@pytest.mark.parametrize("classes, side, mean", [(2, 64, 0.5), (7, 96, 0.4), (5000, 224, 0.5)])
+@pytest.mark.parametrize("classes, side, mean", [(7, 64, 0.4), (5000, 224, 0.5)])
 def test_any_number_of_classes_any_size_any_mean(tmp_path, monkeypatch, classes, side, mean):
     """The demo is of as many classes as published.json says, ten at most; folders are numbers."""
     monkeypatch.chdir(tmp_path)
@@ -209,30 +209,15 @@ def test_kernels_that_are_not_square(data, tmp_path):
         assert 0.5 < float(middle.mean()) < 1.5
 
 
-class Star(nn.Module):
-    """Products of branches as in StarNet, which square what BatchNorm has not seen."""
-
-    def __init__(self, depth):
-        super().__init__()
-        self.stem = nn.Conv2d(3, 16, 8, 8)
-        self.blocks = nn.ModuleList(nn.Sequential(nn.Conv2d(16, 16, 1), nn.BatchNorm2d(16))
-                                    for _ in range(depth))
-        self.norm, self.head = nn.BatchNorm2d(16), nn.Linear(16, 1000)
-
-    def forward(self, x):
-        x = self.stem(x)
-        for block in self.blocks:
-            x = block(x) ** 2
-        return self.head(self.norm(x).mean((2, 3)))
-
-
 def test_logits_stay_small(data, tmp_path):
-    model = described(lambda: Star(2).eval(), "head")
-    state = make_weights(model, data, tmp_path / "w.pth")["state_dict"]
+    """StarNet's products of branches square what BatchNorm has not seen."""
+    import timm
+
+    model = described(lambda: timm.create_model("starnet_s1").eval(), "head")
     net = model.build()
-    net.load_state_dict(state)
+    net.load_state_dict(make_weights(model, data, tmp_path / "w.pth")["state_dict"])
     with torch.inference_mode():
-        assert float(net(demo_weights.noise(8, 224, 9)).abs().max()) < 200
+        assert float(net(demo_weights.noise(8, 224, 9)).abs().max()) < 150  # 4e4 before
     with pytest.MonkeyPatch.context() as patch, pytest.raises(
             cli.Failure, match="logits reach .* demo weights cannot be made for it"):
         patch.setattr(demo_weights, "RIDGES", (1e-3,))  # the first attempt alone
