@@ -14,7 +14,6 @@ PASSED_OVER = {"lost+found", "__macosx", "@eadir", "#recycle", "@recycle", "$rec
 # ais_bench cuts the name of a result at the first dot of its input's name, and newer releases
 # refuse other characters. Linux allows 255 bytes, of which hidden names and endings need some.
 SAFE = re.compile(r"[A-Za-z0-9_-]{1,150}")
-ZEROS = str.maketrans("123456789", "000000000")
 # ais_bench and the older benchmark tool write files of their own that begin so.
 TAKEN = ("pure_infer_data", "perf_vision", "PureInfer_perf")
 
@@ -51,12 +50,7 @@ def natural(name):
 
 def in_order(names):
     """Paths in natural order of their files' names, whatever folders these lie in."""
-    files = [name.rpartition("/")[2] for name in names]
-    # Names that have digits in the same places (all of ILSVRC) need no keys: a tenth of the time
-    # of a step that has nothing to do.
-    alike = len(set("/".join(files).translate(ZEROS).split("/"))) == 1
-    keys = files if alike else map(natural, files)
-    return [name for _, name in sorted(zip(keys, names))]
+    return sorted(names, key=lambda name: (natural(name.rpartition("/")[2]), name))
 
 
 def stems(images):
@@ -66,16 +60,15 @@ def stems(images):
     one that is made from the whole path, so that it stays the same when other images come or go.
     """
     own = [without_ending(name.rpartition("/")[2]) for name in images]
-    count = Counter(own)
-    return [stem if count[stem] == 1 and is_safe(stem) else _made(stem, name)
-            for stem, name in zip(own, images)]
+    count, made = Counter(own), []
+    for stem, name in zip(own, images):
+        if count[stem] > 1 or not is_safe(stem):
+            digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+            stem = f"{re.sub('[^A-Za-z0-9_-]+', '_', 'img_' + stem)[:80]}-{digest}"
+        made.append(stem)
+    return made
 
 
 def is_safe(stem):
     """Whether a bin, and the result of it, can have this name."""
     return bool(SAFE.fullmatch(stem)) and not stem.startswith(TAKEN)
-
-
-def _made(stem, name):
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return f"{re.sub('[^A-Za-z0-9_-]+', '_', 'img_' + stem)[:80]}-{digest}"
