@@ -41,8 +41,7 @@ def bring_up_to_date(plan, folder, settings, jobs, old):
         raise cli.Failure(f"{folder} holds .bin files that are not of this step "
                           f"({cli.some(sorted(sizes), 1)}.bin)",
                           "give another folder, or delete this one")
-    item = {"float32": 4, "uint8": 1}[settings["dtype"]]
-    size = settings["batch_size"] * math.prod(settings["shape"]) * item
+    size = settings["batch_size"] * row_bytes(settings)
     broken = changed(old.info.get("probe", {}), folder) if old else []
     good, todo = {}, {}
     for stem, images in plan.items():
@@ -50,23 +49,30 @@ def bring_up_to_date(plan, folder, settings, jobs, old):
         good[stem] = still(images, made.get(stem, [])) if whole else None
         if not good[stem]:
             todo[stem] = images
-
-    if todo or sizes.keys() - plan.keys():
-        (folder / "manifest.json").unlink(missing_ok=True)
-    for stem in sizes.keys() - plan.keys():
-        (folder / f"{stem}.bin").unlink()
-    if not todo and good == made:
+    gone = sizes.keys() - plan.keys()
+    if not todo and not gone and good == made:
         return good, {}, 0
+
+    if todo or gone:
+        (folder / "manifest.json").unlink(missing_ok=True)
+    for stem in gone:
+        (folder / f"{stem}.bin").unlink()
+    with cli.whole_file(folder / JOURNAL) as part, open(part, "w", encoding="utf-8") as f:
+        f.write(json.dumps(settings) + "\n")
+        f.writelines(_line(stem, sources) for stem, sources in good.items() if sources)
     bad = {}
-    with _start(folder, settings, {s: sources for s, sources in good.items() if sources}) as file:
+    with open(folder / JOURNAL, "a", encoding="utf-8", buffering=1) as journal:
         made = write(todo, folder, settings, jobs)
-        bar = cli.progress(made, "preprocess", len(todo), "bin") if todo else ()
-        for stem, sources, errors in bar:
+        for stem, sources, errors in cli.progress(made, "preprocess", len(todo), "bin"):
             good[stem] = sources
             bad.update(errors)
             if not errors:
-                file.write(_line(stem, sources))
+                journal.write(_line(stem, sources))
     return good, bad, len(todo)
+
+
+def _line(stem, sources):
+    return json.dumps([stem, *sources]) + "\n"
 
 
 def write(todo, folder, settings, jobs):
@@ -99,7 +105,12 @@ def write(todo, folder, settings, jobs):
                 bad[image.name] = transforms.why(e)
         target = folder / f"{stem}.bin"
         if sources:
-            _write(rows, part / stem, target)
+            try:
+                (part / stem).write_bytes(rows)
+                os.replace(part / stem, target)
+            except OSError as e:
+                e.filename = str(target)  # a full disk is reported without a name
+                raise
         else:
             target.unlink(missing_ok=True)
         return stem, sources, bad
@@ -114,10 +125,10 @@ def write(todo, folder, settings, jobs):
 
 
 def _tools(images):
-    """What fast_jpeg needs, None where it is not there or not worth its import."""
+    """What fast_jpeg needs; None where it is not there, or not worth its import."""
     try:
         from common.data import fast_jpeg
-    except ImportError:  # it only makes the same bytes sooner
+    except ImportError:
         return None
     return fast_jpeg.compiled() if images >= fast_jpeg.WORTH else None
 
@@ -138,15 +149,6 @@ def fill(content, recipe, out, tools=None):
     out[:] = recipe.pixels(image) if out.dtype == "uint8" else recipe(image)
 
 
-def _write(rows, part, target):
-    try:
-        part.write_bytes(rows)
-        os.replace(part, target)
-    except OSError as e:
-        e.filename = str(target)  # a full disk is reported without a name
-        raise
-
-
 def still(images, sources):
     """`sources` when they describe these images as they are, with the times of today; else None."""
     now = [today(image.path, source) for image, source in zip(images, sources)
@@ -158,10 +160,9 @@ def today(path, source):
     """`source` with the times of today when the file `path` is what it describes, else None."""
     try:
         now = look(path)
-        if now == source[1:4]:
-            return source
-        same = zlib.crc32(Path(path).read_bytes()) == source[4]
-        return [source[0], *now, source[4]] if same else None
+        if now != source[1:4] and zlib.crc32(Path(path).read_bytes()) != source[4]:
+            return None
+        return [source[0], *now, source[4]]
     except OSError:
         return None  # reading it again will say why
 
@@ -188,16 +189,10 @@ def read(folder):
     return {}, {}
 
 
-def _start(folder, settings, made):
-    """Write the journal anew, with what is `made` already; returns it, open for more lines."""
-    with cli.whole_file(folder / JOURNAL) as part, open(part, "w", encoding="utf-8") as f:
-        f.write(json.dumps(settings) + "\n")
-        f.writelines(_line(stem, sources) for stem, sources in made.items())
-    return open(folder / JOURNAL, "a", encoding="utf-8", buffering=1)
-
-
-def _line(stem, sources):
-    return json.dumps([stem, *sources]) + "\n"
+def row_bytes(info):
+    """Bytes of one image in a bin of these settings; 0 when they do not say it."""
+    itemsize = {"float32": 4, "uint8": 1}.get(info.get("dtype"), 0)
+    return math.prod(info.get("shape") or [0]) * itemsize
 
 
 def bin_sizes(folder):

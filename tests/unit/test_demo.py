@@ -1,5 +1,6 @@
 """The demo's images and weights."""
 import io
+import json
 import re
 import sys
 import types
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import ROOT, load
 from PIL import Image
+from torch import nn
 
 from common import cli, provenance
 from common.data import dataset, demo, demo_weights, labels, transforms
@@ -64,6 +66,10 @@ def test_modes_and_sizes_vary(data):
 def test_the_same_bytes_every_time(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "VAL", 40)
     monkeypatch.setattr(demo, "TRAIN", 10)
+    with monkeypatch.context() as patch, pytest.raises(TypeError):  # an interruption leaves nothing
+        patch.setattr(demo, "encode", None)
+        demo.make_images(tmp_path / "one")
+    assert list(tmp_path.iterdir()) == []
     demo.make_images(tmp_path / "one")
     first = files(tmp_path / "one")
     (tmp_path / "one/val/left over.JPEG").write_bytes(b"")
@@ -71,16 +77,8 @@ def test_the_same_bytes_every_time(tmp_path, monkeypatch):
     demo.make_images(tmp_path / "one")
     assert files(tmp_path / "one") == first and len(first) == 40 + 40 + 10 + 3
     assert provenance.misfit(tmp_path / "one/DEMO.txt") is None
-    assert provenance.read(tmp_path / "one/DEMO.txt")["made"]["from"].keys() == {demo.CODE}
-
-
-def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-    monkeypatch.setattr(demo, "encode", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        demo.make_images(tmp_path / "data")
-    assert list(tmp_path.iterdir()) == []
+    assert provenance.read(tmp_path / "one/DEMO.txt")["made"]["from"].keys() == {
+        "common/data/demo.py"}
 
 
 def test_a_folder_of_somebodys_images_is_left_alone(tmp_path):
@@ -90,10 +88,12 @@ def test_a_folder_of_somebodys_images_is_left_alone(tmp_path):
     assert (tmp_path / "holiday.jpg").exists()
 
 
-def make_weights(model, data, out):
+def make_weights(model, data, out, classes=1000):
     """Run demo_weights.make() for this model.py; the checkpoint's content."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "model", model)
+        patch.chdir(out.parent)
+        Path("published.json").write_text(json.dumps({"model": "Tiny", "classes": classes}))
         demo_weights.make(data, out)
     return torch.load(out, weights_only=True)
 
@@ -135,23 +135,28 @@ def test_mistakes_in_the_chain_show(fitted, data):
 def test_fit_leaves_the_other_classes_behind():
     x = torch.randn(40, 64, dtype=torch.float64)
     labels = torch.tensor(list(demo.CLASSES) * 4)
-    weight, bias = demo_weights.fit(x, labels)
+    weight, bias = demo_weights.fit(x, labels, 1000)
     logits = x @ weight.T + bias
     assert torch.equal(logits.argmax(1), labels) and bias.shape == (1000,)
     assert all(set(row.topk(10).indices.tolist()) == demo.CLASSES.keys() for row in logits)
 
 
-def tiny():
+def tiny(classes=1000, channels=3, kernel=3, bias=True):
     """Convolution, BatchNorm, ReLU, depthwise and pointwise convolution, as in spnasnet."""
-    from torch import nn
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, stride=2, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 16, kernel, groups=16, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 32, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, classes, bias=bias)).eval()
 
-    return nn.Sequential(nn.Conv2d(3, 16, 3, stride=2, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-                         nn.Conv2d(16, 16, 3, groups=16, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
-                         nn.Conv2d(16, 32, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 1000)).eval()
+
+def described(build, head="11", **recipe):
+    """A model.py of this network."""
+    return types.SimpleNamespace(NAME="Tiny", HEAD=head, RECIPE=transforms.Recipe(**recipe),
+                                 build=build)
 
 
-TINY = types.SimpleNamespace(NAME="Tiny", HEAD="11", RECIPE=transforms.Recipe(), build=tiny)
+TINY = described(tiny)
 
 
 def test_weights_are_the_same_bytes_every_time(data, tmp_path, capsys):
@@ -164,6 +169,83 @@ def test_weights_are_the_same_bytes_every_time(data, tmp_path, capsys):
                         r"training images and [0-9.]+% of 20 validation images",
                         capsys.readouterr().out.splitlines()[0])
     assert str(data / "DEMO.txt") in provenance.read(tmp_path / "a.pth")["made"]["from"]
+
+
+@pytest.mark.parametrize("classes, side, mean", [(7, 64, 0.4), (5000, 224, 0.5)])
+def test_any_number_of_classes_any_size_any_mean(tmp_path, monkeypatch, classes, side, mean):
+    """The demo is of as many classes as published.json says, ten at most; folders are numbers."""
+    monkeypatch.chdir(tmp_path)
+    model = described(lambda: tiny(classes), resize=side, crop=side, mean=(mean,) * 3,
+                      std=(mean,) * 3)
+    about = {"model": "Tiny", "classes": classes, "preprocessing": model.RECIPE.as_dict()}
+    Path("published.json").write_text(json.dumps(about))
+    monkeypatch.setattr(sys, "argv", ["demo.py", "images", "--out", "data"])
+    demo.main()
+    assert "published.json" in provenance.read("data/DEMO.txt")["made"]["from"]
+    shown = demo.shown(classes)
+    assert len(shown) == min(classes, 10) and 0 in shown and max(shown) < classes
+    for folder in ("data", "data/flat"):
+        assert {i.label for i in dataset.find(folder, classes=classes).images} == shown.keys()
+    content = make_weights(model, tmp_path / "data", tmp_path / "w.pth", classes)
+    assert content["state_dict"]["11.weight"].shape == (classes, 32)
+    net = tiny(classes)
+    net.load_state_dict(content["state_dict"])
+    train, wanted = demo_weights.load(Path("data/train"), 6, model.RECIPE, classes)
+    with torch.inference_mode():
+        assert float((net(train).argmax(1) == wanted).double().mean()) > 0.6
+
+
+def test_kernels_that_are_not_square(data, tmp_path):
+    """As in GhostNetV2: 1×5 and 5×1. What is in the middle of a depthwise kernel is near 1."""
+    for kernel in ((1, 5), (5, 1)):
+        content = make_weights(described(lambda k=kernel: tiny(kernel=k)), data,
+                               tmp_path / "w.pth")["state_dict"]
+        middle = content["3.weight"].flatten(1)[:, 2]
+        assert 0.5 < float(middle.mean()) < 1.5
+
+
+def test_logits_stay_small(data, tmp_path):
+    """StarNet's products of branches square what BatchNorm has not seen."""
+    import timm
+
+    model = described(lambda: timm.create_model("starnet_s1").eval(), "head")
+    net = model.build()
+    net.load_state_dict(make_weights(model, data, tmp_path / "w.pth")["state_dict"])
+    with torch.inference_mode():
+        assert float(net(demo_weights.noise(8, 224, 9)).abs().max()) < 150  # 4e4 before
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(
+            cli.Failure, match="logits reach .* demo weights cannot be made for it"):
+        patch.setattr(demo_weights, "RIDGES", (1e-3,))  # the first attempt alone
+        make_weights(model, data, tmp_path / "x.pth")
+    assert not (tmp_path / "x.pth").exists()
+
+
+class Heads(nn.Module):
+    """Two heads, whose logits are averaged or given as they are."""
+
+    def __init__(self, average):
+        super().__init__()
+        self.body, self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), average
+        self.head, self.other = nn.Linear(3, 1000), nn.Linear(3, 1000)
+
+    def forward(self, x):
+        logits = self.head(self.body(x)), self.other(self.body(x))
+        return sum(logits) / 2 if self.average else logits
+
+
+@pytest.mark.parametrize("build, head, said", [
+    (lambda: tiny(channels=1), "11", r"does not take float32 \(N, 3, 224, 224\), RGB .*to have 1 "),
+    (lambda: tiny(), "6", "its last layer 6 is Conv2d.* not a Linear .* give trained ones"),
+    (lambda: tiny(bias=False), "11", "not a Linear with a bias"),
+    (lambda: tiny(7), "11", "gives 7 classes, published.json says 1000 — correct"),
+    (lambda: Heads(True), "head", "has it several heads"),
+    (lambda: Heads(False), "head", "has it several heads")])
+def test_networks_without_demo_weights_are_refused_in_one_line(data, tmp_path, build, head, said):
+    with pytest.raises(cli.Failure, match=said):
+        make_weights(described(build, head), data, tmp_path / "w.pth")
+    assert not (tmp_path / "w.pth").exists()
+    with pytest.raises(cli.Failure, match="1 class tells nothing apart"):
+        demo.shown(1)
 
 
 def test_batchnorm_is_calibrated(data, tmp_path):

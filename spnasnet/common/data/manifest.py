@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,12 +34,11 @@ class Row(NamedTuple):
 @dataclasses.dataclass
 class Manifest:
     """rows: a Row for each image; files: {stem of a bin: its rows, padding included}; info: how it
-    all was made (see preprocess.py); folder: where it was read."""
+    all was made (see preprocess.py)."""
 
     rows: list
     files: dict
     info: dict
-    folder: Path | None = dataclasses.field(default=None, compare=False)
 
     def save(self, folder):
         """Write manifest.json into the folder of bins, one line for each image."""
@@ -69,7 +67,7 @@ class Manifest:
                 raise ValueError(f"it has {odd[0]}")
         except (KeyError, TypeError, AttributeError, ValueError) as e:
             raise cli.Failure(f"{path} is no manifest ({type(e).__name__}: {e})", todo) from None
-        return cls(rows, files, content, path.parent)
+        return cls(rows, files, content)
 
     def check_type(self, dtype, model):
         """Failure when the bins hold another type than `dtype`, which the offline model takes.
@@ -84,7 +82,7 @@ class Manifest:
         """Failure when bins in `folder` are missing, have another size than their rows need, or
         (of those that the manifest has a hash of) other content."""
         sizes = bins.bin_sizes(folder)
-        need = self.bytes_per_row()
+        need = bins.row_bytes(self.info)
         missing = [f"{name}.bin" for name in self.files if name not in sizes]
         other = [f"{name}.bin ({sizes[name]} bytes, not {rows * need})"
                  for name, rows in self.files.items()
@@ -96,24 +94,6 @@ class Manifest:
         if said:
             raise cli.Failure(f"{folder}: {'; '.join(said)}",
                               "run the preprocessing step (make prep): it makes these again")
-
-    def check_images(self):
-        """Failure when images at hand are others than those that the bins were made from. Nothing
-        is said of images that are not at hand."""
-        root = self.info.get("dataset")
-        if not self.folder or not root or not Path(root).is_dir():
-            return
-        images, (_, made) = dataset.image_folder(root), bins.read(self.folder)
-        changed = [source[0] for sources in made.values() for source in sources
-                   if not bins.today(images / source[0], source)]
-        if changed:
-            raise cli.Failure(f"{len(changed)} images of {root} changed since the preprocessing: "
-                              f"{cli.some(changed)}", "run the preprocessing step (make prep)")
-
-    def bytes_per_row(self):
-        """Bytes of one image in a bin; 0 when the manifest does not say it."""
-        itemsize = {"float32": 4, "uint8": 1}.get(self.info.get("dtype"), 0)
-        return math.prod(self.info.get("shape") or [0]) * itemsize
 
 
 def _sound(row, files):
