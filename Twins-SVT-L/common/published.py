@@ -11,11 +11,13 @@ IMAGENET = 1000  # classes, where published.json names no other number
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """`model` is the title, `classes` the number of logits, `raw` all that the file holds."""
+    """`model` is the title, `classes` the number of logits, `names` those of the classes where the
+    file names them, `raw` all that the file holds."""
 
     model: str
     classes: int
     raw: dict
+    names: tuple = ()
 
     def get(self, key, default=None):
         """A field of the file, or `default`."""
@@ -29,4 +31,19 @@ def load(folder="."):
     classes = raw.get("classes", IMAGENET)
     if not isinstance(classes, int) or classes < 1 or not isinstance(raw.get("model"), str):
         raise cli.Failure(f"{path} has no sound \"model\" or \"classes\"", "restore the file")
-    return Published(raw["model"], classes, raw)
+    return Published(raw["model"], classes, raw, _names(path, raw.get("names"), classes))
+
+
+def _names(path, file, classes):
+    """The lines of the file that "names" of published.json names: one for each class."""
+    if file is None:
+        return ()
+    beside = path.with_name(Path(str(file)).name)
+    if not beside.is_file():
+        raise cli.Failure(f"{beside} does not exist, which {path} names as \"names\"",
+                          "a text file in this folder, a class on each line")
+    names = tuple(line.strip() for line in beside.read_text(encoding="utf-8").splitlines())
+    if not len(names) == len(set(names) - {""}) == classes:
+        raise cli.Failure(f"{beside} has not {classes} different names, one on each line",
+                          "write those of the network's classes, in the order of its logits")
+    return names

@@ -164,6 +164,16 @@ def test_folders_of_a_network_with_other_classes(tmp_path, folders, said):
     test_folders_that_do_not_fit_together(tmp_path / "bad", folders, said, 2)
 
 
+def test_folders_of_classes_whose_names_are_known(tmp_path):
+    """Their index is that of the name, also in a subset, and not their place in the alphabet."""
+    root = tree(tmp_path, "val/tabby/1.jpg", "val/pug/1.jpg")
+    names = ("tabby", "beagle", "pug")
+    assert [i.label for i in dataset.find(root, classes=3, known=names).images] == [2, 0]
+    tree(tmp_path, "val/poodle/1.jpg")
+    with pytest.raises(cli.Failure, match="none of the network's classes: poodle"):
+        dataset.find(root, classes=3, known=names)
+
+
 def test_labels_that_may_count_from_one(tmp_path):
     tree(tmp_path, *(f"{i}/x.JPEG" for i in range(1, 112)))
     assert "count from 1" in dataset.find(tmp_path).notes[0]

@@ -12,8 +12,8 @@ from PIL import Image
 from test_transforms import picture
 from torchvision import transforms as tv
 
-from common import cli
-from common.data import demo, transforms
+from common import cli, published
+from common.data import demo, manifest, transforms
 from common.data.labels import SYNSETS
 from tools.inspect import class_names, draw, photo, predict
 
@@ -232,6 +232,27 @@ def test_names_of_classes(monkeypatch):
     assert class_names.load(classes=37) == [f"class {i}" for i in range(37)]
     monkeypatch.setattr(class_names.importlib.util, "find_spec", lambda name: None)
     assert class_names.load() == SYNSETS.read_text().split()
+
+
+def test_names_of_own_classes(tmp_path):
+    known = published.load
+    about = {"model": "Pets", "classes": 2, "names": "classes.txt"}
+    cli.write_json(tmp_path / "published.json", about)
+    with pytest.raises(cli.Failure, match="classes.txt does not exist"):
+        known(tmp_path)
+    for text, names in (("tabby\npug\n", ("tabby", "pug")), ("tabby\n", None), ("pug\npug", None),
+                        ("tabby\npug\npug\n", None)):
+        (tmp_path / "classes.txt").write_text(text)
+        if names:
+            assert known(tmp_path).names == names
+        else:
+            with pytest.raises(cli.Failure, match="has not 2 different names"):
+                known(tmp_path)
+    assert class_names.load(classes=2, known=("tabby", "pug")) == ["tabby", "pug"]
+    rows = [manifest.Row("pug/1.jpg", "1", 0, 1)]
+    manifest.Manifest(rows, {"1": 1}, {"labels_from": "labels are positions of 2 folders"}).save(
+        tmp_path)
+    assert class_names.load(classes=2, bins=tmp_path) == ["class 0", "pug"]
 
 
 def test_split(tmp_path):

@@ -179,7 +179,7 @@ def main():
     facts = bench.provenance.read(args.model) or {}
     args.batchsize = facts.get("batch", args.batchsize)
     is_demo = bool(facts.get("demo"))
-    names = class_names.load(is_demo, about.classes)
+    names = class_names.load(is_demo, about.classes, about.names, Path(args.work, "prep"))
     engine = ENGINES.get(facts.get("engine"), "offline model")
     words = (f"{engine} {facts.get('engine_version') or ''}".strip(), facts.get("precision"),
              facts.get("soc"))

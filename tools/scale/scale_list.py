@@ -46,7 +46,7 @@ def opened(uri):
     return fs, f"{top.rstrip('/')}/{urllib.parse.unquote(parts.path).lstrip('/')}"
 
 
-def listing(source, label_file=None, classes=IMAGENET):
+def listing(source, label_file=None, classes=IMAGENET, names=()):
     """(Images that `source` names, in natural order of their names; whether they are a demo's).
 
     source: a folder as common/data/dataset.py takes it; a folder's URI, searched with its
@@ -58,7 +58,7 @@ def listing(source, label_file=None, classes=IMAGENET):
     if "://" in source and not source.endswith((".parquet", ".txt")):
         images = in_folder(source)
     elif Path(source).is_dir():
-        found = dataset.find(source, label_file, classes)
+        found = dataset.find(source, label_file, classes, known=names)
         images = [Image(i.name, os.path.abspath(i.path), i.label) for i in found.images]
         demo, label_file = found.demo, None
     else:

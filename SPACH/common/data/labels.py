@@ -131,7 +131,7 @@ def _ends(images):
     return ends
 
 
-def by_folders(folder, files, classes):
+def by_folders(folder, files, classes, known=()):
     """({image: class index}, what the labels are) by class folders.
 
     `files` is {folder below `folder`: names of its images}, "" for `folder` itself.
@@ -149,20 +149,27 @@ def by_folders(folder, files, classes):
         what = "folders inside a class folder" if deep else "class folders without images"
         raise cli.Failure(f"{folder}: {len(deep or empty)} {what}: {cli.some(deep or empty)}",
                           REMEDY)
-    index, source = of_folders(below, classes)
+    index, source = of_folders(below, classes, known)
     if len(below) == 1 and source.startswith("labels are positions"):
         raise cli.Failure(f"{folder} holds one folder ({below[0]}) with all images: no labels",
                           todo)
     return {f"{b}/{name}": index[b] for b in below for name in files[b]}, source
 
 
-def of_folders(names, classes=IMAGENET):
+def of_folders(names, classes=IMAGENET, known=()):
     """({folder: class index}, what the labels are) for the class folders `names`.
 
-    Synsets have their place among ImageNet's 1000, whole numbers are the index itself (as in
-    ImageNetV2), words count in sorted order (as torchvision does). Failure for a mixture.
+    `known` are the names of the network's classes, where published.json has them: then a folder is
+    one of these. Synsets have their place among ImageNet's 1000, whole numbers are the index itself
+    (as in ImageNetV2), words count in sorted order (as torchvision does). Failure for a mixture.
     """
     names = sorted(names)
+    if known and not set(names).isdisjoint(known):
+        others = [name for name in names if name not in known]
+        if others:
+            raise cli.Failure(f"class folders that are none of the network's classes: "
+                              f"{cli.some(others)}", "published.json says where their names are")
+        return {name: known.index(name) for name in names}, "names of class folders"
     if _all(names, "n[0-9]{8}", "[nN][0-9]{8}", "synsets"):
         index = official()
         others = [name for name in names if name not in index]

@@ -44,6 +44,7 @@ class Dataset:
     strays: tuple = ()
     notes: tuple = ()
     classes: int = IMAGENET
+    known: tuple = ()
 
     def subset(self, limit):
         """Every n-th image, `limit` in all: always the same, spread over the classes. None: all."""
@@ -53,12 +54,12 @@ class Dataset:
         return dataclasses.replace(self, images=[self.images[int(i * step)] for i in range(limit)])
 
 
-def find(root, label_file=None, classes=IMAGENET, labelled=True):
+def find(root, label_file=None, classes=IMAGENET, labelled=True, known=()):
     """Return the Dataset under `root`; Failure that lists by name whatever does not add up.
 
     `root` is the folder of images or its parent when the folder is called val or images. `classes`
-    is the number of the network's. With labelled=False (images to calibrate with) no labels are
-    looked for, and they are None.
+    is the number of the network's, `known` their names where it has some. With labelled=False
+    (images to calibrate with) no labels are looked for, and they are None.
     """
     root = Path(root)
     folder = image_folder(root)
@@ -74,7 +75,7 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True):
         known = [os.path.realpath(path) for path in label_files]
         strays = [name for name in strays if os.path.realpath(folder / name) not in known]
     elif labelled:
-        found, source = labels.by_folders(folder, files, classes)
+        found, source = labels.by_folders(folder, files, classes, known)
     distinct = set() if source.startswith("synsets") else set(found.values())
     if 0 not in distinct and len(distinct) > min(MANY, classes // 2):
         notes = ("no image has label 0: do the labels count from 1?",)
@@ -86,7 +87,8 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True):
         labels_from=source,
         strays=tuple(strays),
         notes=notes,
-        classes=classes)
+        classes=classes,
+        known=tuple(known))
 
 
 def image_folder(root):

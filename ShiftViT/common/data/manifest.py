@@ -101,25 +101,26 @@ def _sound(row, files):
             and (row.label is None or type(row.label) is int))
 
 
-def labelled(source, manifest=None, classes=IMAGENET):
+def labelled(source, manifest=None, classes=IMAGENET, names=()):
     """The Manifest of the images that `source` labels: a label file, or the images' folder.
 
-    `manifest` (file or folder) says which row of which result is which image; without one, an
-    image's result is the file with its stem. Labels come from `source` alone: an image that it does
+    `classes` and `names` are the network's. `manifest` (file or folder) says which row of which
+    result is which image; without one, an image's result is the file with its stem. Labels come from `source` alone: an image that it does
     not name has none, and one that only it names has no result, unless the manifest is of a subset.
     Failure when the two have different labels for an image. Where the images' folder is not here
     (the bins were made on another host), the labels are the manifest's.
     """
     source = Path(source)
     if manifest is None:
-        return _by_stem(source, classes)
+        return _by_stem(source, classes, names)
     known = Manifest.load(manifest)
     if not source.exists() and not source.suffix:
         print(f"note: {source} is not here; the labels are those that the preprocessing found")
         return known
     images = [row.image for row in known.rows]
     if source.is_dir():
-        found = {image.name: image.label for image in dataset.find(source, classes=classes).images}
+        data = dataset.find(source, classes=classes, known=known.info.get("class_names", ()))
+        found = {image.name: image.label for image in data.images}
         left = {name: found[name] for name in found.keys() - set(images)}
     else:
         given = labels.read_labels(source, classes)
@@ -140,9 +141,9 @@ def labelled(source, manifest=None, classes=IMAGENET):
     return known
 
 
-def _by_stem(source, classes):
+def _by_stem(source, classes, class_names):
     if source.is_dir():
-        data = dataset.find(source, classes=classes)
+        data = dataset.find(source, classes=classes, known=class_names)
         found = {image.name: image.label for image in data.images}
         facts = {"demo": data.demo, "labels_from": data.labels_from, "notes": list(data.notes)}
     else:

@@ -57,7 +57,8 @@ def step(folder, root, save_dir, args, key="preprocessing", **more):
     if not os.path.exists(root) and (Path(save_dir) / NAME).exists():
         return _without_images(root, save_dir, recipe, args, **more)
     gc.set_threshold(100_000)  # saves a fifth for 50,000 images that are up to date
-    data = dataset.find(root, classes=published.load(folder).classes)
+    about = published.load(folder)
+    data = dataset.find(root, classes=about.classes, known=about.names)
     return run(data, save_dir, recipe, args, args.batch_size, **more)
 
 
@@ -113,6 +114,7 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
     manifest = Manifest(rows, dict.fromkeys((row.file for row in rows), batch_size), {
         "dataset": str(data.root), "layout": data.layout, "demo": data.demo,
         "labels_from": data.labels_from, "notes": list(data.notes), "classes": data.classes,
+        "class_names": list(data.known),
         "dataset_total": total, "limit": _limit(args.limit, total),
         "bad": dict(sorted(bad.items())), **settings, "images_digest": _digest(sources)})
     size = bins.row_bytes(settings) * batch_size
