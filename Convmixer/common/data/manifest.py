@@ -105,8 +105,9 @@ def labelled(source, manifest=None, classes=IMAGENET, names=()):
     """The Manifest of the images that `source` labels: a label file, or the images' folder.
 
     `classes` and `names` are the network's. `manifest` (file or folder) says which row of which
-    result is which image; without one, an image's result is the file with its stem. Labels come from `source` alone: an image that it does
-    not name has none, and one that only it names has no result, unless the manifest is of a subset.
+    result is which image; without one, an image's result is the file with its stem. Labels come
+    from `source` alone: an image that it does not name has none, and one that only it names has no
+    result, unless the manifest is of a subset.
     Failure when the two have different labels for an image. Where the images' folder is not here
     (the bins were made on another host), the labels are the manifest's.
     """
