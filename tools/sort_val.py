@@ -130,7 +130,7 @@ def main():
     check_full({os.path.basename(name): synset for name, synset in found.items()}, args.labels)
     part = out.with_name(f".{secrets.token_hex(4)}.part.{out.name}")
     try:
-        for image in cli.progress(images, "sort", unit="image"):
+        for image in images:
             place(image.path, part / found[image.name] / os.path.basename(image.name))
         os.replace(part, out)
     finally:
