@@ -21,7 +21,7 @@ CHINESE = Path(__file__).with_name("faq.zh-CN.json")
 BEGIN, END = "<!-- messages:begin -->", "<!-- messages:end -->"
 PAGES = {"docs/ascend.md": ("the message holds", "cause", "fix"),
          "docs/ascend.zh-CN.md": ("信息中含有", "原因", "处理方法")}
-KINDS = {"CATEGORY_DIGIT": "7", "CATEGORY_WORD": "x", "CATEGORY_SPACE": " "}
+KINDS = {"CATEGORY_DIGIT": "2", "CATEGORY_WORD": "x", "CATEGORY_SPACE": " "}
 
 
 def get_args(argv=None):
