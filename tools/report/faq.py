@@ -82,8 +82,8 @@ def shorten(names):
         return (number[1], len(number[2]), int(number[2]) - pair[0]) if number else pair
 
     for _, run in itertools.groupby(enumerate(names), place):
-        run = [name for _, name in run]
-        yield from [f"`{run[0]}` … `{run[-1]}`"] if len(run) > 2 else [f"`{n}`" for n in run]
+        run = [f"`` {name} ``" if "`" in name else f"`{name}`" for _, name in run]
+        yield from [f"{run[0]} … {run[-1]}"] if len(run) > 2 else run
 
 
 # ---- the table ----
@@ -99,7 +99,7 @@ def rows(words):
         if not mine:
             raise cli.Failure(f"errors.py: no text was found that means {meaning!r}",
                               "an earlier pattern takes it: change the order")
-        found = ", ".join(shorten([text.replace("`", "").strip() for text in mine]))
+        found = ", ".join(shorten([text.strip() for text in mine]))
         yield [found.replace("|", "\\|"), words(meaning), words(todo)]
 
 
