@@ -166,7 +166,8 @@ def verbs():
     return set(re.findall(r"^([a-z][a-z-]*):.*## ", text, re.M))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", [*PAGES, *map(chinese, TWO)],
+                         ids=lambda p: str(p.relative_to(ROOT)))
 def test_what_running_text_names_exists(page):
     """Verbs, settings, and files of the repository."""
     files = ("Makefile", "common/settings.mk", "common/pipeline.mk", "tools/verbs.mk",
