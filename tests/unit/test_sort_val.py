@@ -10,8 +10,8 @@ from PIL import Image
 from common.data import dataset
 from tools import sort_val
 
-# The first twenty: index as in Caffe's val.txt, synset as in TensorFlow's
-# imagenet_2012_validation_synset_labels.txt. Two sources that know nothing of each other.
+# The first twenty. Synsets: TensorFlow's imagenet_2012_validation_synset_labels.txt. Indices of the
+# first ten: Caffe's val.txt, which knows nothing of the other; the rest follow from the synsets.
 INDEX = [65, 970, 230, 809, 516, 57, 334, 415, 674, 332,
          109, 286, 370, 757, 595, 147, 108, 23, 478, 517]
 SYNSET = """n01751748 n09193705 n02105855 n04263257 n03125729 n01735189 n02346627 n02776631 n03794056

@@ -125,8 +125,7 @@ def renewed(text, head, words, page):
     """The page's `text` with its table renewed."""
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise cli.Failure(f"{page} has not one {BEGIN} followed by one {END}", "fix the marks")
-    table = [head, ["---"] * 3, *rows(words)]
-    lines = "".join(f"| {' | '.join(cells)} |\n" for cells in table)
+    lines = "".join(f"| {' | '.join(cells)} |\n" for cells in [head, ["---"] * 3, *rows(words)])
     return f"{text[:text.index(BEGIN)]}{BEGIN}\n{lines}{text[text.index(END):]}"
 
 
