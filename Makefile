@@ -72,6 +72,7 @@ test: | $(dev) ## style, true copies, and the tests (six minutes)
 	$(py) -m ruff check .
 	$(py) tools/sync.py --check
 	$(py) -m tools.report.readme --check
+	$(py) -m tools.report.faq --check
 	$(py) -m pytest -n 2 --dist loadgroup
 test-all: | $(dev) ## every test: kills, fuzz, large networks, all README lines
 	$(py) -m pytest -n 2 --dist loadgroup -m ''
@@ -81,10 +82,12 @@ faults: | $(dev) ## every fault on the real commands, as a table: build/faults.m
 	@cat build/faults.md
 benchmarks: | $(dev) ## every speed claim beside its peers: benchmarks/RESULTS.md
 	$(py) -m benchmarks.results --run
-readme: | $(ready) ## write the READMEs' tables from results/reference.json
+readme: | $(ready) ## write measured figures into READMEs, messages into docs/ascend.md
 	@$(py) -m tools.report.readme
-check-readme: | $(ready) ## fail when those tables are not what it gives
+	@$(py) -m tools.report.faq
+check-readme: | $(ready) ## fail when those tables are stale
 	@$(py) -m tools.report.readme --check
+	@$(py) -m tools.report.faq --check
 sync: ## write each model folder's copy of common/
 	@python3 tools/sync.py
 check-sync: ## fail when a copy differs from common/

@@ -16,14 +16,19 @@ from conftest import ROOT, copy_of, make
 
 READMES = sorted(p.with_name("README.md") for p in ROOT.glob("*/model.py"))
 CHINESE = "README.zh-CN.md"
-TWO = [ROOT / "README.md", *READMES]  # those that exist in both languages
-PAGES = [*sorted(set(ROOT.glob("*.md")) - {ROOT / CHINESE}), *READMES, *sorted(ROOT.glob("docs/*.md"))]
+DOCS = sorted(p for p in ROOT.glob("docs/*.md") if ".zh-CN" not in p.name)
+TWO = [ROOT / "README.md", *READMES, *DOCS]  # those that exist in both languages
+PAGES = [*sorted(set(ROOT.glob("*.md")) - {ROOT / CHINESE}), *READMES, *DOCS]
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.M | re.S)
 MARK = "--- end of block ---"
 
 
 def name(page):
     return page.parent.name if page.name == "README.md" else page.stem
+
+
+def chinese(page):
+    return page.with_name(f"{page.stem}.zh-CN.md")
 
 
 def blocks(text):
@@ -43,15 +48,15 @@ def shape(line):
     return re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", line).strip()
 
 
-def run_blocks(text, folder):
-    """Run the bash blocks of a README in one shell; each must print the lines of the text block
+def run_blocks(text, folder, env=None):
+    """Run the bash blocks of a page in one shell; each must print the lines of the text block
     after it, in order."""
     todo = list(blocks(text))
     commands = [content for language, content in todo if language == "bash"]
     script = "\n".join(f"{content}\necho {shlex.quote(MARK)}" for content in commands)
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, text=True,
-                          env=tiny.environment(PYTHONPATH=None), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT)
+                          env=tiny.environment(**(env or {"PYTHONPATH": None})),
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
     printed, said = iter(done.stdout.split(MARK + "\n")), ""
     for language, content in todo:
@@ -119,14 +124,15 @@ def checkout(tmp_path_factory):
     return top
 
 
-def dry_run(top, folder, heading, words, ascend):
+def dry_run(top, folder, about, words, ascend):
     """Let make say what it would do: an unknown verb, an unknown setting and a refused value are
-    errors. Where the page is about an Ascend host there is one."""
+    errors. Where page or heading (`about`) are about an Ascend host there is one."""
     place = str(top.parent)
-    words = [re.sub(r"/data/imagenet|/shared/imagenet", f"{place}/imagenet", word) for word in words]
+    words = [re.sub(r"=(/(data|shared)/[\w-]+|imagenet$)", f"={place}/imagenet", word)
+             for word in words]
     words = [f"OM={place}/made-elsewhere.om" if w.startswith("OM=") else w for w in words]
-    about = re.search("ascend", " ".join([heading, *words]), re.I)
-    env = ascend.env() if about else {"PATH": os.environ["PATH"]}
+    there = re.search("ascend", " ".join([about, *words]), re.I)
+    env = ascend.env() if there else {"PATH": os.environ["PATH"]}
     make(folder, "-n", *words, env={**env, "PATH": f"{env['PATH']}:{place}/bin"})
     if "new" in words:
         new, = (word[6:] for word in words if word.startswith("MODEL="))
@@ -137,7 +143,7 @@ def dry_run(top, folder, heading, words, ascend):
 def test_lines_of_make_would_run(page, checkout, fake_ascend):
     folder = checkout / name(page) if page in READMES else checkout
     for heading, words in make_lines(page.read_text()):
-        dry_run(checkout, folder, heading, words, fake_ascend)
+        dry_run(checkout, folder, f"{page.stem} {heading}", words, fake_ascend)
     for language, content in blocks(page.read_text()):
         if language in ("sh", "bash"):
             done = subprocess.run(["bash", "-n"], input=content, text=True, capture_output=True)
@@ -160,14 +166,16 @@ def verbs():
     return set(re.findall(r"^([a-z][a-z-]*):.*## ", text, re.M))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", [*PAGES, *map(chinese, TWO)],
+                         ids=lambda p: str(p.relative_to(ROOT)))
 def test_what_running_text_names_exists(page):
     """Verbs, settings, and files of the repository."""
     files = ("Makefile", "common/settings.mk", "common/pipeline.mk", "tools/verbs.mk",
              "spnasnet/benchmark.mk")
     text = "".join((ROOT / file).read_text() for file in files)
     verbs = set(re.findall(r"^([a-z][a-z-]*):.*## ", text, re.M))
-    settings = set(re.findall(r"^([A-Z_]+) :=", text, re.M)) | {"KILLS", "CASES"}
+    settings = set(re.findall(r"^([A-Z_]+) :=", text, re.M))
+    settings |= {"KILLS", "CASES", "TE_PARALLEL_COMPILER"}
     for span in re.findall(r"`([^`\n]+)`", prose(page)):
         verb = re.match(r"make (?:-[nj]\d* |-C \S+ )*([a-z][a-z-]+)", span)
         assert verb is None or verb[1] in verbs, span
@@ -194,7 +202,7 @@ exit $status
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("rsync"), reason="rsync is not installed")
 def test_two_hosts(tmp_path, fake_ascend):
-    """The README's lines, in order, with the small network and a stand-in for ssh."""
+    """The lines of docs/ascend.md, in order, with the small network and a stand-in for ssh."""
     top = tiny.repository(tmp_path / "top", "SPACH")
     here = top / "SPACH"
     (here / "weights").mkdir()
@@ -206,7 +214,7 @@ def test_two_hosts(tmp_path, fake_ascend):
     ssh = SSH.format(home=other, images=tmp_path / "imagenet")
     (fake_ascend.bin / "ssh").write_text(ssh)
     (fake_ascend.bin / "ssh").chmod(0o755)
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs/ascend.md").read_text()
     lines, = (block for _, block in blocks(text) if "HOST=" in block)
     for old, new in {"/usr/local/Ascend": str(fake_ascend.root),
                      "/data/imagenet": str(tmp_path / "imagenet")}.items():
@@ -244,15 +252,38 @@ def test_flags_in_the_readme_exist(readme):
             assert f'"{flag}"' in (readme.parent / script).read_text() + shared, (script, flag)
 
 
+def flags_of(program, text):
+    """The flags that the commands of a page give a program."""
+    lines = [line.strip() for language, block in blocks(text) if language in ("sh", "bash")
+             for line in block.replace("\\\n", " ").splitlines()]
+    mine = [line for line in lines if re.match(rf"(\./|python3 -m )?{program}[ .]", line)]
+    return set(re.findall(r"(?<= )--?[A-Za-z]\w+", " ".join(mine))) - {"-m"}
+
+
+@pytest.mark.parametrize("readme", READMES, ids=name)
+def test_each_flag_of_a_program_is_explained(readme):
+    """ModelZoo's pages say what each flag means; so do ours, of the commands that they have."""
+    text = readme.read_text()
+    table = text.split("### Flags of atc and ais_bench")[1].split("###")[0]
+    told, program = {}, None
+    for cells in re.findall(r"^\| (.*?) ?\| `(--?\w+)` \|", table, re.M):
+        program = cells[0].strip("`") or program
+        told.setdefault(program, set()).add(cells[1])
+    assert {"atc", "ais_bench"} <= set(told)
+    assert told == {program: flags_of(program, text) for program in told}
+    assert "benchmark" in told or not flags_of("benchmark", text)
+
+
 def in_both(text):
     """What a page has in either language: levels of headings, code without its comments, link
     targets, and tables as (numbers, code spans, columns) per row."""
     running = BLOCK.sub("", text)
-    code = [(language, re.sub(r"\s+# .*|(?<=\S)   +\S.*", "", content))
+    code = [(language, re.sub(r"\s+# .*|(?<=\S)  +\S.*", "", content))
             for language, content in blocks(text)]
     targets = re.findall(r"\]\(([^)\s]+)\)", running)
-    links = sorted(re.sub(r"/?README(\.zh-CN)?\.md$", "", target) for target in targets)
-    tables = [[(re.findall(r"\d+(?:\.\d+)?", row), Counter(re.findall(r"`[^`]+`", row)),
+    links = sorted(re.sub(r"(/?README)?(\.zh-CN)?\.md$|(?<=hiascend\.com/).*|(?<=#).*", "", target)
+                   for target in targets)
+    tables = [[(sorted(re.findall(r"\d+(?:\.\d+)?", row)), Counter(re.findall(r"`[^`]+`", row)),
                 row.count("|")) for row in table.splitlines()]
               for table in re.findall(r"(?:^\|.*\n)+", running, re.M)]
     return re.findall(r"^#+(?= )", running, re.M), code, links, tables
@@ -260,22 +291,23 @@ def in_both(text):
 
 @pytest.mark.parametrize("readme", TWO, ids=name)
 def test_chinese_and_english_tell_the_same(readme):
-    english, chinese = readme.read_text(), readme.with_name(CHINESE).read_text()
-    assert f"({CHINESE})" in english.split("## ")[0] and "(README.md)" in chinese.split("## ")[0]
-    ours, theirs = in_both(english), in_both(chinese)
+    english, other = readme.read_text(), chinese(readme).read_text()
+    assert f"({chinese(readme).name})" in english.split("## ")[0]
+    assert f"({readme.name})" in other.split("## ")[0]
+    ours, theirs = in_both(english), in_both(other)
     assert ours[:3] == theirs[:3] and len(ours[3]) == len(theirs[3])
-    for one, other in zip(ours[3], theirs[3], strict=True):
-        for (numbers, spans, columns), (same, more, there) in zip(one, other, strict=True):
+    for one, same_table in zip(ours[3], theirs[3], strict=True):
+        for (numbers, spans, columns), (same, more, there) in zip(one, same_table, strict=True):
             assert (numbers, columns) == (same, there)
             assert spans <= more  # Chinese names a file where English says "the manifest"
     # Every paragraph was translated.
-    plain = re.sub(r"`[^`\n]*`|\[.*?\]\(.*?\)|<!--.*?-->", "", BLOCK.sub("", chinese))
+    plain = re.sub(r"`[^`\n]*`|\[.*?\]\(.*?\)|<!--.*?-->", "", BLOCK.sub("", other))
     for paragraph in re.split(r"\n{2,}", plain):
         words = re.findall(r"[A-Za-z]{2,}", paragraph)
         assert len(words) < 12 or re.search("[\u4e00-\u9fff]", paragraph), paragraph
 
 
-@pytest.mark.parametrize("page", [*PAGES, *(p.with_name(CHINESE) for p in TWO)],
+@pytest.mark.parametrize("page", [*PAGES, *map(chinese, TWO)],
                          ids=lambda p: str(p.relative_to(ROOT)))
 def test_linked_files_exist(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
