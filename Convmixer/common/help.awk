@@ -8,6 +8,7 @@ function show(    i) {
 }
 BEGIN { print "" }
 /^## / { if (name) show(); text[++n] = substr($0, 4); next }
+/^include / { if (name) show() }
 /^[A-Z_]+_is :=/ { choices = substr($0, index($0, ":=") + 3); next }
 /^[A-Z_]+ :=/ && n { if (name) show(); name = $1; value = substr($0, index($0, ":=") + 3) }
 END { if (name) show() }

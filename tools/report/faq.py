@@ -9,7 +9,6 @@ The Chinese of each meaning and each remedy is in faq.zh-CN.json. A meaning that
 reworded has none: the tool names it.
 """
 import argparse
-import itertools
 import re
 from pathlib import Path
 
@@ -19,9 +18,8 @@ from common.ascend import errors
 ROOT = Path(__file__).resolve().parents[2]
 CHINESE = Path(__file__).with_name("faq.zh-CN.json")
 BEGIN, END = "<!-- messages:begin -->", "<!-- messages:end -->"
-PAGES = {"docs/ascend.md": ("the message holds", "cause", "fix"),
-         "docs/ascend.zh-CN.md": ("信息中含有", "原因", "处理方法")}
-KINDS = {"CATEGORY_DIGIT": "2", "CATEGORY_WORD": "x", "CATEGORY_SPACE": " "}
+PAGES = {"docs/ascend.md": ("the message holds (regular expression)", "cause", "fix"),
+         "docs/ascend.zh-CN.md": ("信息中含有（正则表达式）", "原因", "处理方法")}
 
 
 def get_args(argv=None):
@@ -34,73 +32,14 @@ def get_args(argv=None):
     return parser.parse_args(argv)
 
 
-# ---- texts that a pattern finds ----
-def samples(pattern):
-    """Texts that `pattern` finds, one for each of its alternatives; `…` is any text."""
-    return texts(re._parser.parse(pattern))
-
-
-def texts(parsed):
-    ways = [ways_of(str(op), value) for op, value in parsed]
-    return [re.sub(r"…+", "…", "".join(parts)) for parts in itertools.product(*ways)]
-
-
-def ways_of(op, value):
-    """What one element of a parsed pattern can be."""
-    if op == "LITERAL":
-        return [chr(value)]
-    if op == "ANY":
-        return ["…"]
-    if op == "IN":
-        return members(value)
-    if op == "BRANCH":
-        return [text for branch in value[1] for text in texts(branch)]
-    if op == "SUBPATTERN":
-        return texts(value[3])
-    if op in ("MAX_REPEAT", "MIN_REPEAT"):
-        few, many, inner = value
-        found = texts(inner)
-        return [""] if (few, many) == (0, 1) else [" … "] if found == ["…"] else found
-    return [""]  # what only looks at its surroundings
-
-
-def members(value):
-    """The characters of a set: one for a kind, the small letter of both, all where they differ."""
-    found = []
-    for op, what in value:
-        if str(op) == "CATEGORY":
-            return [KINDS.get(str(what), "…") if len(value) == 1 else "…"]
-        found += map(chr, range(what[0], what[1] + 1) if str(op) == "RANGE" else [what])
-    small = {char.lower() for char in found}
-    return sorted(small) if len(small) == 1 else found
-
-
-def shorten(names):
-    """`names` with runs of three and more numbers written as their first … last."""
-    def place(pair):
-        number = re.fullmatch(r"(\D*)(\d+)", pair[1])
-        return (number[1], len(number[2]), int(number[2]) - pair[0]) if number else pair
-
-    for _, run in itertools.groupby(enumerate(names), place):
-        run = [f"`` {name} ``" if "`" in name else f"`{name}`" for _, name in run]
-        yield from [f"{run[0]} … {run[-1]}"] if len(run) > 2 else run
-
-
-# ---- the table ----
-def first(text):
-    """The index of the meaning that errors.explain() gives a text."""
-    return next(i for i, row in enumerate(errors.MEANINGS) if re.search(row[0], text))
-
-
 def rows(words):
-    """[what the message holds, cause, fix] for each meaning, its texts by way of `words`."""
-    for i, (pattern, meaning, todo, _) in enumerate(errors.MEANINGS):
-        mine = [text for text in samples(pattern) if first(text) == i]
-        if not mine:
-            raise cli.Failure(f"errors.py: no text was found that means {meaning!r}",
-                              "an earlier pattern takes it: change the order")
-        found = ", ".join(shorten([text.strip() for text in mine]))
-        yield [found.replace("|", "\\|"), words(meaning), words(todo)]
+    """[what the message holds, cause, fix] for each meaning, its texts by way of `words`. What it
+    holds is the regular expression of the code, without what codes() puts around numbers."""
+    before, after = errors.codes("…").split("…")
+    for pattern, meaning, todo, _ in errors.MEANINGS:
+        shown = pattern.replace(before, "").replace(after, "").replace("|", "\\|")
+        mark = "``" if "`" in shown else "`"
+        yield [f"{mark}{shown}{mark}", words(meaning), words(todo)]
 
 
 def plain(text):
