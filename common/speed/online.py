@@ -13,8 +13,8 @@ import numpy as np
 
 from common import cli, provenance, published
 from common.data import manifest as manifests
-from common.data import transforms
 from common.score import metrics
+from common.score.against_onnx import read_bin
 from common.speed import bench
 
 BATCH = 8
@@ -34,17 +34,8 @@ def get_args(argv=None):
 
 def images(manifest, folder):
     """Yield (index of the row in the manifest, float32 (3, H, W)) of each image in `folder`."""
-    raw = manifest.info["dtype"] == "uint8"
-    recipe = transforms.Recipe(**manifest.info["recipe"])
-    members = {}
     for index, row in enumerate(manifest.rows):
-        members.setdefault(row.file, []).append((index, row.row))
-    for file, rows in members.items():
-        content = np.fromfile(f"{folder}/{file}.bin", manifest.info["dtype"])
-        content = content.reshape(-1, *manifest.info["shape"])
-        for index, place in rows:
-            image = content[place]
-            yield index, transforms.normalize(image, recipe.mean, recipe.std) if raw else image
+        yield index, read_bin(folder, row, manifest.info)
 
 
 def batches(manifest, folder):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common import cli, provenance
-from common.data import manifest
+from common.data import manifest, transforms
 from common.score import results
 
 IMAGES = 4  # spread over the set; a large network takes seconds for each
@@ -62,14 +62,13 @@ def offline_model(path):
 
 def read_bin(folder, row, info):
     """The image of a manifest's Row as the ONNX takes it: float32 (3, H, W), normalised."""
-    shape, raw = info["shape"], info["dtype"] == "uint8"
-    dtype, size = np.dtype(np.uint8 if raw else "<f4"), math.prod(shape)
+    shape, dtype = info["shape"], np.dtype(info["dtype"])
+    size = math.prod(shape)
     path, offset = Path(folder, f"{row.file}.bin"), row.row * size * dtype.itemsize
     image = np.fromfile(path, dtype, size, offset=offset).reshape(shape)
-    if not raw:
+    if dtype != np.uint8:
         return image
-    mean, std = (np.array(info["recipe"][key], np.float32) for key in ("mean", "std"))
-    return ((image / np.float32(255) - mean) / std).transpose(2, 0, 1)
+    return transforms.normalize(image, info["recipe"]["mean"], info["recipe"]["std"])
 
 
 def session(onnx):

@@ -25,8 +25,8 @@ class Origin:
     """run: folder of the results. bins: manifest.json of the bins it read, None where unknown.
 
     model: record of the offline model, {} where unknown; model_path: that model, or None.
-    record: path of the run's own record, None without one. chain: {path: SHA-256} of all that the
-    results come from. notes: lines for people.
+    record: path of the run's own record, None without one. inputs: more files that the figures
+    depend on. chain: {path: SHA-256} of all that the results come from. notes: lines for people.
     """
 
     run: Path
@@ -34,6 +34,7 @@ class Origin:
     model: dict
     model_path: Path | None = None
     record: Path | None = None
+    inputs: list = dataclasses.field(default_factory=list)
     chain: dict = dataclasses.field(default_factory=dict)
     notes: list = dataclasses.field(default_factory=list)
 
@@ -66,14 +67,13 @@ def of(folder, given=None, place=None):
     run = results.find_run(folder)
     record, beside = provenance.read(run) or {}, provenance.record_path(run)
     told = summary(run)
-    model = {key: told[key] for key in KEPT if key in told}
-    found = Origin(run, manifest_of(told), model)
+    found = Origin(run, manifest_of(told), {key: told[key] for key in KEPT if key in told})
     of_model = of_bins = None
     if "made" in record:
         found.record, found.chain = beside, provenance.check(run, AGAIN)
         found.notes = [record["note"]] if record.get("note") else []
         (path, of_model), (bins, of_bins) = record["made"]["from"].items()
-        found.model_path, found.model = Path(path), provenance.read(path) or model
+        found.model_path, found.model = Path(path), provenance.read(path) or found.model
         found.bins = Path(bins) if Path(bins).is_file() else None
     else:
         found.notes = [f"which model and bins the results are of is not checked: {beside} is not "
@@ -100,8 +100,7 @@ def _expect(found, given, of_model):
         same = model["made"].get("sha256") == of_model["sha256"]
     else:
         found.chain = provenance.check(path, COMPILE) if path.exists() else {}
-        onnx = (told.get("onnx") or {}).get("sha256")
-        same = onnx in (None, model["onnx"].get("sha256"))
+        same = found.onnx.get("sha256") in (None, model["onnx"].get("sha256"))
         same &= told.get("precision") in (None, model.get("precision"))
     if not same:
         by = found.model_path or "another (their summary names its ONNX and precision)"
