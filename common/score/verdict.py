@@ -23,20 +23,21 @@ ENOUGH = 200  # images; where one is half a point or less, that loss can be told
 
 
 def of(score, about, allow_below=False):
-    """The verdict on a Score, beside a Published: {"result": passed, failed or None, "line": for
-    people, "published": %, "difference": points, "allowed": whether one that failed may pass}."""
+    """The verdict on a Score, beside a Published: {"result": passed, failed or None, "words": of
+    it, "line": for people, "published": %, "allowed": whether one that failed may pass}."""
     published = about.get("top1") or about.get("top1_torch")
     why = hindrance(score, published)
     if why:
         beside = f" beside the published {published:g} %" if published else ""
-        return {"result": None, "line": f"verdict: none{beside}: {why}", "published": published}
+        return {"result": None, "words": f"none: {why}", "line": f"verdict: none{beside}: {why}",
+                "published": published}
     good, needed = 10_000 * score.counts[0], SHARE * published * score.total
     result = "passed" if good >= round(needed, 3) else "failed"
-    difference = round(100 * score.counts[0] / score.total - published, 3)
-    line = (f"verdict: Top-1 {score.percent(1)} %, published {published:g} %, {difference:+.2f} "
-            f"points; ≥ {SHARE} % of the published on all {FULL:,}: {result}")
-    return {"result": result, "line": line, "published": published, "difference": difference,
-            "allowed": allow_below}
+    points = f"{100 * score.counts[0] / score.total - published:+.2f} points"
+    line = (f"verdict: Top-1 {score.percent(1)} %, published {published:g} %, {points}; "
+            f"≥ {SHARE} % of the published on all {FULL:,}: {result}")
+    return {"result": result, "words": f"{result}, {points}", "line": line,
+            "published": published, "allowed": allow_below}
 
 
 def hindrance(score, published):

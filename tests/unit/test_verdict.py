@@ -64,7 +64,8 @@ def test_the_published_figure_is_reached(evaluate):
     assert said[-2] == (f"verdict: Top-1 {PUBLISHED} %, published {PUBLISHED} %, +0.00 points; "
                         "≥ 99 % of the published on all 50,000: passed")
     told = json.loads(Path("eval_bs8.json").read_text())
-    assert told["verdict"]["result"] == "passed" and told["verdict"]["difference"] == 0
+    assert told["verdict"] == {"result": "passed", "words": "passed, +0.00 points",
+                               "published": PUBLISHED, "line": said[-2], "allowed": False}
     with open("answers_bs8.csv", newline="") as f:
         answers = {row["image"]: row for row in csv.DictReader(f)}
     assert len(answers) == FULL
