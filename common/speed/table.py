@@ -7,6 +7,7 @@ The first is throughput per batch size; the second the demo of several models, w
 answers of torch and of the offline model are compared image by image.
 """
 import argparse
+import csv
 import os
 import re
 from pathlib import Path
@@ -50,19 +51,16 @@ def read(path, todo):
     return content
 
 
-def alike(online, folder, bins, classes):
-    """(images with the same Top-1 in online.json's answers and in the results in `folder`,
-    images of the bins)."""
-    import numpy as np  # a table of timings needs none of it
-
-    from common.data import manifest as manifests
-    from common.score import results
-
-    manifest = manifests.Manifest.load(bins)
-    logits = results.read(folder, manifest, classes).logits
-    ours = np.where(np.isnan(logits[:, 0]), -1, np.nan_to_num(logits).argmax(1))
-    theirs = [online["answers"].get(row.image) for row in manifest.rows]
-    return sum(a == b for a, b in zip(ours.tolist(), theirs)), len(theirs)
+def alike(online, offline, folder, todo):
+    """How many images have the same Top-1 in online.json and in the answers beside the offline
+    model's result, which is in `folder`."""
+    told = offline.get("answers_csv") or {"file": "answers_….csv"}
+    path = Path(folder, told["file"])
+    if not path.exists() or cli.sha256(path) != told["sha256"]:
+        raise cli.Failure(f"{path} is not what the scoring wrote", f"remove {folder}, then {todo}")
+    with open(path, newline="", encoding="utf-8") as f:
+        theirs = {row["image"]: row["class1"] for row in csv.DictReader(f)}
+    return sum(str(ours) == theirs.get(image) for image, ours in online["answers"].items())
 
 
 def demo_row(build, run, bs, todo):
@@ -72,7 +70,7 @@ def demo_row(build, run, bs, todo):
     online = read(f"{build}/online.json", todo)
     offline = read(f"{build}/eval_{run}.json", todo)
     perf = read(f"{build}/perf_{run}.json", todo)
-    same, images = alike(online, f"{build}/result/{run}", f"{build}/prep", about.classes)
+    same, images = alike(online, offline, build, todo), len(online["answers"])
     fps = about.get("fps", {}).get(str(bs))
     top1 = about.get("top1")
     cells = [about.model, str(offline["total"]), f"{online['top1']:.2f}%",

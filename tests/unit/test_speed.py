@@ -220,17 +220,15 @@ def write_bins(folder, count=20):
 
 
 def test_torchs_answers_and_speed(tmp_path, monkeypatch):
-    """Each image by its own row, padding left out, also where a batch ends within a bin; 4
-    images/s on a clock that says so."""
+    """Each image by its own row, padding left out, also where a batch ends within a bin;
+    seconds per image of a clock that says so."""
     manifest = write_bins(tmp_path / "bins")
     clock = types.SimpleNamespace(now=0.0)
     fake = types.SimpleNamespace(perf_counter=lambda: clock.now)
     monkeypatch.setattr(online, "time", fake)
-    monkeypatch.setattr(online.published, "load", lambda: types.SimpleNamespace(classes=10))
-    args = types.SimpleNamespace(bins=tmp_path / "bins")
-    logits, speed = online.timed(Slow(clock), manifest, args)
+    logits, seconds = online.answers(Slow(clock), manifest, tmp_path / "bins")
     assert logits.argmax(1).tolist() == [row.label for row in manifest.rows]
-    assert speed["fps"] == pytest.approx(4)
+    assert seconds == pytest.approx([0.25] * 3)
 
 
 # ---- Demo's table ----
@@ -238,23 +236,20 @@ def test_torchs_answers_and_speed(tmp_path, monkeypatch):
 def write_demo(folder, answers, wrong=()):
     """What make demo leaves: torch's and the offline model's answers for images, of which those
     numbered `wrong` got another one from the offline model. Both count the same."""
-    (folder / "build/result/bs8_openvino").mkdir(parents=True)
-    (folder / "build/prep").mkdir()
+    (folder / "build").mkdir(parents=True)
     (folder / "published.json").write_text(json.dumps({
         "model": "Net", "classes": 10, "chip": "310P", "fps": {"8": 700}, "top1": 74.2}))
     (folder / "Makefile").write_text("TITLE := Net\nENGINE_CPU := openvino\n")
-    rows = [Row(f"img_{i}.png", f"img_{i}", 0, 0) for i in range(len(answers))]
-    Manifest(rows, {row.file: 1 for row in rows}, {}).save(folder / "build/prep")
-    for i, answer in enumerate(answers):
-        logits = np.zeros(10, np.float32)
-        logits[(answer + (i in wrong)) % 10] = 1
-        logits.tofile(folder / f"build/result/bs8_openvino/img_{i}_0.bin")
+    theirs = [f"img_{i}.png,{answer + (i in wrong)}\n" for i, answer in enumerate(answers)]
+    csv = folder / "build/answers.csv"
+    csv.write_text("image,class1\n" + "".join(reversed(theirs)))  # joined by name
     score = {"good": 5, "total": len(answers), "top1": 50.0, "top5": 60.0, "line": "top1=50.00%"}
     made = {"arguments": [], "from": {}}
     for name, content in {
             "online": {**score, "answers": {f"img_{i}.png": a for i, a in enumerate(answers)},
                        "produced_by": {"fps": 12.5, "others": 0.4}},
-            "eval_bs8_openvino": score,
+            "eval_bs8_openvino": {**score, "answers_csv": {"file": csv.name,
+                                                           "sha256": cli.sha256(csv)}},
             "perf_bs8_openvino": {"fps": 31.5, "spread": 0.3, "others": 0.01}}.items():
         cli.write_json(folder / f"build/{name}.json", {**content, "made": made})
 
@@ -269,6 +264,9 @@ def test_demo_compares_answers_and_shows_noise(tmp_path, monkeypatch, capsys):
                            "74.2%", "700", "(310P)"]
     assert "note: Net, fps torch: other programs took 40%" in said
     assert "note: Net, fps offline: the repeats differ by 30%" in said
+    Path("Net/build/answers.csv").write_text("image,class1\n")
+    with pytest.raises(cli.Failure, match="answers.csv is not what the scoring wrote"):
+        run(monkeypatch, table, "--demo", "build", "--folders", "Net")
 
 
 def test_demo_fails_where_the_answers_differ_though_the_counts_are_the_same(

@@ -9,7 +9,7 @@ from torchvision.transforms import functional as tv
 
 from common.data import transforms
 from common.data.manifest import Manifest, Row
-from common.speed import online
+from common.score.against_onnx import read_bin
 
 RECIPE = transforms.Recipe()
 
@@ -46,7 +46,8 @@ def test_torch_sees_the_same_images(tmp_path):
         Manifest([Row("a.JPEG", "a", 0, 1)], {"a": 1}, {
             "dtype": dtype, "shape": list(content.shape), "recipe": RECIPE.as_dict()}
         ).save(tmp_path / dtype)
-        (_, images), = online.batches(Manifest.load(tmp_path / dtype), tmp_path / dtype)
+        known = Manifest.load(tmp_path / dtype)
+        image = read_bin(tmp_path / dtype, known.rows[0], known.info)
         unit = tv.to_tensor(Image.fromarray(RECIPE.pixels(picture)))
         wanted = tv.normalize(unit, RECIPE.mean, RECIPE.std)
-        torch.testing.assert_close(torch.from_numpy(images[0]), wanted, atol=0, rtol=0)
+        torch.testing.assert_close(torch.from_numpy(image), wanted, atol=0, rtol=0)
