@@ -22,8 +22,7 @@ def get_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", metavar="DIR", help="the demo's folder in each model folder")
-    parser.add_argument("--engine", nargs="+", default=["auto"],
-                        help="engine of the offline models: one for all, or one per folder")
+    parser.add_argument("--engine", default="auto", help="engine of the offline models")
     parser.add_argument("--bs", type=int, default=8, help="batch size (default: %(default)s)")
     parser.add_argument("--folders", nargs="+", default=["."],
                         help="model folders of the demo (default: this one)")
@@ -31,8 +30,6 @@ def get_args(argv=None):
     args = parser.parse_args(argv)
     if bool(args.demo) == bool(args.paths):
         parser.error("give either perf_*.json, or --demo")
-    if args.demo and len(args.engine) not in (1, len(args.folders)):
-        parser.error("give one --engine, or one for each of --folders")
     return args
 
 
@@ -93,13 +90,12 @@ def engine_of(folder, engine):
     return re.search(r"^ENGINE_CPU := (\w+)", text, re.MULTILINE)[1]
 
 
-def demo(folders, args):
+def demo(args):
     """Print a row per model: torch and offline model on the demo images, and ModelZoo's
     figures. Failure when the two disagree."""
-    engines = args.engine * (len(folders) if len(args.engine) == 1 else 1)
-    engines = [engine_of(*pair) for pair in zip(folders, engines)]
+    engines = [engine_of(folder, args.engine) for folder in args.folders]
     top, rows = os.getcwd(), []
-    for folder, engine in zip(folders, engines):
+    for folder, engine in zip(args.folders, engines):
         os.chdir(folder)  # the paths in its records start there
         rows.append(demo_row(args.demo, f"bs{args.bs}_{engine}", args.bs, f"make -C {folder} demo"))
         os.chdir(top)
@@ -139,7 +135,7 @@ def throughput(files):
 def main():
     args = get_args()
     if args.demo:
-        demo(args.folders, args)
+        demo(args)
     else:
         throughput(args.paths)
 

@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import graphs
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -190,15 +191,13 @@ def test_results_a_little_off(chain, monkeypatch, model, precision, share, fits)
 
 def test_bytes_are_normalised_by_the_recipe(chain, monkeypatch):
     """uint8 bins: the ONNX takes what torchvision makes of them; red and blue changed is seen."""
-    torchvision = pytest.importorskip("torchvision")
+    from torchvision.transforms.functional import normalize, to_tensor
     chain.prep(raw=True)
-    to_tensor = torchvision.transforms.functional.to_tensor
-    normalize = torchvision.transforms.functional.normalize
-    images = [normalize(to_tensor(x), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-              for x in chain.bytes]
-    chain.infer(np.array([x.numpy().ravel() @ chain.weights.T for x in images]))
+    images = np.stack([normalize(to_tensor(x), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+                       for x in chain.bytes])
+    chain.infer(graphs.logits(images, chain.weights))
     assert chain.check(monkeypatch)["compared"]["error"] < 1e-5
-    chain.infer(np.array([x[[2, 1, 0]].numpy().ravel() @ chain.weights.T for x in images]))
+    chain.infer(graphs.logits(images[:, ::-1], chain.weights))
     with pytest.raises(cli.Failure, match="otherwise than m.onnx"):
         chain.check(monkeypatch)
 

@@ -14,6 +14,7 @@ from common import cli, provenance
 from common.data.manifest import Manifest, Row
 from common.speed import bench, online, table
 
+TOOLS = load(ROOT / "spnasnet/benchmark.py", "benchmark_of_spnasnet")
 LOG = """[INFO] warm up 1 done
 [INFO] NPU_compute_time (ms): min = 1.0, max = 4.0, mean = 2.5, median = 2.0, percentile(99%) = 3.9
 [INFO] throughput 1000*batchsize.mean(8)/NPU_compute_time.mean(2.5): 3200.0
@@ -47,16 +48,16 @@ def test_a_log_without_a_figure_is_refused(log):
 
 
 def test_the_other_tools():
-    tools = load(ROOT / "spnasnet/benchmark.py", "benchmark_of_spnasnet")
-    found = tools.parse_trtexec(TRTEXEC, 8)
+    """Figures of spnasnet's page; queries are batches, and the older tool times one chip of four."""
+    found = TOOLS.parse_trtexec(TRTEXEC, 8)
     assert found["fps"] == pytest.approx(2671.032) and found["ms"]["p99"] == 3.3
     assert found["engine_version"] == "8601"
-    old = tools.parse_trtexec("[I] throughput: 35.9231 qps\n", 64)  # TensorRT 7
+    old = TOOLS.parse_trtexec("[I] throughput: 35.9231 qps\n", 64)  # TensorRT 7
     assert old["fps"] == pytest.approx(2299.0784) and "ms" not in old
     text = "[infer] throughputRate: 338.4, Interface throughputRate: 678.142, moduleLatency: 2"
-    assert tools.parse_benchmark(text, 1, 4)["fps"] == pytest.approx(2712.568)  # as the page has it
-    for parse, said in ((lambda: tools.parse_trtexec("FAILED", 1), "trtexec's log"),
-                        (lambda: tools.parse_benchmark("[e2e] throughputRate: 1", 1, 4), "file")):
+    assert TOOLS.parse_benchmark(text, 1, 4)["fps"] == pytest.approx(2712.568)
+    for parse, said in ((lambda: TOOLS.parse_trtexec("FAILED", 1), "trtexec's log"),
+                        (lambda: TOOLS.parse_benchmark("[e2e] throughputRate: 1", 1, 4), "file")):
         with pytest.raises(cli.Failure, match=said):
             parse()
 
@@ -64,13 +65,13 @@ def test_the_other_tools():
 @pytest.mark.parametrize("soc, given, fps", [
     ("Ascend310", (), 400), ("Ascend310P3", (), 100), ("Ascend310P3", ("--chips", "4"), 400)])
 def test_chips_of_the_card(tmp_path, monkeypatch, soc, given, fps):
-    """The older tool times one chip; what the offline model was made for says how many there are."""
+    """What the offline model was made for says how many there are."""
     monkeypatch.chdir(tmp_path)
     Path("m.om").write_text("om")
     provenance.record("m.om", [], soc=soc)
     Path("perf.txt").write_text("[infer] Interface throughputRate: 100.0, moduleLatency: 2\n")
-    run(monkeypatch, load(ROOT / "spnasnet/benchmark.py", "benchmark_of_spnasnet"), "--json",
-        "r.json", "--model", "m.om", "--batch", 4, "--log", "perf.txt", *given)
+    run(monkeypatch, TOOLS, "--json", "r.json", "--model", "m.om", "--batch", 4, "--log",
+        "perf.txt", *given)
     assert json.loads(Path("r.json").read_text())["fps"] == fps
 
 
@@ -126,15 +127,13 @@ def test_no_figure_of_another_model(tool, monkeypatch, change, said):
     assert not Path("perf.json").exists()
 
 
-def test_a_figure_that_became_stale_is_not_shown(tool, monkeypatch):
+def test_a_figure_that_became_stale_is_not_shown(tool, monkeypatch, capfd):
     run(monkeypatch, bench, *tool)
     Path("w.pth").write_text("others")
     with pytest.raises(cli.Failure, match="made from another w.pth — make bench"):
         table.throughput(["perf.json"])
-
-
-def test_a_model_without_a_record_is_timed_with_a_note(tool, monkeypatch, capfd):
     Path("m.blob.json").unlink()
+    Path("times").write_text("1 1 1")
     run(monkeypatch, bench, *tool)
     assert "note: m.blob has no record" in capfd.readouterr().out
 

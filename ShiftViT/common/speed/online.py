@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common import cli, provenance, published
+from common import cli, provenance
 from common.data import manifest as manifests
-from common.score import metrics
+from common.score import metrics, verdict
 from common.score.against_onnx import read_bin
 from common.speed import bench
 
@@ -32,19 +32,6 @@ def get_args(argv=None):
     return parser.parse_args(argv)
 
 
-def images(manifest, folder):
-    """Yield (index of the row in the manifest, float32 (3, H, W)) of each image in `folder`."""
-    for index, row in enumerate(manifest.rows):
-        yield index, read_bin(folder, row, manifest.info)
-
-
-def batches(manifest, folder):
-    """images() in batches of at most BATCH: lists of indices, float32 (N, 3, H, W)."""
-    found = images(manifest, folder)
-    while batch := [pair for _, pair in zip(range(BATCH), found)]:
-        yield [index for index, _ in batch], np.stack([image for _, image in batch])
-
-
 def network(weights, net):
     """The network of the folder this is run from, with the checkpoint `weights` →
     (torch.nn.Module, whether the checkpoint is a demo's)."""
@@ -55,37 +42,20 @@ def network(weights, net):
     return checkpoint.network(model, weights, net)
 
 
-def answers(module, manifest, folder, classes):
+def answers(module, manifest, folder):
     """What torch makes of the bins in `folder`: logits float32 (len(manifest.rows), classes),
-    and for each batch its seconds per image."""
+    and for each batch its seconds per image, forward alone."""
     import torch
 
-    logits, seconds = np.full((len(manifest.rows), classes), np.nan, np.float32), []
-    steps = -(-len(manifest.rows) // BATCH)
+    logits, seconds, count = [], [], len(manifest.rows)
     with torch.inference_mode():
-        for index, batch in cli.progress(batches(manifest, folder), "torch", steps, "batch"):
-            start = time.perf_counter()
-            logits[index] = module(torch.from_numpy(batch)).numpy()
-            seconds.append((time.perf_counter() - start) / len(index))
-    return logits, seconds
-
-
-def timed(module, manifest, args):
-    """answers() while no other timing runs → (logits, {"fps": images/s, "others": share of the
-    CPUs that other programs took}); fps is that of the median batch, its forward alone."""
-    with bench.alone():
-        others = bench.Others()
-        logits, seconds = answers(module, manifest, args.bins, published.load().classes)
-        return logits, {"fps": 1 / float(np.median(seconds)), "others": others.share()}
-
-
-def labels_of(manifest, bins):
-    """The labels of the manifest's rows, int (N,); Failure where there is none."""
-    unlabelled = [row.image for row in manifest.rows if row.label is None]
-    if unlabelled:
-        raise cli.Failure(f"{bins}: no label for {cli.some(unlabelled)}",
-                          "put val_label.txt beside the images, then make prep")
-    return np.array([row.label for row in manifest.rows])
+        for start in cli.progress(range(0, count, BATCH), "torch", unit="batch"):
+            rows = manifest.rows[start:start + BATCH]
+            batch = np.stack([read_bin(folder, row, manifest.info) for row in rows])
+            begin = time.perf_counter()
+            logits.append(module(torch.from_numpy(batch)).numpy())
+            seconds.append((time.perf_counter() - begin) / len(rows))
+    return np.concatenate(logits), seconds
 
 
 def main():
@@ -94,15 +64,22 @@ def main():
 
     manifest = manifests.Manifest.load(args.bins)
     manifest.check_bins(args.bins)
-    labels = labels_of(manifest, args.bins)
+    unlabelled = [row.image for row in manifest.rows if row.label is None]
+    if unlabelled:
+        raise cli.Failure(f"{args.bins}: no label for {cli.some(unlabelled)}",
+                          "put val_label.txt beside the images, then make prep")
     inputs = [args.weights, f"{args.bins}/manifest.json", *CODE]
     links = {}
     if provenance.record_path(args.weights).exists():  # a demo's; official ones have none
         links = provenance.check(args.weights, "make demo")
     module, demo = network(args.weights, args.net)
-    logits, speed = timed(module, manifest, args)
-    score = metrics.Score(metrics.topk(logits, labels), len(logits),
-                          sorted(manifest.info["bad"]), dataset=manifest.info, demo=demo)
+    with bench.alone():
+        others = bench.Others()
+        logits, seconds = answers(module, manifest, args.bins)
+        speed = {"fps": 1 / float(np.median(seconds)), "others": others.share()}
+    counts = metrics.topk(logits, metrics.labels_of(manifest, logits.shape[1]))
+    score = metrics.Score(counts, len(logits), sorted(manifest.info["bad"]),
+                          dataset=manifest.info, demo=demo)
     by = {"engine": "torch", "engine_version": torch.__version__, "precision": "f32",
           "batch": BATCH, "device": "CPU", "demo": demo, "weights": args.weights,
           "weights_sha256": cli.sha256(args.weights), **speed, **bench.conditions()}
@@ -114,9 +91,7 @@ def main():
           "(median, forward only)")
     if bench.noise(speed):
         print(f"warning: {bench.noise(speed)}: this fps means little")
-    for note in score.notes:
-        print(f"note: {note}")
-    print(score.line())
+    verdict.say(score.notes, None, score.line())
 
 
 if __name__ == "__main__":
