@@ -106,9 +106,8 @@ atc_args = --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_form
   $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1) $(calib:%=--calibration=%)
 check_args = --result $(result) --model $(om) --bins $(prep) $(if $(OM),,--onnx $(onnx))
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
-beside_om := $(if $(OM),$(wildcard $(OM).json),$(om).json)
 score_args = $(wordlist 2,99,$(POSTPROCESS)) --manifest $(prep) --json $(score) $(partial) \
-  $(if $(filter 1,$(ALLOW_BELOW)),--allow-below) $(addprefix --provenance ,$(beside_om)) \
+  $(if $(filter 1,$(ALLOW_BELOW)),--allow-below) \
   $(if $(lower),--against $(subst $(lower),,$(result)))
 online_args = --weights $(weights) --bins $(prep) --json $(online) --net $(NET)
 device := $(if $(filter 0,$(DEVICE)),,--device $(DEVICE))

@@ -92,8 +92,7 @@ def score(script):
     """score(*more words) scores the chain with spnasnet's script, as make does; what it printed."""
     run = script("spnasnet", "vision_metric_ImageNet.py")
 
-    def call(*words, run_folder="result/run", labels="val_label.txt", model="m.blob"):
-        given = ["--provenance", f"{model}.json"] if model else []
+    def call(*words, run_folder="result/run", labels="val_label.txt"):
         return run(run_folder, labels, ".", "table.json", "--manifest", "prep", "--json", "r.json",
-                   *given, *words)
+                   *words)
     return call

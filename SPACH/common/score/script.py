@@ -21,8 +21,6 @@ def add_arguments(parser):
     parser.add_argument("--manifest", metavar="DIR",
                         help="folder of the bins, or its manifest.json: which result is which "
                              "image, and its label")
-    parser.add_argument("--provenance", metavar="JSON",
-                        help="record of the offline model (its name and .json)")
     parser.add_argument("--json", metavar="FILE",
                         help="write the figures and what produced them there, and answers_….csv "
                              "beside it: what each image was taken for")
@@ -42,7 +40,7 @@ def open_run(args, folder, source=None):
     place = args.manifest
     if place is None and source and (Path(source) / manifest.NAME).is_file():
         place = source
-    found = origin.of(folder, args.provenance, place)
+    found = origin.of(folder, place)
     if found.lower and not args.against:
         raise cli.Failure(f"{found.run} holds results in {found.lower}, which count only beside "
                           "f32's", f"make eval PRECISION={found.lower}, or --against FOLDER")
