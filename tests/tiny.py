@@ -44,7 +44,7 @@ RESULT = "build/result/bs4_openvino"
 EVAL = "build/eval_bs4_openvino.json"
 # What each step writes, as globs in build/.
 STEPS = {"prep": ["prep"], "onnx": ["*.onnx", "*.onnx.json"], "om": ["*.blob", "*.blob.json"],
-         "infer": ["result"], "eval": ["eval_*.json", "result_*.json"]}
+         "infer": ["result"], "eval": ["eval_*.json", "answers_*.csv", "result_*.json"]}
 
 
 def state_dict(seed=5, **change):

@@ -107,9 +107,8 @@ atc_args = --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_form
   $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1) $(calib:%=--calibration=%)
 check_args = --result $(result) --model $(om) --bins $(prep) $(if $(OM),,--onnx $(onnx))
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
-beside_om := $(if $(OM),$(wildcard $(OM).json),$(om).json)
 score_args = $(wordlist 2,99,$(POSTPROCESS)) --manifest $(prep) --json $(score) $(partial) \
-  $(addprefix --provenance ,$(beside_om)) \
+  $(if $(filter 1,$(ALLOW_BELOW)),--allow-below) \
   $(if $(lower),--against $(subst $(lower),,$(result)))
 online_args = --weights $(weights) --bins $(prep) --json $(online) --net $(NET) $(no_ema)
 device := $(if $(filter 0,$(DEVICE)),,--device $(DEVICE))
@@ -228,11 +227,12 @@ $(result).json: $(prep)/manifest.json | $(om)
 	$(py) -m common.score.against_onnx $(check_args)
 
 # ---- results → Top-1 and Top-5 ----
-eval: $(score) ## Top-1 and Top-5 of the offline model
+eval: $(score) ## Top-1 and Top-5, and the verdict on them
 	@$(if $(filter $(score),$(MADE)),:,$(py) -m common.score.show $(score))
 $(score): $(result).json | $(if $(lower),f32)
 	$(made)
 	$(py) $(firstword $(POSTPROCESS)) $(score_args)
+.PRECIOUS: $(score)# it stays when its verdict is that Top-1 is too low
 f32:
 	+@$(MAKE) --no-print-directory infer PRECISION=f32 PROVIDER=cpu
 

@@ -48,6 +48,9 @@ LIMIT :=
 ## 1: go on without images that cannot be read or have no result
 ALLOW_PARTIAL := 0
 ALLOW_PARTIAL_is := 0 1
+## 1: let a Top-1 pass that is below 99 % of the published
+ALLOW_BELOW := 0
+ALLOW_BELOW_is := 0 1
 ## batch sizes of a sweep
 BATCHES := 1 4 8 16 32 64
 ## timed runs of bench; when left out: ModelZoo's, or 3 to 10 here

@@ -17,6 +17,7 @@ import numpy as np
 from common import cli, provenance, published
 from common.data import manifest as manifests
 from common.score import results
+from common.score.against_onnx import read_bin
 from common.speed import online
 from common.speed.table import table
 from tools.inspect import class_names, predict
@@ -117,7 +118,7 @@ def by_layer(args, module, manifest, chosen):
     into the JSON, and what was found as one sentence under "finding"."""
     from tools.inspect import layers
 
-    images = [image for i, image in online.images(manifest, args.bins) if i in chosen]
+    images = [read_bin(args.bins, manifest.rows[i], manifest.info) for i in sorted(chosen)]
     found, model = layers.compare(module, args.onnx, images)
     at = layers.jump(found)
     shown = found if at is None else found[:at + 4]
@@ -162,7 +163,7 @@ def main():
     raw = exported.get("weights_key") in checkpoint.RAW
     module, known = online.network(args.weights, args.net, ema=not raw)
     is_demo = known["demo"]
-    ours, theirs = online.answers(module, manifest, args.bins, classes)[0], got.logits
+    ours, theirs = online.answers(module, manifest, args.bins)[0], got.logits
     differences, scale = np.abs(ours - theirs), max(float(np.abs(ours).max()), 1e-30)
     differ = disagreements(ours, theirs, manifest, class_names.load(is_demo, classes))
     notes, rows = origins(args.weights, args.onnx, args.model), histogram(differences.ravel())
