@@ -36,12 +36,15 @@ def look(args, module, manifest, chosen, theirs):
         return {**content, "finding": f"the error of the ONNX grows to {worst:.1e} without a jump"}
     content["finding"] = f"no layer of the ONNX differs from torch (at most {worst:.1e})"
     meta = provenance.read(args.model) or {}
-    if meta.get("engine") in engine.ENDINGS:
-        more = on_cpu(args, meta, images, found, by_torch, theirs[chosen])
-    elif meta.get("engine") == "ascend":
-        more = on_npu(args, meta, manifest, chosen[0], model.graph)
-    else:
-        more = {"finding": f"{args.model} has no record, its layers are not looked at"}
+    try:
+        if meta.get("engine") in engine.ENDINGS:
+            more = on_cpu(args, meta, images, found, by_torch, theirs[chosen])
+        elif meta.get("engine") == "ascend":
+            more = on_npu(args, meta, manifest, chosen[0], model)
+        else:
+            raise cli.Failure("it has no record")
+    except cli.Failure as e:
+        more = {"finding": f"the layers of {args.model} are not compared: {e}"}
     return {**content, **more, "finding": f"{content['finding']}; {more['finding']}"}
 
 
@@ -110,15 +113,12 @@ def on_cpu(args, meta, images, found, by_torch, theirs):
     return {**content, "finding": finding}
 
 
-def on_npu(args, meta, manifest, index, graph):
+def on_npu(args, meta, manifest, index, model):
     """Have msprobe compare an .om layer by layer; what the JSON says of it."""
     base = Path(args.json).with_suffix("")
-    try:
-        rows = npu_layers.compare(args, meta, manifest, index, graph, f"{base}_msprobe.csv")
-    except cli.Failure as e:
-        return {"finding": f"the layers of {args.model} are not compared: {e}"}
+    rows = npu_layers.compare(args, meta, manifest, index, model, f"{base}_msprobe.csv")
     compared = [x for x in rows if not x.reason]
-    worst = sorted(compared, key=lambda x: -x.distance)[:WORST]
+    worst = sorted(compared, key=lambda x: -np.nan_to_num(x.distance, nan=np.inf))[:WORST]
     print(f"the largest errors of {args.model} against the ONNX, by msprobe:")
     table(["module", "operators", "cosine", "distance", "max abs error"],
           [[x.module, cli.some(x.nodes, 2), f"{x.cosine:.4f}", f"{x.distance:.1e}",
@@ -134,7 +134,7 @@ def on_npu(args, meta, manifest, index, graph):
         missing = f" ({left} operators could not be compared)" if left else ""
         return {**content, "finding": f"nor does one of {args.model}, by {within}{missing}"}
     keep = f"{base}_keep_dtype.txt"
-    npu_layers.write_keep_dtype(keep, first, graph)
+    npu_layers.write_keep_dtype(keep, first, model)
     end = "" if compared[-1].beyond() else ", although the end of the network is within it"
     return {**content, "first_offline": first.module, "keep_dtype": keep, "finding":
             f"the first layer of {args.model} beyond {within}: {first.module} (cosine "

@@ -24,8 +24,8 @@ def compare(onnx_file, meta, images, layers, by_torch):
     rewrites.flat_tokens(model)
     samples = None
     if meta["precision"] == "int8":
-        calibrate = getattr(compiler.calibrate, "samples", compiler.calibrate)
-        samples, _ = calibrate(onnx_file, model, about, meta["calibration"]["folder"])
+        folder = meta["calibration"]["folder"]
+        samples, _ = compiler.calibrate(onnx_file, model, about, folder)
     made = {tensor for node in model.graph.node for tensor in node.output}
     found = [by_module.Layer(x.module, x.tensor) for x in layers if x.tensor in made]
     run = prepared(model, meta, [x.tensor for x in found], onnx_file, samples)
@@ -46,14 +46,16 @@ def prepared(model, meta, wanted, onnx_file, samples):
     """
     backend, precision = engine.backend_of(meta["engine"]), meta["precision"]
     names = list(dict.fromkeys([*(o.name for o in model.graph.output), *wanted]))
-    if precision == "int8":
-        return quantised(backend, model.SerializeToString(), names, samples)
-    graph.fix_batch(model, 1, onnx_file)
-    content = by_module.giving(model, wanted).SerializeToString()
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "layers"
-        backend.compile_model(content, file, 1, precision, None)
-        _, _, run = backend.load(file.read_bytes(), precision)
+    said = f"{backend.TITLE} cannot compile {onnx_file} with its layers as outputs"
+    with engine.explained(said, "compare without LAYERS=1"):
+        if precision == "int8":
+            return quantised(backend, model.SerializeToString(), names, samples)
+        graph.fix_batch(model, 1, onnx_file)
+        content = by_module.giving(model, wanted).SerializeToString()
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "layers"
+            backend.compile_model(content, file, 1, precision, None)
+            _, _, run = backend.load(file.read_bytes(), precision)
     return lambda image: dict(zip(names, run([image]), strict=True))
 
 
