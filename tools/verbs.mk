@@ -7,7 +7,7 @@ IMAGE :=
 PNG :=
 ## for predict: folder that these two are seen from
 SEEN_FROM := .
-## for compare: 1 goes through ONNX and offline model layer by layer
+## for compare: 1 goes through both models layer by layer
 LAYERS := 0
 LAYERS_is := 0 1
 ## for scale: local, or a Ray cluster: auto, or host:port
