@@ -21,13 +21,15 @@ goals := $(filter steps $(CHAIN) $(here),$(MAKECMDGOALS))
 loaded := $(ASCEND_HOME_PATH)$(ASCEND_TOOLKIT_HOME)
 # Where CANN may be on the disk, as common/ascend/toolkit.py has it.
 prefixes := $(HOME)/.local $(patsubst %/bin,%,$(filter %/bin,$(subst :, ,$(PATH))))
-installed := $(firstword $(wildcard $(addsuffix /Ascend/*/set_env.sh,/usr/local $(HOME) $(CONDA_PREFIX)) \
+roots := /usr/local $(HOME) $(CONDA_PREFIX)
+installed := $(firstword $(wildcard $(addsuffix /Ascend/*/set_env.sh,$(roots)) \
   $(addsuffix /lib/python3*/*-packages/ascend/cann-*/set_env.sh,$(prefixes))))
 engine := $(ENGINE)
 ifeq ($(ENGINE),auto)
 engine := $(if $(loaded),ascend,$(ENGINE_CPU))
 $(if $(and $(installed),$(goals)),$(if $(loaded),,\
-  $(error CANN is installed but not loaded: source $(installed) first, or say ENGINE=$(ENGINE_CPU))))
+  $(error CANN is installed but not loaded: source $(installed) first, \
+  or say ENGINE=$(ENGINE_CPU))))
 endif
 ifeq ($(engine),ascend)
 $(if $(filter-out f32,$(PRECISION)),$(error PRECISION=$(PRECISION) is for a CPU; \
@@ -55,7 +57,8 @@ endif
 official := $(wildcard weights/$(WEIGHTS_FILE))
 demo := $(filter demo,$(or $(WEIGHTS),$(official),demo))
 B := $(OUT)$(if $(demo),/demo)
-weights := $(if $(demo),$B/$(firstword $(subst ., ,$(WEIGHTS_FILE)))_demo.pth,$(or $(WEIGHTS),$(official)))
+weights := $(if $(demo),$B/$(firstword $(subst ., ,$(WEIGHTS_FILE)))_demo.pth)
+weights := $(or $(weights),$(WEIGHTS),$(official))
 demo_images := $(if $(demo),$(if $(filter-out demo,$(DATA)),,$B/data/DEMO.txt))
 data := $(if $(demo_images),$B/data,$(DATA))
 limit := $(or $(LIMIT),$(if $(demo_images),$(DEMO_LIMIT)))
@@ -80,8 +83,8 @@ images := $(filter steps prep infer eval online,$(goals))
 $(if $(and $(WEIGHTS),$(if $(demo),,x)),$(if $(wildcard $(WEIGHTS)),,\
   $(error WEIGHTS=$(WEIGHTS) does not exist)))
 $(if $(OM),$(if $(wildcard $(OM)),,$(error OM=$(OM) does not exist: give the path of an .om)))
-$(if $(filter-out demo,$(DATA)),$(if $(findstring ://,$(DATA))$(wildcard $(DATA) $(prep)/manifest.json),,\
-  $(error DATA=$(DATA) does not exist)))
+data_is := $(findstring ://,$(DATA))$(wildcard $(DATA) $(prep)/manifest.json)
+$(if $(filter-out demo,$(DATA)),$(if $(data_is),,$(error DATA=$(DATA) does not exist)))
 $(if $(images),$(if $(data),$(if $(and $(DATA),$(demo)),$(if $(or $(WEIGHTS),$(OM)),,\
   $(error DATA= is given but there are no weights: make weights, or say WEIGHTS=/path or \
   WEIGHTS=demo))),$(error the weights are real ($(weights)): say DATA=/path/to/imagenet)))
@@ -100,10 +103,13 @@ $(if $(goals),$(if $(mine),,$(error OUT=$(OUT) holds files that make did not mak
 demo_images_args = images --out $B/data
 demo_weights_args = weights --data $B/data --out $(weights)
 no_ema := $(if $(filter 0,$(EMA)),--no-ema)
-EXPORT_ARGS = $(wordlist 2,99,$(EXPORT)) $(OPSET_ARGS) $(patsubst %,--net %,$(filter-out bundled,$(NET))) $(no_ema)
+EXPORT_ARGS = $(wordlist 2,99,$(EXPORT)) $(OPSET_ARGS) $(NET_ARGS) $(no_ema)
+NET_ARGS = $(patsubst %,--net %,$(filter-out bundled,$(NET)))
 OPSET_ARGS = $(addprefix $(OPSET_FLAG) ,$(or $(OPSET),$(OPSET_DEFAULT)))
+side := $(or $(SIZE),224)
 atc_args = --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
-  --input_shape="$(INPUT_NAME):$(BS),3,$(or $(SIZE),224),$(or $(SIZE),224)" --soc_version=$(SOC) $(ATC_OWN) $(ATC_FLAGS) \
+  --input_shape="$(INPUT_NAME):$(BS),3,$(side),$(side)" --soc_version=$(SOC) $(ATC_OWN) \
+  $(ATC_FLAGS) \
   $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1) $(calib:%=--calibration=%)
 check_args = --result $(result) --model $(om) --bins $(prep) $(if $(OM),,--onnx $(onnx))
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
@@ -163,7 +169,8 @@ $(VENV)/.ready: $(dir $(VENV))requirements.txt
 
 source: ## clone the authors' network at its pinned commit, and patch it
 ifneq ($(SOURCE_URL),)
-	@test ! -e $(SOURCE_DIR) || { echo 'error: $(SOURCE_DIR) is there — remove it, then make source'; exit 1; }
+	@test ! -e $(SOURCE_DIR) || \
+	  { echo 'error: $(SOURCE_DIR) is there — remove it, then make source'; exit 1; }
 	@rm -rf $(SOURCE_DIR).part
 	git clone --quiet --no-checkout $(SOURCE_URL) $(SOURCE_DIR).part
 	git -C $(SOURCE_DIR).part checkout --quiet $(SOURCE_COMMIT)
@@ -182,7 +189,8 @@ weights: | $(ready) ## download the official checkpoint
 # ---- demo inputs: generated images, seeded weights ----
 demo: ## the whole way on generated images and seeded weights
 	+@$(MAKE) --no-print-directory steps WEIGHTS=demo DATA=
-	@$(if $(filter 0,$(MAKELEVEL)),$(py) -m common.speed.table --demo $(OUT)/demo --engine $(engine) --bs $(BS))
+	@$(if $(filter 0,$(MAKELEVEL)),$(py) -m common.speed.table --demo $(OUT)/demo \
+	  --engine $(engine) --bs $(BS))
 steps: $(score) $(online) $(perf)
 $(OUT)/demo/data/DEMO.txt: | $(ready) $(mark)
 	$(made)
