@@ -125,9 +125,21 @@ def accuracy(engine, good, total=50000, demo=False, **changes):
           "device": "CPU", "cpu": "Some CPU", "onnx": ONNX}
     if engine == "torch":
         by.update(weights="build/w.pth", weights_sha256="cd" * 32, onnx=None)
-    return {"top1": 100 * good / total, "top5": 99.5, "good": good, "total": total, "demo": demo,
-            "partial": False, "subset": False, "dataset": {"recipe": {}}, "produced_by": by,
-            "verdict": VERDICT, "versions": {"python": "3.11.7"}, "date": "2026-11-20T10:00:00", **changes}
+    return {
+        "top1": 100 * good / total,
+        "top5": 99.5,
+        "good": good,
+        "total": total,
+        "demo": demo,
+        "partial": False,
+        "subset": False,
+        "dataset": {"recipe": {}},
+        "produced_by": by,
+        "verdict": VERDICT,
+        "versions": {"python": "3.11.7"},
+        "date": "2026-11-20T10:00:00",
+        **changes,
+    }
 
 
 @pytest.fixture

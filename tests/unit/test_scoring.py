@@ -45,7 +45,9 @@ def test_show(chain, score, monkeypatch, capsys):
     assert note.startswith("note: demo") and last == line and result()["demo"]
     assert told == "verdict: none beside the published 74.21 %: demo, generated images or weights"
     Path("m.blob").write_text("another")
-    with pytest.raises(cli.Failure, match="r.json was made from another m.blob — delete it and score"):
+    with pytest.raises(
+        cli.Failure, match="r.json was made from another m.blob — delete it and score"
+    ):
         show.main()
     Path("r.json").write_text("{}")
     with pytest.raises(cli.Failure, match="r.json holds no figures"):

@@ -48,7 +48,8 @@ def test_a_log_without_a_figure_is_refused(log):
 
 
 def test_the_other_tools():
-    """Figures of spnasnet's page; queries are batches, and the older tool times one chip of four."""
+    """Figures of spnasnet's page; queries are batches, and the older tool times one chip of
+    four."""
     found = TOOLS.parse_trtexec(TRTEXEC, 8)
     assert found["fps"] == pytest.approx(2671.032) and found["ms"]["p99"] == 3.3
     assert found["engine_version"] == "8601"
@@ -116,10 +117,17 @@ def test_the_median_of_the_repeats_counts(tool, monkeypatch, capfd):
     assert capfd.readouterr().out.splitlines()[-1].split()[:3] == ["8", "3200.0", "2.00"]
 
 
-@pytest.mark.parametrize("change, said", [
-    (lambda: Path("w.pth").write_text("others"), "m.blob was made from another w.pth"),
-    (lambda: Path("m.blob").write_text("another"), "m.blob is not the one that m.blob.json"),
-    (lambda: provenance.record("m.blob", [], batch=4), "is for batch 4, and was timed as one for 8")])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda: Path("w.pth").write_text("others"), "m.blob was made from another w.pth"),
+        (lambda: Path("m.blob").write_text("another"), "m.blob is not the one that m.blob.json"),
+        (
+            lambda: provenance.record("m.blob", [], batch=4),
+            "is for batch 4, and was timed as one for 8",
+        ),
+    ],
+)
 def test_no_figure_of_another_model(tool, monkeypatch, change, said):
     change()
     with pytest.raises(cli.Failure, match=said):
