@@ -155,11 +155,10 @@ help: ## this list
 	@printf '\n  make eval BS=16 DATA=/data/imagenet\n      takes weights/$(WEIGHTS_FILE)\n'
 
 # ---- before the first step ----
-setup: $(ready) ## make .venv with the pinned packages (done when it is needed)
+setup: $(ready) ## make .venv with the locked packages (done when it is needed)
 	@echo 'setup: $(py) is ready'
-$(VENV)/.ready: $(dir $(VENV))requirements.txt
-	python3 -m venv $(VENV)
-	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+$(VENV)/.ready: $(dir $(VENV))requirements.lock
+	@python3 -m common.install $(VENV) $<
 	@touch $@
 
 source: ## clone the authors' network at its pinned commit, and patch it
