@@ -23,8 +23,8 @@ loaded := $(ASCEND_HOME_PATH)$(ASCEND_TOOLKIT_HOME)
 prefixes := $(HOME)/.local $(patsubst %/bin,%,$(filter %/bin,$(subst :, ,$(PATH))))
 installed := $(firstword $(wildcard $(addsuffix /Ascend/*/set_env.sh,/usr/local $(HOME) $(CONDA_PREFIX)) \
   $(addsuffix /lib/python3*/*-packages/ascend/cann-*/set_env.sh,$(prefixes))))
-engine := $(ENGINE)
-ifeq ($(ENGINE),auto)
+engine := $(if $(CANN_IMAGE),$(ENGINE:auto=ascend),$(ENGINE))
+ifeq ($(engine),auto)
 engine := $(if $(loaded),ascend,$(ENGINE_CPU))
 $(if $(and $(installed),$(goals)),$(if $(loaded),,\
   $(error CANN is installed but not loaded: source $(installed) first, or say ENGINE=$(ENGINE_CPU))))
@@ -32,11 +32,14 @@ endif
 ifeq ($(engine),ascend)
 $(if $(filter-out f32,$(PRECISION)),$(error PRECISION=$(PRECISION) is for a CPU; \
   on Ascend say it to atc: ATC_FLAGS=--precision_mode_v2=fp16))
-atc := $(py) -m common.ascend.atc
+atc := $(py) -m common.ascend.$(if $(CANN_IMAGE),container $(CANN_IMAGE),atc)
+$(if $(and $(CANN_IMAGE),$(goals),$(filter auto,$(SOC))),$(error CANN_IMAGE= has no NPU \
+  that could be asked for the chip: say SOC=Ascend310P3))
 infer := $(py) -m common.ascend.infer
 bench := $(or $(ASCEND_PYTHON),python3) -m ais_bench
 ending := om
 else
+$(if $(CANN_IMAGE),$(error CANN_IMAGE= is for an .om: leave out ENGINE=$(ENGINE)))
 $(if $(filter-out f32,$(PRECISION)),$(if $(filter openvino,$(engine)),,\
   $(error PRECISION=$(PRECISION) needs ENGINE=openvino)))
 $(if $(filter-out cpu,$(PROVIDER)),$(if $(filter onnxruntime,$(engine)),,\
@@ -208,7 +211,7 @@ $B/$(EXPORTED).onnx: | $(ready) $(mark) $(if $(demo),$(weights))
 	$(py) $(firstword $(EXPORT)) $(EXPORT_ARGS)
 
 om: $(om) ## ONNX → offline model for batch BS
-	$(call end,$(om),infer)
+	$(call end,$(om),$(if $(and $(CANN_IMAGE),$(if $(loaded),,x)),push HOST=user@npu,infer))
 ifeq ($(OM),)
 $B/aipp.cfg: | $(ready) $(mark)
 	$(py) -m common.toolchain --out $@
