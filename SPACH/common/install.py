@@ -62,9 +62,11 @@ def create(venv):
     if sys.version_info < OLDEST:
         raise cli.Failure(f"{here}, and the packages need 3.11 to 3.14",
                           f"call a newer one: python3.12 -m venv {venv}, then {AGAIN}")
+    before = venv.exists()
     status, log = run([sys.executable, "-m", "venv", str(venv)])
     if status:
-        shutil.rmtree(venv, ignore_errors=True)
+        if not before:
+            shutil.rmtree(venv, ignore_errors=True)
         why = "it has no venv" if re.search("ensurepip|No module named", log) else last_line(log)
         raise cli.Failure(f"no virtual environment could be made: {here}, {why}",
                           f"install it (Debian: apt-get install python3-venv), then {AGAIN}")
