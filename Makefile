@@ -61,7 +61,8 @@ report: | $(ready) ## published and measured figures on one page, report/index.h
 doctor: ## versions, what is missing, and the command that fixes it
 	@$(if $(wildcard $(py)),$(py),python3) -m common.doctor --engine $(ENGINE)
 new: | $(ready) ## a folder for one more network: MODEL=pets TIMM=resnet18
-	@$(py) -m tools.new.new '$(MODEL)' '$(TIMM)' $(CLASSES:%=--classes %) $(INPUT_SIZE:%=--input-size %)
+	@$(py) -m tools.new.new '$(MODEL)' '$(TIMM)' $(CLASSES:%=--classes %) \
+	  $(INPUT_SIZE:%=--input-size %)
 
 # ---- for whoever works on the repository ----
 $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready

@@ -73,10 +73,11 @@ def main():
     if found.bins:
         truth, known = known, Manifest.load(found.bins)
         check(truth, known, args.gt_path)
+    found.inputs.append(args.gt_path)
     score = script.evaluate(found, known, args, FOLDER)
     top1, top5 = (score.counts[k] / score.total for k in (0, 4))
     print(f"Acc@Top1:{top1:.4f}, Acc@Top5:{top5:.4f}")
-    script.finish(score, found, args, inputs=[args.gt_path])
+    script.finish(score, found, args)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ here=$$PWD; cd $(scratch) && $(if $(filter ./%,$(found)),"$$here/$(tool)",$(tool
   -model_type=vision -device_id=$(DEVICE) -batch_size=$(BS) \
   -om_path=$(if $(filter /%,$(om)),$(om),"$$here/$(om)") -input_text_path=$(ONNX)_val.info \
   -input_width=224 -input_height=224 -output_binary=False -useDvpp=False
-@test -d $(dumped) || { echo 'error: $(tool) wrote no $(dumped) — see its messages above' >&2; exit 1; }
+@test -d $(dumped) || \
+  { echo 'error: $(tool) wrote no $(dumped) — see its messages above' >&2; exit 1; }
 mv $(dumped) $(result)
 endef
 # The page's figure is that of a run over all images.

@@ -1,5 +1,5 @@
-"""Faults on the real commands. Each test names its fault and what is expected, and tells what it saw; `make faults` prints
-the table.
+"""Faults on the real commands. Each test names its fault and what is expected, and tells what it
+saw; `make faults` prints the table.
 
     @pytest.mark.fault("truncated JPEG", "exit 1, the file named, all others written")
     def test_truncated(seen):
@@ -20,12 +20,15 @@ def pytest_configure(config):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--fault-table", metavar="FILE", help="write the table of faults to FILE as Markdown")
+    parser.addoption(
+        "--fault-table", metavar="FILE", help="write the table of faults to FILE as Markdown"
+    )
 
 
 @pytest.fixture
 def seen(record_property, request):
-    """seen(what): note what the fault led to; a finished process is noted as its exit status and its last line."""
+    """seen(what): note what the fault led to; a finished process is noted as its exit status and
+    its last line."""
     marker = request.node.get_closest_marker("fault")
     assert marker, "a test of a fault names its fault: @pytest.mark.fault(name, expected)"
     texts = list(marker.args)
@@ -37,7 +40,9 @@ def seen(record_property, request):
         if isinstance(what, subprocess.CompletedProcess):
             said = (what.stderr or what.stdout) if what.returncode else (what.stdout or what.stderr)
             lines = [line for line in (said or "").strip().splitlines() if line.strip()]
-            errors = [line for line in lines if line.startswith("error: ")] or [line for line in lines if "*** " in line]
+            errors = [line for line in lines if line.startswith("error: ")] or [
+                line for line in lines if "*** " in line
+            ]
             what = f"exit {what.returncode}: {(errors or lines or ['nothing printed'])[-1]}"
         record_property("seen", what)
     return note
@@ -47,7 +52,9 @@ def pytest_runtest_logreport(report):
     properties = dict(report.user_properties)
     if "fault" in properties and (report.when == "call" or report.failed):
         name, expected = properties["fault"]
-        TABLE.append((name, expected, properties.get("seen", "-"), report.outcome == "passed", report.nodeid))
+        TABLE.append(
+            (name, expected, properties.get("seen", "-"), report.outcome == "passed", report.nodeid)
+        )
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -61,6 +68,10 @@ def pytest_terminal_summary(terminalreporter, config):
             f.write(f"| {' | '.join(cells)} | {'' if good else 'NOT '}as expected |\n")
     for name, expected, what, good, _ in rows:
         told = " ".join(what.split())[:110]
-        terminalreporter.write_line(f"{'ok ' if good else 'BAD'} {name[:48]:48} {expected[:40]:40} {told}")
+        terminalreporter.write_line(
+            f"{'ok ' if good else 'BAD'} {name[:48]:48} {expected[:40]:40} {told}"
+        )
     distinct, good = len({row[0] for row in rows}), sum(row[3] for row in rows)
-    terminalreporter.write_line(f"{len(rows)} faults, {distinct} distinct, {good} as expected, {len(rows) - good} not")
+    terminalreporter.write_line(
+        f"{len(rows)} faults, {distinct} distinct, {good} as expected, {len(rows) - good} not"
+    )

@@ -6,6 +6,7 @@ steps write, and the results are ONNX Runtime's. The scoring scripts are the rea
 import json
 import os
 
+import graphs
 import numpy as np
 import pytest
 
@@ -19,24 +20,6 @@ RECIPE = {"resize": 8, "crop": 8, "mean": [0.485, 0.456, 0.406], "std": [0.229, 
 NAMES = [f"ILSVRC2012_val_{i:08d}" for i in range(1, 13)]
 
 
-def write_onnx(path, seed=0):
-    """A layer with seeded weights, its batch open."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    rng = np.random.default_rng(seed)
-    weights = rng.normal(size=(CLASSES, int(np.prod(SHAPE)))).astype(np.float32)
-    nodes = [helper.make_node("Flatten", ["x"], ["f"]),
-             helper.make_node("Gemm", ["f", "w"], ["y"], transB=1)]
-    graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *SHAPE])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", CLASSES])],
-        [numpy_helper.from_array(weights, "w")])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8),
-              str(path))
-    return weights
-
-
 class Chain:
     """What lies in the current folder: w.pth → m.onnx → m.blob, prep/, result/run."""
 
@@ -47,7 +30,7 @@ class Chain:
         """Weights, the ONNX of them and the offline model, each with its record."""
         with open("w.pth", "w") as f:
             f.write(f"weights {seed}")
-        self.weights = write_onnx("m.onnx", seed)
+        self.weights = graphs.make_onnx("m.onnx", CLASSES, shape=SHAPE, seed=seed)
         provenance.record("m.onnx", ["w.pth"], ["-c", "w.pth"], preprocessing=RECIPE, demo=False)
         self.compile()
 
@@ -65,7 +48,7 @@ class Chain:
         self.bytes = rng.integers(0, 256, (len(NAMES), 8, 8, 3), np.uint8)
         mean, std = (np.array(RECIPE[key], np.float32) for key in ("mean", "std"))
         self.images = ((self.bytes / np.float32(255) - mean) / std).transpose(0, 3, 1, 2)
-        self.logits = self.images.reshape(len(NAMES), -1) @ self.weights.T
+        self.logits = graphs.logits(self.images, self.weights).astype(np.float32)
         labels = self.logits.argmax(1)
         labels[:3] = (labels[:3] + 1) % CLASSES
         rows = [Row(f"{n}.JPEG", n, 0, int(label)) for n, label in zip(NAMES, labels)]
@@ -109,8 +92,7 @@ def score(script):
     """score(*more words) scores the chain with spnasnet's script, as make does; what it printed."""
     run = script("spnasnet", "vision_metric_ImageNet.py")
 
-    def call(*words, run_folder="result/run", labels="val_label.txt", model="m.blob"):
-        given = ["--provenance", f"{model}.json"] if model else []
+    def call(*words, run_folder="result/run", labels="val_label.txt"):
         return run(run_folder, labels, ".", "table.json", "--manifest", "prep", "--json", "r.json",
-                   *given, *words)
+                   *words)
     return call

@@ -1,4 +1,5 @@
-"""The one stand-in network of the tests, the eight images it sees, and the one runner of real commands.
+"""The one stand-in network of the tests, the eight images it sees, and the one runner of real
+commands.
 
 All of spnasnet but its network, which would take seconds where a test of everything around it takes
 none. Nothing here is about accuracy: LABELS are such that the score is neither none nor full.
@@ -44,7 +45,7 @@ RESULT = "build/result/bs4_openvino"
 EVAL = "build/eval_bs4_openvino.json"
 # What each step writes, as globs in build/.
 STEPS = {"prep": ["prep"], "onnx": ["*.onnx", "*.onnx.json"], "om": ["*.blob", "*.blob.json"],
-         "infer": ["result"], "eval": ["eval_*.json", "result_*.json"]}
+         "infer": ["result"], "eval": ["eval_*.json", "answers_*.csv", "result_*.json"]}
 
 
 def state_dict(seed=5, **change):
@@ -176,7 +177,8 @@ def no_leftovers(folder):
 
 
 def fresh(source, target, *names):
-    """Copy `names` (all, when none are given) of the folder `source` to `target`, times included."""
+    """Copy `names` (all, when none are given) of the folder `source` to `target`, times
+    included."""
     target.mkdir(exist_ok=True)
     for path in [source / name for name in names] or source.iterdir():
         if path.is_symlink():
@@ -189,7 +191,8 @@ def fresh(source, target, *names):
 
 
 def repository(top, *folders):
-    """A repository at `top`: the real Makefile, common/ and tools/, and stand-ins as model folders."""
+    """A repository at `top`: the real Makefile, common/ and tools/, and stand-ins as model
+    folders."""
     top.mkdir(parents=True)
     for name in ("common", "tools"):
         shutil.copytree(ROOT / name, top / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -7,7 +7,7 @@ IMAGE :=
 PNG :=
 ## for predict: folder that these two are seen from
 SEEN_FROM := .
-## for compare: 1 goes through the ONNX layer by layer
+## for compare: 1 goes through both models layer by layer
 LAYERS := 0
 LAYERS_is := 0 1
 ## for scale: local, or a Ray cluster: auto, or host:port
@@ -38,7 +38,7 @@ image-is-there: | $(ready)
 
 compare: $(result).json | $(onnx) ## where torch and the offline model differ
 	@$(tool).inspect.compare --weights $(weights) --net $(NET) --bins $(prep) --result $(result) \
-	  --model $(om) --onnx $(onnx) --json $B/compare_$(run).json $(if $(filter 1,$(LAYERS)),--layers)
+	  --model $(om) --onnx $(onnx) --json $B/compare_$(run).json $(if $(filter 1,$(LAYERS)),--layers $(device))
 
 check-net: | $(ready) ## our network beside the authors' (after make source)
 	@$(tool).inspect.check_net

@@ -72,8 +72,8 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True, known=()):
     if label_files:
         found = _by_files(names, strays, label_files, classes)
         source = f"labels of {os.path.relpath(label_files[0], root)}"
-        known = [os.path.realpath(path) for path in label_files]
-        strays = [name for name in strays if os.path.realpath(folder / name) not in known]
+        used = [os.path.realpath(path) for path in label_files]
+        strays = [name for name in strays if os.path.realpath(folder / name) not in used]
     elif labelled:
         found, source = labels.by_folders(folder, files, classes, known)
     distinct = set() if source.startswith("synsets") else set(found.values())

@@ -61,48 +61,47 @@ def each(folder, manifest, use, classes=IMAGENET):
     """
     folder = find_run(folder)
     found, extra = result_files(folder, manifest.files)
-    images = {}
+    images = {stem: [] for stem in found}  # it stays empty for a bin that is all padding
     for i, row in enumerate(manifest.rows):
-        images.setdefault(row.file, []).append(i)
+        if row.file in images:
+            images[row.file].append(i)
     sound = np.zeros(len(manifest.rows), bool)
     broken, kinds = {}, {}
     for stem, path in found.items():
-        mine = images.get(stem, [])  # none for a bin that is all padding
         try:
             kinds[stem], values = parse(path, manifest.files[stem], classes)
         except OSError:
             raise
         except Exception as e:  # another program's file: whatever its parser meets makes it broken
-            why = cli.short(" ".join(str(e).split()))
-            broken[os.path.relpath(path, folder)] = why or type(e).__name__
+            broken[path] = cli.short(" ".join(str(e).split())) or type(e).__name__
             continue
-        if mine:
-            use(mine, values[[manifest.rows[i].row for i in mine]])
-            sound[mine] = True
+        if images[stem]:
+            use(images[stem], values[[manifest.rows[i].row for i in images[stem]]])
+            sound[images[stem]] = True
 
     # Half of a float32 file has the size of a float16 one; a run may hold files of an earlier one.
-    kind = Counter(kinds.values()).most_common(1)[0][0] if kinds else None
-    for stem in (stem for stem in kinds if kinds[stem] != kind):
-        why = f"is {kinds[stem]} where most files are {kind}"
-        broken[os.path.relpath(found[stem], folder)] = why
-        sound[images.get(stem, [])] = False
+    usual = Counter(kinds.values()).most_common(1)
+    for stem, kind in kinds.items():
+        if kind != usual[0][0]:
+            broken[found[stem]] = f"is {kind} where most files are {usual[0][0]}"
+            sound[images[stem]] = False
+    broken = {os.path.relpath(path, folder): why for path, why in broken.items()}
     missing = [row.image for row in manifest.rows if row.file not in found]
     return Results(folder, sound, missing, sorted(extra), broken)
 
 
 def parse(path, rows, classes):
     """(kind, float32 (rows, classes)) of a result file; ValueError that says what is wrong."""
-    data = Path(path).read_bytes()
+    data, ending = Path(path).read_bytes(), str(path)[-3:]
     if not data.strip():
         raise ValueError("is empty")
-    ending = str(path)[-3:]
     values = {"bin": _of_bin, "npy": _of_npy, "txt": _of_txt}[ending](data, rows, classes)
-    kind = "txt" if ending == "txt" else f"{values.dtype} {ending}"
+    kind = f"{values.dtype} {ending}"
     with np.errstate(over="ignore"):
         values = values.astype(np.float32, copy=False)
     if not np.isfinite(values).all():
         raise ValueError(f"holds NaN or infinity (read as {kind})")
-    return kind, values
+    return kind, values.reshape(rows, classes)
 
 
 def _of_bin(data, rows, classes):
@@ -112,7 +111,7 @@ def _of_bin(data, rows, classes):
     if dtype is None:
         raise ValueError(f"is {len(data)} bytes; {rows}×{classes} is {size * 4} (float32) or "
                          f"{size * 2} (float16)")
-    return np.frombuffer(data, dtype).reshape(rows, classes)
+    return np.frombuffer(data, dtype)
 
 
 def _of_npy(data, rows, classes):
@@ -123,7 +122,7 @@ def _of_npy(data, rows, classes):
     axes = [n for n in array.shape if n != 1]
     if axes not in ([n for n in (rows, classes) if n != 1], [rows * classes]):
         raise ValueError(f"has shape {array.shape}, not ({rows}, {classes})")
-    return array.reshape(rows, classes)
+    return array
 
 
 def _of_txt(data, rows, classes):
@@ -136,7 +135,7 @@ def _of_txt(data, rows, classes):
         *before, last = (len(number.partition(b".")[2]) for number in data.split())
         if len(set(before)) == 1 and last < before[0]:
             raise ValueError("ends inside a number")
-    return values.reshape(rows, classes)
+    return values
 
 
 def find_run(folder):
@@ -148,17 +147,14 @@ def find_run(folder):
         raise cli.Failure(f"result folder {folder} does not exist", INFER)
     with os.scandir(folder) as entries:
         inside = sorted(e.path for e in entries if e.is_dir() and not DEVICE.fullmatch(e.name))
-    runs = [Path(place) for place in (folder, *inside) if _is_run(place)]
+    runs = [Path(place) for place in (folder, *inside)
+            if any(NAME.fullmatch(name) or DEVICE.fullmatch(name) for name in os.listdir(place))]
     if not runs:
         raise cli.Failure(f"{folder} holds no result files (<name>_0.bin, .npy or .txt)", INFER)
     if len(runs) > 1:
         raise cli.Failure(f"{folder} holds {len(runs)} runs: {cli.some(runs, 10)}",
                           "give the folder of the one to score")
     return runs[0]
-
-
-def _is_run(folder):
-    return any(NAME.fullmatch(name) or DEVICE.fullmatch(name) for name in os.listdir(folder))
 
 
 def result_files(folder, files):

@@ -21,13 +21,15 @@ goals := $(filter steps $(CHAIN) $(here),$(MAKECMDGOALS))
 loaded := $(ASCEND_HOME_PATH)$(ASCEND_TOOLKIT_HOME)
 # Where CANN may be on the disk, as common/ascend/toolkit.py has it.
 prefixes := $(HOME)/.local $(patsubst %/bin,%,$(filter %/bin,$(subst :, ,$(PATH))))
-installed := $(firstword $(wildcard $(addsuffix /Ascend/*/set_env.sh,/usr/local $(HOME) $(CONDA_PREFIX)) \
+roots := /usr/local $(HOME) $(CONDA_PREFIX)
+installed := $(firstword $(wildcard $(addsuffix /Ascend/*/set_env.sh,$(roots)) \
   $(addsuffix /lib/python3*/*-packages/ascend/cann-*/set_env.sh,$(prefixes))))
 engine := $(if $(CANN_IMAGE),$(ENGINE:auto=ascend),$(ENGINE))
 ifeq ($(engine),auto)
 engine := $(if $(loaded),ascend,$(ENGINE_CPU))
 $(if $(and $(installed),$(goals)),$(if $(loaded),,\
-  $(error CANN is installed but not loaded: source $(installed) first, or say ENGINE=$(ENGINE_CPU))))
+  $(error CANN is installed but not loaded: source $(installed) first, \
+  or say ENGINE=$(ENGINE_CPU))))
 endif
 ifeq ($(engine),ascend)
 $(if $(filter-out f32,$(PRECISION)),$(error PRECISION=$(PRECISION) is for a CPU; \
@@ -58,7 +60,8 @@ endif
 official := $(wildcard weights/$(WEIGHTS_FILE))
 demo := $(filter demo,$(or $(WEIGHTS),$(official),demo))
 B := $(OUT)$(if $(demo),/demo)
-weights := $(if $(demo),$B/$(firstword $(subst ., ,$(WEIGHTS_FILE)))_demo.pth,$(or $(WEIGHTS),$(official)))
+weights := $(if $(demo),$B/$(firstword $(subst ., ,$(WEIGHTS_FILE)))_demo.pth)
+weights := $(or $(weights),$(WEIGHTS),$(official))
 demo_images := $(if $(demo),$(if $(filter-out demo,$(DATA)),,$B/data/DEMO.txt))
 data := $(if $(demo_images),$B/data,$(DATA))
 limit := $(or $(LIMIT),$(if $(demo_images),$(DEMO_LIMIT)))
@@ -83,8 +86,8 @@ images := $(filter steps prep infer eval online,$(goals))
 $(if $(and $(WEIGHTS),$(if $(demo),,x)),$(if $(wildcard $(WEIGHTS)),,\
   $(error WEIGHTS=$(WEIGHTS) does not exist)))
 $(if $(OM),$(if $(wildcard $(OM)),,$(error OM=$(OM) does not exist: give the path of an .om)))
-$(if $(filter-out demo,$(DATA)),$(if $(findstring ://,$(DATA))$(wildcard $(DATA) $(prep)/manifest.json),,\
-  $(error DATA=$(DATA) does not exist)))
+data_is := $(findstring ://,$(DATA))$(wildcard $(DATA) $(prep)/manifest.json)
+$(if $(filter-out demo,$(DATA)),$(if $(data_is),,$(error DATA=$(DATA) does not exist)))
 $(if $(images),$(if $(data),$(if $(and $(DATA),$(demo)),$(if $(or $(WEIGHTS),$(OM)),,\
   $(error DATA= is given but there are no weights: make weights, or say WEIGHTS=/path or \
   WEIGHTS=demo))),$(error the weights are real ($(weights)): say DATA=/path/to/imagenet)))
@@ -103,16 +106,18 @@ $(if $(goals),$(if $(mine),,$(error OUT=$(OUT) holds files that make did not mak
 demo_images_args = images --out $B/data
 demo_weights_args = weights --data $B/data --out $(weights)
 no_ema := $(if $(filter 0,$(EMA)),--no-ema)
-EXPORT_ARGS = $(wordlist 2,99,$(EXPORT)) $(OPSET_ARGS) $(patsubst %,--net %,$(filter-out bundled,$(NET))) $(no_ema)
+EXPORT_ARGS = $(wordlist 2,99,$(EXPORT)) $(OPSET_ARGS) $(NET_ARGS) $(no_ema)
+NET_ARGS = $(patsubst %,--net %,$(filter-out bundled,$(NET)))
 OPSET_ARGS = $(addprefix $(OPSET_FLAG) ,$(or $(OPSET),$(OPSET_DEFAULT)))
+side := $(or $(SIZE),224)
 atc_args = --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
-  --input_shape="$(INPUT_NAME):$(BS),3,$(or $(SIZE),224),$(or $(SIZE),224)" --soc_version=$(SOC) $(ATC_OWN) $(ATC_FLAGS) \
+  --input_shape="$(INPUT_NAME):$(BS),3,$(side),$(side)" --soc_version=$(SOC) $(ATC_OWN) \
+  $(ATC_FLAGS) \
   $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1) $(calib:%=--calibration=%)
 check_args = --result $(result) --model $(om) --bins $(prep) $(if $(OM),,--onnx $(onnx))
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
-beside_om := $(if $(OM),$(wildcard $(OM).json),$(om).json)
 score_args = $(wordlist 2,99,$(POSTPROCESS)) --manifest $(prep) --json $(score) $(partial) \
-  $(addprefix --provenance ,$(beside_om)) \
+  $(if $(filter 1,$(ALLOW_BELOW)),--allow-below) \
   $(if $(lower),--against $(subst $(lower),,$(result)))
 online_args = --weights $(weights) --bins $(prep) --json $(online) --net $(NET) $(no_ema)
 device := $(if $(filter 0,$(DEVICE)),,--device $(DEVICE))
@@ -166,7 +171,8 @@ $(VENV)/.ready: $(dir $(VENV))requirements.lock
 
 source: ## clone the authors' network at its pinned commit, and patch it
 ifneq ($(SOURCE_URL),)
-	@test ! -e $(SOURCE_DIR) || { echo 'error: $(SOURCE_DIR) is there — remove it, then make source'; exit 1; }
+	@test ! -e $(SOURCE_DIR) || \
+	  { echo 'error: $(SOURCE_DIR) is there — remove it, then make source'; exit 1; }
 	@rm -rf $(SOURCE_DIR).part
 	git clone --quiet --no-checkout $(SOURCE_URL) $(SOURCE_DIR).part
 	git -C $(SOURCE_DIR).part checkout --quiet $(SOURCE_COMMIT)
@@ -185,7 +191,8 @@ weights: | $(ready) ## download the official checkpoint
 # ---- demo inputs: generated images, seeded weights ----
 demo: ## the whole way on generated images and seeded weights
 	+@$(MAKE) --no-print-directory steps WEIGHTS=demo DATA=
-	@$(if $(filter 0,$(MAKELEVEL)),$(py) -m common.speed.table --demo $(OUT)/demo --engine $(engine) --bs $(BS))
+	@$(if $(filter 0,$(MAKELEVEL)),$(py) -m common.speed.table --demo $(OUT)/demo \
+	  --engine $(engine) --bs $(BS))
 steps: $(score) $(online) $(perf)
 $(OUT)/demo/data/DEMO.txt: | $(ready) $(mark)
 	$(made)
@@ -230,11 +237,12 @@ $(result).json: $(prep)/manifest.json | $(om)
 	$(py) -m common.score.against_onnx $(check_args)
 
 # ---- results → Top-1 and Top-5 ----
-eval: $(score) ## Top-1 and Top-5 of the offline model
+eval: $(score) ## Top-1 and Top-5, and the verdict on them
 	@$(if $(filter $(score),$(MADE)),:,$(py) -m common.score.show $(score))
 $(score): $(result).json | $(if $(lower),f32)
 	$(made)
 	$(py) $(firstword $(POSTPROCESS)) $(score_args)
+.PRECIOUS: $(score)# it stays when its verdict is that Top-1 is too low
 f32:
 	+@$(MAKE) --no-print-directory infer PRECISION=f32 PROVIDER=cpu
 

@@ -103,11 +103,21 @@ def test_the_whole_way(host):
     assert tiny.LINE in host.make("eval", "bench") and host.fake.log.read_text() == before
 
 
-@pytest.mark.parametrize("release, devices, spelt, split, folders", [
-    ("oldest", "0", "--output_dirname", [], []),
-    ("old", "0,1,2", "--output_dirname", [], ["device0", "device1", "device2"]),
-    ("new", "0,1,2", "--output_dirname", ["--divide_input"], ["device0_0", "device1_1", "device2_2"]),
-    ("dashed", "0,1", "--output-dirname", ["--divide-input"], ["device0_0", "device1_1"])])
+@pytest.mark.parametrize(
+    "release, devices, spelt, split, folders",
+    [
+        ("oldest", "0", "--output_dirname", [], []),
+        ("old", "0,1,2", "--output_dirname", [], ["device0", "device1", "device2"]),
+        (
+            "new",
+            "0,1,2",
+            "--output_dirname",
+            ["--divide_input"],
+            ["device0_0", "device1_1", "device2_2"],
+        ),
+        ("dashed", "0,1", "--output-dirname", ["--divide-input"], ["device0_0", "device1_1"]),
+    ],
+)
 def test_every_release_and_several_devices(host, release, devices, spelt, split, folders):
     shutil.rmtree(host.build / "result", ignore_errors=True)
     assert tiny.LINE in host.make("eval", f"DEVICE={devices}", FAKE_AIS_BENCH=release)

@@ -34,21 +34,29 @@ def test_help_fits_a_terminal_and_names_every_verb_and_setting(where):
 
 
 @pytest.mark.parametrize("where", [".", "ShiftViT"])
-@pytest.mark.parametrize("words, named", [
-    (["eval", "BATCH=8"], "unknown variable BATCH; there are BS DATA"),
-    (["evla"], "there is no verb evla; there are "),
-    (["eval", "BS=7"], "BS=7: choose one of 1 4 8 16 32 64"),
-    (["eval", "BS=8 8"], "BS=8 8 has a space"), (["eval", "BS="], "BS=: choose one of"),
-    (["eval", "LIMIT=0"], "LIMIT=0: give a whole number above 0"),
-    (["bench", "LOOP=1e3"], "LOOP=1e3: give a whole number"),
-    (["infer", "DEVICE=0,"], "DEVICE=0,: give a number"), (["om", "DEVICE="], "DEVICE=: give"),
-    (["sweep", "BATCHES=1 5"], "BATCHES=1 5: choose from 1 4 8"), (["sweep", "BATCHES="], "BATCHES=: choose from"),
-    (["om", "OUT=."], "OUT=.: name a folder"), (["om", "OUT=../x"], "OUT=../x: name a folder"),
-    (["om", "DATA=/nowhere", "OUT=new"], "DATA=/nowhere does not exist"),
-    (["om", "WEIGHTS=/nowhere.pth"], "WEIGHTS=/nowhere.pth does not exist"),
-    (["om", "OM=/nowhere.om"], "OM=/nowhere.om does not exist"),
-    (["om", "PRECISION=int8", "ENGINE=onnxruntime"], "PRECISION=int8 needs ENGINE=openvino"),
-    (["om", "PROVIDER=cuda", "ENGINE=openvino"], "PROVIDER=cuda needs ENGINE=onnxruntime")])
+@pytest.mark.parametrize(
+    "words, named",
+    [
+        (["eval", "BATCH=8"], "unknown variable BATCH; there are BS DATA"),
+        (["evla"], "there is no verb evla; there are "),
+        (["eval", "BS=7"], "BS=7: choose one of 1 4 8 16 32 64"),
+        (["eval", "BS=8 8"], "BS=8 8 has a space"),
+        (["eval", "BS="], "BS=: choose one of"),
+        (["eval", "LIMIT=0"], "LIMIT=0: give a whole number above 0"),
+        (["bench", "LOOP=1e3"], "LOOP=1e3: give a whole number"),
+        (["infer", "DEVICE=0,"], "DEVICE=0,: give a number"),
+        (["om", "DEVICE="], "DEVICE=: give"),
+        (["sweep", "BATCHES=1 5"], "BATCHES=1 5: choose from 1 4 8"),
+        (["sweep", "BATCHES="], "BATCHES=: choose from"),
+        (["om", "OUT=."], "OUT=.: name a folder"),
+        (["om", "OUT=../x"], "OUT=../x: name a folder"),
+        (["om", "DATA=/nowhere", "OUT=new"], "DATA=/nowhere does not exist"),
+        (["om", "WEIGHTS=/nowhere.pth"], "WEIGHTS=/nowhere.pth does not exist"),
+        (["om", "OM=/nowhere.om"], "OM=/nowhere.om does not exist"),
+        (["om", "PRECISION=int8", "ENGINE=onnxruntime"], "PRECISION=int8 needs ENGINE=openvino"),
+        (["om", "PROVIDER=cuda", "ENGINE=openvino"], "PROVIDER=cuda needs ENGINE=onnxruntime"),
+    ],
+)
 def test_wrong_calls_are_refused_at_once(where, words, named):
     more = ["MODELS=ShiftViT"] if where == "." else []
     done = make(ROOT / where, *words, *more)
@@ -119,7 +127,9 @@ def test_a_verb_ends_with_its_product_and_the_next_command(top):
     words = ["prep", "DATA=data", "WEIGHTS=tiny.pth"]
     said = tiny.worked(make(top, "-C", "Tiny", *words, env={"PWD": str(top)})).splitlines()
     assert "8 bins" in said[-2]
-    assert set(said[-1].split()) == set("next: make -C Tiny onnx DATA=data WEIGHTS=tiny.pth".split())
+    assert set(said[-1].split()) == set(
+        "next: make -C Tiny onnx DATA=data WEIGHTS=tiny.pth".split()
+    )
 
 
 def test_old_make_is_refused(tmp_path):
@@ -164,8 +174,14 @@ def test_every_folder_has_the_same_kinds_of_files(model):
 def upstream(tmp_path):
     """A repository of two commits; the first one, with its patch, is the one to clone."""
     def git(*words):
-        return subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words],
-                              cwd=tmp_path / "up", check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words],
+            cwd=tmp_path / "up",
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
     (tmp_path / "up").mkdir()
     git("init", "-q")
     (tmp_path / "up/net.py").write_text("old\n")

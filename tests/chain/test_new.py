@@ -85,12 +85,17 @@ def test_the_whole_chain_runs(top):
     assert NAME in page and "None" not in page
 
 
-@pytest.mark.parametrize("name, message", [
-    ("resnet1", "has no network resnet1 — it has .*resnet"),
-    ("lcnet_050.no_such_tag", "has no network lcnet_050.no_such_tag"),
-    ("dla34", "is not a linear one"), ("deit_tiny_distilled_patch16_224", "has several last layers"),
-    ("ResNet18", "has no network ResNet18 — it has .*resnet18"),
-    ("hf-hub:someone/net", "is not one of timm's own networks")])
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("resnet1", "has no network resnet1 — it has .*resnet"),
+        ("lcnet_050.no_such_tag", "has no network lcnet_050.no_such_tag"),
+        ("dla34", "is not a linear one"),
+        ("deit_tiny_distilled_patch16_224", "has several last layers"),
+        ("ResNet18", "has no network ResNet18 — it has .*resnet18"),
+        ("hf-hub:someone/net", "is not one of timm's own networks"),
+    ],
+)
 def test_networks_that_the_pipeline_cannot_carry(name, message):
     with pytest.raises(cli.Failure, match=message):
         new.describe(name)

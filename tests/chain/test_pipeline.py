@@ -191,6 +191,23 @@ def test_notes_come_every_time(built):
         assert "note: subset of 4 of 8 images" in said
 
 
+def test_a_figure_below_the_published_fails_at_every_call(built):
+    """As if these eight were the full set; the figures stay, with the verdict in them."""
+    code = built / "common/score/verdict.py"
+    text = code.read_text().replace("FULL = 50_000", "FULL = 8")
+    code.write_text(text.replace("labels != IMAGENET", "labels != 8"))
+    (built / tiny.EVAL).unlink()
+    told = "verdict: Top-1 62.50 %, published 74.21 %, -11.71 points; "
+    for _ in range(2):
+        done = tiny.make(built, "eval")
+        tiny.failed(done, "below 99 % of the published 74.21 %", "ALLOW_BELOW=1", status=2)
+        assert told in done.stdout.splitlines()[-2] and done.stdout.splitlines()[-1] == tiny.LINE
+        assert json.loads((built / tiny.EVAL).read_text())["verdict"]["result"] == "failed"
+    for _ in range(2):
+        assert evaluate(built, "ALLOW_BELOW=1") == tiny.LINE
+    tiny.failed(tiny.make(built, "eval"), "below 99 % of the published", status=2)
+
+
 def test_images_that_are_not_here_any_more(built):
     """As on an NPU host that got bins and offline model."""
     shutil.rmtree(built / "data")
@@ -273,7 +290,7 @@ def test_demo_of_a_copied_folder(shiftvit):
     assert int(line.split("good=")[1].split()[0]) >= 230
     second = make(folder, "demo")
     assert second.strip().splitlines()[-1] == line
-    assert "Performance Summary" not in second and "wrote" not in second
+    assert "Performance Summary" not in second and "wrote build/demo/eval" not in second
 
 
 @pytest.mark.slow

@@ -296,7 +296,8 @@ def fake_om(model, folder):
 
 
 def test_an_om_goes_to_infersession(model, tmp_path, monkeypatch, fake_ascend):
-    """Device 0, because Ray shows an actor its own NPU alone; whole batches; the size is checked."""
+    """Device 0, because Ray shows an actor its own NPU alone; whole batches; the size is
+    checked."""
     for name in [m for m in sys.modules if m.split(".")[0] == "ais_bench"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(FAKES / "site")
@@ -359,8 +360,14 @@ def test_the_simulation_reaches_each_limit(name, change):
     assert 0.93 * rate < 100_000 / size_cluster.simulate(c, 100_000) <= rate * 1.001
 
 
-@pytest.mark.parametrize("change, seconds, bound", [
-    ({}, 0.012 / 2, "cores"), ({"ray": 0.002}, 0.014 / 2, "cores"), ({"actors": 1}, 0.008, "engine")])
+@pytest.mark.parametrize(
+    "change, seconds, bound",
+    [
+        ({}, 0.012 / 2, "cores"),
+        ({"ray": 0.002}, 0.014 / 2, "cores"),
+        ({"actors": 1}, 0.008, "engine"),
+    ],
+)
 def test_a_cpu_shares_its_cores(change, seconds, bound):
     c = size_cluster.Cluster(cores=2, actors=2, threads=1, prepare=0.004, infer=0.008)
     c = dataclasses.replace(c, **change)

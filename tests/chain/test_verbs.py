@@ -122,7 +122,8 @@ def rsync(top, tmp_path, monkeypatch):
 
 
 def test_push_tightens_rights_and_leaves_out_what_is_this_hosts(rsync):
-    """ais_bench refuses files that others may write. A link is sent as the file that it leads to."""
+    """ais_bench refuses files that others may write. A link is sent as the file that it leads
+    to."""
     said, words = rsync.call("push", "HOST=user@npu")
     assert words[-2:] == ["./", "user@npu:Net/"] and "--chmod=go-w" in words
     short = "".join(w[1:] for w in words if re.fullmatch("-[A-Za-z]+", w))

@@ -1,8 +1,9 @@
 """Every reader of text or bytes that others wrote, over text and bytes that nobody meant.
 
-A reader may take what it is given, or refuse it with a Failure (which `cli.run` prints as one line) or, for a command line,
-with exit status 2. Any other exception is a bug, and so is a case that takes longer than SECONDS.
-FAULT_CASES sets the number of cases for each reader; `make faults` takes many, and new ones each time.
+A reader may take what it is given, or refuse it with a Failure (which `cli.run` prints as one
+line) or, for a command line, with exit status 2. Any other exception is a bug, and so is a case
+that takes longer than SECONDS. FAULT_CASES sets the number of cases for each reader; `make faults`
+takes many, and new ones each time.
 """
 import argparse
 import contextlib
@@ -39,8 +40,13 @@ pytestmark = pytest.mark.slow
 CASES = int(os.environ.get("FAULT_CASES", 100))
 SECONDS = 30
 WORDS = st.text(max_size=40)
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8), lambda inner:
-                    st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4), max_leaves=12)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
 
 
 def mixed(*pieces, most=30):
@@ -56,17 +62,26 @@ def damaged(whole):
             data[at:at + length] = new
         return bytes(data)
     edit = st.tuples(st.integers(0, len(whole)), st.integers(0, 9), st.binary(max_size=9))
-    return st.binary(max_size=200) | st.builds(spoil, st.lists(edit, max_size=6), st.integers(0, len(whole)) | st.just(None))
+    return st.binary(max_size=200) | st.builds(
+        spoil, st.lists(edit, max_size=6), st.integers(0, len(whole)) | st.just(None)
+    )
 
 
 def spoilt_json(content):
-    """JSON text: `content` (a dict) with some of its values, or all of it, replaced; or damaged as bytes."""
+    """JSON text: `content` (a dict) with some of its values, or all of it, replaced; or damaged as
+    bytes."""
     keys = st.dictionaries(st.sampled_from(sorted(content)), JSON, max_size=3)
     changed = keys.map(lambda new: json.dumps({**content, **new}).encode())
     less = st.sets(st.sampled_from(sorted(content)), max_size=3).map(
         lambda gone: json.dumps({k: v for k, v in content.items() if k not in gone}).encode())
     deep = st.sampled_from([b"[" * 100000, b'{"a":' * 100000, b"\xff\xfe[]", b"NaN", b"1" * 5000])
-    return changed | less | JSON.map(lambda j: json.dumps(j).encode()) | damaged(json.dumps(content).encode()) | deep
+    return (
+        changed
+        | less
+        | JSON.map(lambda j: json.dumps(j).encode())
+        | damaged(json.dumps(content).encode())
+        | deep
+    )
 
 
 @contextlib.contextmanager
@@ -85,15 +100,24 @@ def promptly():
 
 @pytest.fixture
 def play(seen):
-    """play(strategy, reader): call reader(case) for CASES cases; a Failure is one line, and nothing else is raised."""
+    """play(strategy, reader): call reader(case) for CASES cases; a Failure is one line, and
+    nothing else is raised."""
+
     def over(strategy, reader):
         ends = Counter()
 
-        @settings(max_examples=CASES, deadline=None, database=None, derandomize="FAULT_CASES" not in os.environ,
-                  suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=CASES,
+            deadline=None,
+            database=None,
+            derandomize="FAULT_CASES" not in os.environ,
+            suppress_health_check=list(HealthCheck),
+        )
         @given(strategy)
         def case(what):
-            with promptly(), contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+            with promptly(), contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(
+                io.StringIO()
+            ):
                 try:
                     reader(what)
                     ends["read"] += 1
@@ -120,9 +144,33 @@ def test_labels(play, tmp_path):
         for name in found:  # exactly a name and an index
             assert "\t" not in name and len(name.rpartition("/")[2].split()) == 1
         labels.join(found, ["a.JPEG", "x/b.JPEG", "y/b.png"])
-    line = mixed("a.JPEG 1\n", "b.JPEG 999\n", "x/b", "a", " ", "\t", "\n", "\r", "\ufeff", "-1", "1000",
-                 "٣", "²", "9" * 5000, "/", "\\", ".", ",", '"', "n01440764")
-    play(line.map(lambda t: t.encode("utf-8", "surrogatepass")) | damaged(b"a.JPEG 1\nb.JPEG 2\n"), read)
+
+    line = mixed(
+        "a.JPEG 1\n",
+        "b.JPEG 999\n",
+        "x/b",
+        "a",
+        " ",
+        "\t",
+        "\n",
+        "\r",
+        "\ufeff",
+        "-1",
+        "1000",
+        "٣",
+        "²",
+        "9" * 5000,
+        "/",
+        "\\",
+        ".",
+        ",",
+        '"',
+        "n01440764",
+    )
+    play(
+        line.map(lambda t: t.encode("utf-8", "surrogatepass")) | damaged(b"a.JPEG 1\nb.JPEG 2\n"),
+        read,
+    )
 
 
 @pytest.mark.fault("fuzz: label file, round trip", "what is written is read")
@@ -136,7 +184,9 @@ def test_labels_round_trip(play, tmp_path):
     play(st.dictionaries(stems, st.integers(0, 999), min_size=1, max_size=20), read)
 
 
-@pytest.mark.fault("fuzz: names of images", "natural order is total; stems of bins are safe and unique")
+@pytest.mark.fault(
+    "fuzz: names of images", "natural order is total; stems of bins are safe and unique"
+)
 def test_names(play):
     def order(images):
         ordered = names.in_order(images)
@@ -144,7 +194,10 @@ def test_names(play):
         images = list(dict.fromkeys(images))
         stems = names.stems(images)
         assert len(set(stems)) == len(images) and all(map(names.is_safe, stems))
-    pieces = mixed("img", "2", "10", "²", "٣", "_", "/", ".JPEG", "pure_infer_data", "9" * 200, most=5)
+
+    pieces = mixed(
+        "img", "2", "10", "²", "٣", "_", "/", ".JPEG", "pure_infer_data", "9" * 200, most=5
+    )
     play(st.lists(pieces.filter(names.is_text), max_size=9), order)
 
 
@@ -176,9 +229,18 @@ def test_journal(play, tmp_path):
     play(damaged(whole) | JSON.map(lambda j: whole + json.dumps(j).encode() + b"\n"), read)
 
 
-MANIFEST = {"images": [["a.JPEG", "a", 0, 1], ["b.JPEG", "b", 0, None]], "files": {"a": 1, "b": 1}, "dataset": "x",
-            "layout": "flat", "demo": False, "dataset_total": 2, "limit": None, "bad": {}, "dtype": "float32",
-            "recipe": {"resize": 256}}
+MANIFEST = {
+    "images": [["a.JPEG", "a", 0, 1], ["b.JPEG", "b", 0, None]],
+    "files": {"a": 1, "b": 1},
+    "dataset": "x",
+    "layout": "flat",
+    "demo": False,
+    "dataset_total": 2,
+    "limit": None,
+    "bad": {},
+    "dtype": "float32",
+    "recipe": {"resize": 256},
+}
 
 
 @pytest.mark.fault("fuzz: manifest.json", ANY)
@@ -195,16 +257,27 @@ def test_manifest(play, tmp_path):
         manifest.check_type(manifest.info.get("dtype", "float32"), "x.om")
         score = metrics.evaluate(results_of, manifest, allow_partial=True, classes=10)
         assert score.notes is not None and 0 <= score.counts[0] <= score.total
-    rows = st.lists(st.lists(JSON | st.sampled_from(["a", "b", 0, 1, -1, 7]), min_size=3, max_size=5), max_size=3)
-    odd = st.fixed_dictionaries({**{k: st.just(v) for k, v in MANIFEST.items()}, "images": rows}).map(
-        lambda content: json.dumps(content).encode())
-    Manifest([Row(*row) for row in MANIFEST["images"]], {"a": 1, "b": 1}, {"bad": {}}).save(tmp_path)
+
+    rows = st.lists(
+        st.lists(JSON | st.sampled_from(["a", "b", 0, 1, -1, 7]), min_size=3, max_size=5),
+        max_size=3,
+    )
+    odd = st.fixed_dictionaries(
+        {**{k: st.just(v) for k, v in MANIFEST.items()}, "images": rows}
+    ).map(lambda content: json.dumps(content).encode())
+    Manifest([Row(*row) for row in MANIFEST["images"]], {"a": 1, "b": 1}, {"bad": {}}).save(
+        tmp_path
+    )
     play(spoilt_json(MANIFEST) | odd | damaged((tmp_path / "manifest.json").read_bytes()), read)
 
 
 @pytest.mark.fault("fuzz: manifest.json, round trip", "what is written is read")
 def test_manifest_round_trip(play, tmp_path):
-    row = st.tuples(st.text("abc_-0", min_size=1, max_size=8), st.integers(0, 7), st.none() | st.integers(0, 999))
+    row = st.tuples(
+        st.text("abc_-0", min_size=1, max_size=8),
+        st.integers(0, 7),
+        st.none() | st.integers(0, 999),
+    )
 
     def read(content):
         rows = [Row(f"{stem}.JPEG", stem, at, label) for stem, at, label in content]
@@ -223,7 +296,9 @@ def npy(array):
 @pytest.mark.parametrize("kind, whole", [
     ("bin", np.arange(10, dtype=np.float32).tobytes()), ("npy", npy(np.zeros((1, 10), np.float32))),
     ("txt", b"1.5 " * 10 + b"\n")])
-@pytest.mark.fault("fuzz: result file BIN, NPY, TXT", "read whole, or named as broken or missing; never shortened")
+@pytest.mark.fault(
+    "fuzz: result file BIN, NPY, TXT", "read whole, or named as broken or missing; never shortened"
+)
 def test_results(play, tmp_path, kind, whole):
     manifest = Manifest([Row(f"{stem}.JPEG", stem, 0, 1) for stem in "ab"], {"a": 1, "b": 1}, {})
     (tmp_path / f"a_0.{kind}").write_bytes(whole)
@@ -233,14 +308,23 @@ def test_results(play, tmp_path, kind, whole):
         found = results.read(tmp_path, manifest, 10)
         assert found.logits.shape == (2, 10) and not found.missing and not found.extra
         whole_rows = np.isfinite(found.logits).all(1)
-        assert np.isnan(found.logits[~whole_rows]).all() and len(found.broken) == (~whole_rows).sum()
+        assert (
+            np.isnan(found.logits[~whole_rows]).all() and len(found.broken) == (~whole_rows).sum()
+        )
         assert all("\n" not in why for why in found.broken.values())
-    numbers = st.lists(st.sampled_from(["0 ", "1e39 ", "nan ", "inf ", "1_0 ", "٣ ", "\n", "0x1 ", "-", "\0"]), max_size=20)
+
+    numbers = st.lists(
+        st.sampled_from(["0 ", "1e39 ", "nan ", "inf ", "1_0 ", "٣ ", "\n", "0x1 ", "-", "\0"]),
+        max_size=20,
+    )
     play(damaged(whole) | numbers.map(lambda t: "".join(t).encode()), read)
 
 
 @pytest.mark.parametrize("outfmt", ["BIN", "NPY", "TXT"])
-@pytest.mark.fault("fuzz: result files, round trip", "what the stand-in writes is read back: BIN, NPY exactly, TXT to 1e-6")
+@pytest.mark.fault(
+    "fuzz: result files, round trip",
+    "what the stand-in writes is read back: BIN, NPY exactly, TXT to 1e-6",
+)
 def test_results_round_trip(play, tmp_path, outfmt):
     values = st.lists(st.floats(-1e6, 1e6, width=32), min_size=20, max_size=20)
     manifest = Manifest([Row(f"{stem}.JPEG", stem, 0, 1) for stem in "ab"], {"a": 1, "b": 1}, {})
@@ -252,7 +336,10 @@ def test_results_round_trip(play, tmp_path, outfmt):
             outputs.write(tmp_path / f"{stem}_0.{outfmt.lower()}", row[None], outfmt)
         last.update(found=results.read(tmp_path, manifest, 10))
         assert not last["found"].broken
-        np.testing.assert_allclose(last["found"].logits, wanted, rtol=1e-6, atol=1e-6 if outfmt == "TXT" else 0)
+        np.testing.assert_allclose(
+            last["found"].logits, wanted, rtol=1e-6, atol=1e-6 if outfmt == "TXT" else 0
+        )
+
     play(values, read)
 
 
@@ -264,10 +351,18 @@ def test_summary(play, tmp_path):
     def read(content):
         (tmp_path / "run_summary.json").write_bytes(content)
         assert origin.manifest_of(origin.summary(tmp_path / "run")) is None
-    play(spoilt_json({"filesinfo": {"0": {"infiles": ["/nowhere/a.bin"], "outfiles": []}}, "throughput": 1.0}), read)
+
+    play(
+        spoilt_json(
+            {"filesinfo": {"0": {"infiles": ["/nowhere/a.bin"], "outfiles": []}}, "throughput": 1.0}
+        ),
+        read,
+    )
 
 
-@pytest.mark.fault("fuzz: names of bins (.info list)", "one line a bin that the tool splits as meant, or refused")
+@pytest.mark.fault(
+    "fuzz: names of bins (.info list)", "one line a bin that the tool splits as meant, or refused"
+)
 def test_info(play, tmp_path, monkeypatch):
     get_info = load(ROOT / "spnasnet/get_info.py", "get_info")
     folder = tmp_path / "bins"
@@ -278,13 +373,24 @@ def test_info(play, tmp_path, monkeypatch):
             old.unlink()
         for name in names:
             (folder / f"{name}.bin").touch()
-        monkeypatch.setattr("sys.argv", ["get_info.py", "bin", str(folder), str(tmp_path / "info"), "224", "224"])
+        monkeypatch.setattr(
+            "sys.argv", ["get_info.py", "bin", str(folder), str(tmp_path / "info"), "224", "224"]
+        )
         get_info.main()
-        lines = [line.split(" ") for line in (tmp_path / "info").read_text(encoding="utf-8").splitlines()]
+        lines = [
+            line.split(" ") for line in (tmp_path / "info").read_text(encoding="utf-8").splitlines()
+        ]
         assert [line[0] for line in lines] == [str(i) for i in range(len(names))]
         assert sorted(line[1] for line in lines) == sorted(f"{folder}/{n}.bin" for n in names)
     name = mixed("img", "2", "10", "_", " ", "²", "\n", "é", most=4).filter(
-        lambda n: n and n[0] != "." and "/" not in n and "\0" not in n and len(n.encode("utf-8", "surrogatepass")) < 200)
+        lambda n: (
+            n
+            and n[0] != "."
+            and "/" not in n
+            and "\0" not in n
+            and len(n.encode("utf-8", "surrogatepass")) < 200
+        )
+    )
     play(st.sets(name.filter(lambda n: n.isprintable() or "\n" in n), max_size=5), write)
 
 
@@ -294,23 +400,64 @@ def test_npu_smi(play):
 
     def read(text):
         for npu, number, name in chip.parse_table(text):
-            assert npu.isdigit() and name.startswith("Ascend") and (number is None or isinstance(number, str))
-    cells = mixed("| NPU ID", "| NPU     Name  |", "| 2   310P3  |", "| 0  0 |", "|\n", "\n",
-                   "| 910B3 |", "| NPU ID | Name |\n+--+\n|\n| 0 |\n| 1 |\n", "| Process id |", "|", "+--+\n")
+            assert (
+                npu.isdigit()
+                and name.startswith("Ascend")
+                and (number is None or isinstance(number, str))
+            )
+
+    cells = mixed(
+        "| NPU ID",
+        "| NPU     Name  |",
+        "| 2   310P3  |",
+        "| 0  0 |",
+        "|\n",
+        "\n",
+        "| 910B3 |",
+        "| NPU ID | Name |\n+--+\n|\n| 0 |\n| 1 |\n",
+        "| Process id |",
+        "|",
+        "+--+\n",
+    )
     play(cells | damaged(DUO.encode()).map(lambda b: b.decode("utf-8", "replace")), read)
 
 
 @pytest.mark.fault("fuzz: SOC=", "a chip's name, or exit 2")
 def test_soc(play):
     def read(text):
-        assert chip.NAME.fullmatch(chip.check(text)) and chip.check(chip.check(text)) == chip.check(text)
-    play(mixed("Ascend", "ascend", "310", "P3", "910", "B4-1", "_9391", "950PR", most=4) | WORDS, read)
+        assert chip.NAME.fullmatch(chip.check(text)) and chip.check(chip.check(text)) == chip.check(
+            text
+        )
+
+    play(
+        mixed("Ascend", "ascend", "310", "P3", "910", "B4-1", "_9391", "950PR", most=4) | WORDS,
+        read,
+    )
 
 
-FLAGS = ["--framework=5", "--model=x.onnx", "--output=x", "--output", "--model", "--input_shape=input:8,3,224,224",
-         "--framework", "--input_shape=", "--input_format=NCHW", "--output_type=FP16", "--log=error",
-         "--dynamic_batch_size=1,2", "-h", "--", "=", "--=", "5", "--input_shape", "--soc_version=auto", "--output=.",
-         "--output=/"]
+FLAGS = [
+    "--framework=5",
+    "--model=x.onnx",
+    "--output=x",
+    "--output",
+    "--model",
+    "--input_shape=input:8,3,224,224",
+    "--framework",
+    "--input_shape=",
+    "--input_format=NCHW",
+    "--output_type=FP16",
+    "--log=error",
+    "--dynamic_batch_size=1,2",
+    "-h",
+    "--",
+    "=",
+    "--=",
+    "5",
+    "--input_shape",
+    "--soc_version=auto",
+    "--output=.",
+    "--output=/",
+]
 
 
 @pytest.mark.parametrize("parser", [atc.get_args, host_atc.get_args], ids=["atc", "CPU stand-in"])
@@ -325,34 +472,81 @@ def test_shapes(play):
         for dims in toolchain.parse_shapes(text).values():
             assert dims and all(d is None or d >= 0 for d in dims)
         host_atc.find_batch(text, "input", [None, 3, 224, 224], "x.onnx")
-    play(mixed("input", ":", ",", ";", "8", "3,224,224", "-1", "1~8", " ", "٣", "9" * 5000, most=9), read)
+
+    play(
+        mixed("input", ":", ",", ";", "8", "3,224,224", "-1", "1~8", " ", "٣", "9" * 5000, most=9),
+        read,
+    )
 
 
 @pytest.mark.fault("fuzz: --input_shape, round trip", "what is written is read")
 def test_shapes_round_trip(play):
-    names, dims = st.text("abc:_.0", min_size=1, max_size=8), st.lists(st.integers(0, 10 ** 6), min_size=1, max_size=5)
+    names, dims = (
+        st.text("abc:_.0", min_size=1, max_size=8),
+        st.lists(st.integers(0, 10**6), min_size=1, max_size=5),
+    )
 
     def read(shapes):
-        assert toolchain.parse_shapes(";".join(f"{n}:{','.join(map(str, d))}" for n, d in shapes.items())) == shapes
+        assert (
+            toolchain.parse_shapes(
+                ";".join(f"{n}:{','.join(map(str, d))}" for n, d in shapes.items())
+            )
+            == shapes
+        )
+
     play(st.dictionaries(names, dims, max_size=4), read)
 
 
 @pytest.mark.fault("fuzz: ais_bench's command line", "taken, or exit 2")
 def test_ais_bench_arguments(play):
-    flags = ["--model", "x.om", "-m", "--input", "prep", "--output", "out", "--output_dirname", "..", ".", "/x", "a/b",
-             "--outfmt", "BIN", "TXT", "--loop", "0", "-1", "9" * 5000, "²", "--batchsize", "8", "--device", "0", "0,1",
-             "--dymBatch", "-h"]
+    flags = [
+        "--model",
+        "x.om",
+        "-m",
+        "--input",
+        "prep",
+        "--output",
+        "out",
+        "--output_dirname",
+        "..",
+        ".",
+        "/x",
+        "a/b",
+        "--outfmt",
+        "BIN",
+        "TXT",
+        "--loop",
+        "0",
+        "-1",
+        "9" * 5000,
+        "²",
+        "--batchsize",
+        "8",
+        "--device",
+        "0",
+        "0,1",
+        "--dymBatch",
+        "-h",
+    ]
     play(st.lists(st.sampled_from(flags) | WORDS, max_size=9), ais_bench_args.get_args)
 
 
 def tiny_onnx():
-    node = helper.make_node("Gemm", ["input", "w"], ["class"], name="/head/Gemm", transB=1, alpha=1.0)
+    node = helper.make_node(
+        "Gemm", ["input", "w"], ["class"], name="/head/Gemm", transB=1, alpha=1.0
+    )
     then = helper.make_graph([helper.make_node("Relu", ["class"], ["out"])], "inner", [], [])
     node.attribute.append(helper.make_attribute("body", then))
-    model = helper.make_model(helper.make_graph(
-        [node], "g", [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 4])],
-        [helper.make_tensor_value_info("class", TensorProto.FLOAT, ["batch", 3])],
-        [helper.make_tensor("w", TensorProto.FLOAT, [3, 4], [0.5] * 12)]), opset_imports=[helper.make_opsetid("", 11)])
+    model = helper.make_model(
+        helper.make_graph(
+            [node],
+            "g",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 4])],
+            [helper.make_tensor_value_info("class", TensorProto.FLOAT, ["batch", 3])],
+            [helper.make_tensor("w", TensorProto.FLOAT, [3, 4], [0.5] * 12)],
+        ),
+        opset_imports=[helper.make_opsetid("", 11)],
+    )
     onnx.helper.set_model_props(model, {"demo": "false", "model": "tiny"})
     entry = model.graph.node[0].metadata_props.add()
     entry.key, entry.value = "pkg.torch.onnx.name_scopes", "['', 'head', 'x']"
@@ -368,7 +562,9 @@ def test_onnx(play, tmp_path):
         (tmp_path / "x.onnx").write_bytes(content)
         graph.fix_batch(graph.read(tmp_path / "x.onnx"), 2, tmp_path / "x.onnx")
     nested = st.integers(1, 3000).map(nest)
-    long = st.sampled_from([b"\xff" * 10 ** 6, ONNX + b"\x80" * 10 ** 6, b"\x3a" + b"\xff" * 9 + b"\x7f"])
+    long = st.sampled_from(
+        [b"\xff" * 10**6, ONNX + b"\x80" * 10**6, b"\x3a" + b"\xff" * 9 + b"\x7f"]
+    )
     play(damaged(ONNX) | nested | long, read)
 
 
@@ -402,7 +598,10 @@ def test_om(play, tmp_path, fake_ascend, monkeypatch):
 def test_offline_model(play, tmp_path):
     (tmp_path / "x.onnx").write_bytes(ONNX_RUNNABLE)
     compiler.compile_onnx(tmp_path / "x.onnx", 2, "onnxruntime", tmp_path / "x.ort")
-    whole, meta = (tmp_path / "x.ort").read_bytes(), json.loads((tmp_path / "x.ort.json").read_text())
+    whole, meta = (
+        (tmp_path / "x.ort").read_bytes(),
+        json.loads((tmp_path / "x.ort.json").read_text()),
+    )
 
     def read(case):
         content, described = case
@@ -410,7 +609,12 @@ def test_offline_model(play, tmp_path):
         (tmp_path / "x.ort.json").write_bytes(described)
         model = engine.load(tmp_path / "x.ort")
         assert content == whole and model.meta["batch"] and isinstance(model.meta["demo"], bool)
-    play(st.tuples(damaged(whole), st.just(json.dumps(meta).encode())) | st.tuples(st.just(whole), spoilt_json(meta)), read)
+
+    play(
+        st.tuples(damaged(whole), st.just(json.dumps(meta).encode()))
+        | st.tuples(st.just(whole), spoilt_json(meta)),
+        read,
+    )
 
 
 def runnable():
@@ -446,9 +650,25 @@ OTHERS = load(ROOT / "spnasnet/benchmark.py", "benchmark_of_spnasnet")
 def test_bench(play, parser):
     def read(log):
         json.dumps(parser(log))
-    play(mixed("[INFO] throughput 1000*batchsize.mean(8)/NPU_compute_time.mean(2.5): 3200.0", "\n", "1.2.3", "12.5", "-", "nan",
-               "[INFO] NPU_compute_time (ms): min = 1.0, max = 2, mean = 1.5, median = ", "1.5, percentile(99%) = 2",
-               "Interface throughputRate: ", "] Throughput: ", "12 qps", "GPU Compute Time: min = 1 ms", most=12), read)
+
+    play(
+        mixed(
+            "[INFO] throughput 1000*batchsize.mean(8)/NPU_compute_time.mean(2.5): 3200.0",
+            "\n",
+            "1.2.3",
+            "12.5",
+            "-",
+            "nan",
+            "[INFO] NPU_compute_time (ms): min = 1.0, max = 2, mean = 1.5, median = ",
+            "1.5, percentile(99%) = 2",
+            "Interface throughputRate: ",
+            "] Throughput: ",
+            "12 qps",
+            "GPU Compute Time: min = 1 ms",
+            most=12,
+        ),
+        read,
+    )
 
 
 @pytest.mark.fault("fuzz: AIPP configuration", ANY)
@@ -458,8 +678,11 @@ def test_aipp(play, tmp_path):
     def read(content):
         (tmp_path / "aipp.cfg").write_bytes(content)
         toolchain.read_aipp(tmp_path / "aipp.cfg")
-    swap = st.tuples(st.sampled_from(whole.split()), st.sampled_from(["x", "1.2.3", "-", "--5", "1e", ".", "9" * 5000])).map(
-        lambda pair: whole.replace(*pair, 1).encode())
+
+    swap = st.tuples(
+        st.sampled_from(whole.split()),
+        st.sampled_from(["x", "1.2.3", "-", "--5", "1e", ".", "9" * 5000]),
+    ).map(lambda pair: whole.replace(*pair, 1).encode())
     play(damaged(whole.encode()) | swap, read)
 
 
@@ -477,7 +700,10 @@ def test_checkpoint_bytes(play, tmp_path):
     def read(content):
         (tmp_path / "x.pth").write_bytes(content)
         state_dict, _ = checkpoint.load(tmp_path / "x.pth")
-        checkpoint.load_into(torch.nn.ParameterDict({"w": torch.ones(2, 3), "b": torch.ones(2)}), state_dict, "x.pth")
+        checkpoint.load_into(
+            torch.nn.ParameterDict({"w": torch.ones(2, 3), "b": torch.ones(2)}), state_dict, "x.pth"
+        )
+
     with io.BytesIO() as f:
         torch.save(TENSORS, f, _use_new_zipfile_serialization=False)
         legacy = f.getvalue()
@@ -486,14 +712,35 @@ def test_checkpoint_bytes(play, tmp_path):
 
 @pytest.mark.fault("fuzz: what a checkpoint holds", ANY)
 def test_checkpoint_content(play, tmp_path):
-    tensor = st.sampled_from([torch.zeros(2, 3), torch.zeros(2), torch.full((2,), torch.nan), torch.zeros(0),
-                              torch.zeros(2, dtype=torch.int64), torch.zeros(2, 3).to_sparse(),
-                              torch.zeros(2, dtype=torch.complex64), torch.zeros(2).half(), torch.zeros(2, dtype=torch.bool),
-                              torch.nn.Parameter(torch.zeros(2))])
-    leaf = tensor | st.none() | st.integers() | st.text(max_size=5) | st.builds(argparse.Namespace, lr=st.floats())
-    key = st.integers() | st.sampled_from(["state_dict", "model", "model_state_dict", "module.w", "w", "b", "module.b", "demo"])
-    content = st.recursive(leaf, lambda inner: st.dictionaries(key, inner, max_size=4) | st.lists(inner, max_size=2),
-                           max_leaves=8)
+    tensor = st.sampled_from(
+        [
+            torch.zeros(2, 3),
+            torch.zeros(2),
+            torch.full((2,), torch.nan),
+            torch.zeros(0),
+            torch.zeros(2, dtype=torch.int64),
+            torch.zeros(2, 3).to_sparse(),
+            torch.zeros(2, dtype=torch.complex64),
+            torch.zeros(2).half(),
+            torch.zeros(2, dtype=torch.bool),
+            torch.nn.Parameter(torch.zeros(2)),
+        ]
+    )
+    leaf = (
+        tensor
+        | st.none()
+        | st.integers()
+        | st.text(max_size=5)
+        | st.builds(argparse.Namespace, lr=st.floats())
+    )
+    key = st.integers() | st.sampled_from(
+        ["state_dict", "model", "model_state_dict", "module.w", "w", "b", "module.b", "demo"]
+    )
+    content = st.recursive(
+        leaf,
+        lambda inner: st.dictionaries(key, inner, max_size=4) | st.lists(inner, max_size=2),
+        max_leaves=8,
+    )
     both = st.fixed_dictionaries({"w": tensor, "b": tensor})
 
     def read(whole):
@@ -510,5 +757,8 @@ def test_checkpoint_content(play, tmp_path):
 def test_tee(play):
     def read(text):
         status, log = cli.tee(["printf", "%b", "".join(f"\\{b:03o}" for b in text)])
-        assert status == 0 and (log == text.decode("ascii") if text.isascii() and b"\r" not in text else log or not text)
+        assert status == 0 and (
+            log == text.decode("ascii") if text.isascii() and b"\r" not in text else log or not text
+        )
+
     play(st.binary(max_size=30).map(lambda b: b.replace(b"\0", b"")), read)

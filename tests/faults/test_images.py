@@ -86,7 +86,11 @@ BAD = {
 }
 
 
-@pytest.fixture(scope="module", params=[0, pytest.param(640, marks=pytest.mark.slow)], ids=["by Pillow", "the quick way"])
+@pytest.fixture(
+    scope="module",
+    params=[0, pytest.param(640, marks=pytest.mark.slow)],
+    ids=["by Pillow", "the quick way"],
+)
 def damaged(whole, tmp_path_factory, request):
     """Good and bad images, and the step that ran on them; of 600 and more, ordinary JPEGs are
     decoded by another library, which must not take more or fewer."""
@@ -162,8 +166,8 @@ def test_strip(folder, seen):
 SYNSETS = (tiny.ROOT / "common/imagenet_synsets.txt").read_text().split()
 # Blanks, dots and one name in two class folders, as in ImageNet-A and -R; what shells and ais_bench
 # would trip over; another name for a JPEG.
-ODD = ["0.001_digital clock _ 0.86.jpg", "art_0.jpg", "art_0.jpg", "图';touch ran;'.JPEG", "-1.JPEG",
-       "pure_infer_data_0.JPEG", "x" * 240 + ".JPEG", "0.jfif"]
+ODD = ["0.001_digital clock _ 0.86.jpg", "art_0.jpg", "art_0.jpg", "图';touch ran;'.JPEG",
+       "-1.JPEG", "pure_infer_data_0.JPEG", "x" * 240 + ".JPEG", "0.jfif"]
 
 
 @pytest.mark.fault("names as in ImageNet-A and -R, and worse", "the same score")

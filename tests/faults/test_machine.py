@@ -112,7 +112,9 @@ def test_limits(seen, fresh, done, step, limit):
 
 @pytest.mark.parametrize("step", FEW)
 @pytest.mark.parametrize("where", ["| head -1", "> /dev/full", ">&-"])
-@pytest.mark.fault("{step} with its output {where}", "no traceback; the next run has the same bytes")
+@pytest.mark.fault(
+    "{step} with its output {where}", "no traceback; the next run has the same bytes"
+)
 def test_output_that_nobody_takes(seen, fresh, done, step, where):
     folder = fresh(step)
     ended = subprocess.run(["bash", "-c", f"{shlex.join(tiny.command(step))} {where}"], cwd=folder,

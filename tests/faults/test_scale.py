@@ -70,8 +70,10 @@ def test_many_images(seen, folder):
             said, used[step, count] = peak(folder, *tiny.command(step))
         score = json.loads((folder / tiny.EVAL).read_text())
         assert score["total"] == count and not score["missing"]
-        answers = [int(np.fromfile(folder / tiny.RESULT / f"{name[:-5]}_0.bin", np.float32).argmax())
-                   for name in tiny.NAMES]
+        answers = [
+            int(np.fromfile(folder / tiny.RESULT / f"{name[:-5]}_0.bin", np.float32).argmax())
+            for name in tiny.NAMES
+        ]
         assert score["good"] == sum(answers[i % 8] == i % 1000 for i in range(count))
     grown = {step: (used[step, 20000] - used[step, 2000]) / 18000
              for step in ("prep", "infer", "eval")}

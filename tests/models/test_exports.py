@@ -50,9 +50,9 @@ def asked(script, monkeypatch):
     ("Convmixer", ("--source", "a", "--target", "b", "--source-train-device", "npu")),
     ("spnasnet", ("a", "b"))])
 def test_flags_of_script_and_page(asked, model, words):
-    assert asked(model, *words) == ("a", "b", None, "bundled")
-    more = ("--opset-version", 13, "--net", "upstream")
-    assert asked(model, *words, *more) == ("a", "b", 13, "upstream")
+    assert asked(model, *words) == ("a", "b", None, "bundled", True)
+    more = ("--opset-version", 13, "--net", "upstream", "--no-ema")
+    assert asked(model, *words, *more) == ("a", "b", 13, "upstream", False)
 
 
 def test_defaults(asked, script):

@@ -1,6 +1,5 @@
 """The five scoring scripts: Top-1 and Top-5 are timm's, however results and labels are given."""
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -104,9 +103,14 @@ def call(script, tmp_path, monkeypatch):
     return of
 
 
+def batch_stem(model):
+    """stem(i) of the bins of four images that the model's preprocessing writes."""
+    return lambda i: f"{'input_' if model == 'Convmixer' else 'batch-'}{i // 4:05d}"
+
+
 @pytest.mark.parametrize("model", BY_LABELS)
 def test_one_image_per_file(call, model):
-    """TXT from the parent folder with a label file; BIN with class folders; no image is decoded."""
+    """TXT from the parent folder with a label file; class folders; no image is decoded."""
     case = Case(NAMES)
     case.results()
     said = call(model, "result/", case.label_file())
@@ -118,37 +122,11 @@ def test_one_image_per_file(call, model):
 def test_whole_batches(call, model):
     """A row of padding; the manifest is given, is found by the summary, or has the labels."""
     case = Case(NAMES)
-
-    def stem(i):
-        return f"{'input_' if model == 'Convmixer' else 'batch-'}{i // 4:05d}"
-    case.results(stem, 4, "bin")
-    case.manifest(4, stem)
+    case.results(batch_stem(model), 4, "bin")
+    case.manifest(4, batch_stem(model))
     labels = case.label_file()
     for words in ((labels,), (labels, "--manifest", "prep"), ("prep",)):
         assert call(model, "result/run", *words)[-1] == case.end
-
-
-def test_a_subset_says_so_in_both_jsons(call):
-    case = Case(NAMES[:16])
-    case.results()
-    case.manifest(limit=16, dataset_total=50000)
-    said = call("spnasnet", "result/run", case.label_file(), "--json", "r.json")
-    assert "note: subset of 16 of 50000 images, not comparable with the full set" in said
-    table = json.loads(Path("result_bs1.json").read_text())["value"]
-    assert {"key": "Top1 accuracy", "value": f"{round(case.top1, 2)}%"} in table
-    for notes in ([v["value"] for v in table], json.loads(Path("r.json").read_text())["notes"]):
-        assert any("subset of 16" in note for note in notes)
-
-
-def test_partial(call):
-    case = Case(NAMES)
-    run, labels = Path(case.results()), case.label_file()
-    (run / "x_0.txt").unlink()
-    with pytest.raises(cli.Failure, match="1 images without a result: x.* --allow-partial"):
-        call("SPACH", run, labels)
-    said = call("SPACH", run, labels, "--allow-partial")
-    assert said[-1].endswith("total=34 missing=1 partial")
-    assert "note: partial: 1 of 35 images are not scored" in said
 
 
 def test_fewer_classes_than_a_label_has(call, monkeypatch):
@@ -230,10 +208,10 @@ def test_convmixer_by_number_where_it_cannot_be(call, names, count, words):
 
 
 def test_convmixer_batch_size_is_checked(call):
-    case = Case(NAMES)
-    run = case.results(lambda i: f"input_{i // 8:05d}", 8)
-    case.manifest(8, lambda i: f"input_{i // 8:05d}")
-    with pytest.raises(cli.Failure, match="--batch-size 2: the bins hold 8 images each"):
+    case, stem = Case(NAMES), batch_stem("Convmixer")
+    run = case.results(stem, 4)
+    case.manifest(4, stem)
+    with pytest.raises(cli.Failure, match="--batch-size 2: the bins hold 4 images each"):
         call("Convmixer", run, case.label_file(), "--batch-size", 2)
 
 
@@ -254,10 +232,7 @@ def ground_truth(case, batch, stem):
 
 def test_shiftvit(call):
     """Whole batches, at first without a manifest."""
-    case = Case(NAMES)
-
-    def stem(i):
-        return f"batch-{i // 4:05d}"
+    case, stem = Case(NAMES), batch_stem("ShiftViT")
     run, truth = case.results(stem, 4, "bin"), ground_truth(case, 4, stem)
     said = call("ShiftViT", run, truth)
     assert said[0] == case.line("ShiftViT") and said[-1] == case.end
@@ -268,7 +243,7 @@ def test_shiftvit(call):
 
 def test_shiftvit_with_modelzoos_integers(call):
     case = Case(NAMES[:28])
-    run = case.results(lambda i: f"batch-{i // 4:05d}", 4, "bin")
+    run = case.results(batch_stem("ShiftViT"), 4, "bin")
     np.save("gt.npy", case.labels.reshape(7, 4))
     assert call("ShiftViT", run, "gt.npy")[-1] == case.end
 

@@ -106,9 +106,11 @@ BOARD = "\tNPU ID      : 0\n\tNPU Name    : {}\n\tChip ID     : 0\n\tChip Name  
 
 def table(*rows, end=PROCESSES):
     """A table with a pair of rows for each (NPU id, name, chip)."""
-    pairs = [f"| {npu:<5} {name:<19} | OK          | 12.8        45                0    / 0    |\n"
-             f"| {number:<5} {number:<19} | NA          | 0           621 / 8192                |\n{LINE}"
-             for npu, name, number in rows]
+    pairs = [
+        f"| {npu:<5} {name:<19} | OK          | 12.8        45                0    / 0    |\n"
+        f"| {number:<5} {number:<19} | NA          | 0           621 / 8192                |\n{LINE}"
+        for npu, name, number in rows
+    ]
     return HEADER + "".join(pairs) + end
 
 

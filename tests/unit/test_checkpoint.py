@@ -28,7 +28,9 @@ def tensors():
 
 
 def other(tensors):
-    return {key: value + 1 if value.is_floating_point() else value for key, value in tensors.items()}
+    return {
+        key: value + 1 if value.is_floating_point() else value for key, value in tensors.items()
+    }
 
 
 def prefixed(tensors, *prefixes):

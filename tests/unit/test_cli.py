@@ -101,8 +101,16 @@ def test_a_package_that_is_not_installed_is_one_line():
     assert done.returncode == 1 and "is not installed for" in said and "requirements.txt" in said
 
 
-@pytest.mark.parametrize("quota, expected", [
-    ("max 100000", 64), ("150000 100000", 2), ("20000 100000", 1), ("6400000 100000", 64), (None, 64)])
+@pytest.mark.parametrize(
+    "quota, expected",
+    [
+        ("max 100000", 64),
+        ("150000 100000", 2),
+        ("20000 100000", 1),
+        ("6400000 100000", 64),
+        (None, 64),
+    ],
+)
 def test_cores_are_those_of_the_container(tmp_path, monkeypatch, quota, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     monkeypatch.setattr(cli, "QUOTA", tmp_path / "cpu.max")

@@ -3,6 +3,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -11,11 +12,12 @@ import tiny
 import torch
 from conftest import ROOT, load
 from onnx import numpy_helper
+from torch import nn
 
 from common import cli, provenance
 from common.data.manifest import Manifest, Row
 from common.model import export
-from tools.inspect import check_net, class_names, compare, layers
+from tools.inspect import blame, check_net, class_names, compare, layers
 
 
 def run(monkeypatch, **more):
@@ -45,7 +47,9 @@ def ten(tmp_path, monkeypatch):
         (tmp_path / name).write_text(name)
     shutil.copy(ROOT / "spnasnet/published.json", tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(compare.online, "network", lambda weights, net, ema: (None, {"demo": False}))
+    monkeypatch.setattr(
+        compare.online, "network", lambda weights, net, ema: (None, {"demo": False})
+    )
     monkeypatch.setattr(compare.online, "answers", lambda *_: (ours, []))
     provenance.record("m.onnx", ["w.pth"], weights_sha256=cli.sha256("w.pth"))
     provenance.record("m.om", ["m.onnx"], onnx={
@@ -114,6 +118,22 @@ def spoil(path, node_name):
     return weight.name
 
 
+def compared(module, path, images):
+    """(layers whose error counts, those whose does not, graph) of an ONNX file; each convolution
+    and linear layer must be among them."""
+    found, model, _ = layers.compare(module, path, images)
+    parts = {p for x in found for p in x.module.split(" + ")}
+    assert {n for n, m in module.named_modules() if isinstance(m, layers.LAYERS)} <= parts
+    return *blame.split(model.graph, found), model.graph
+
+
+def agrees(module, path, images):
+    """Assert that nothing is accused, and that everything was found."""
+    found, apart, _ = compared(module, path, images)
+    assert blame.jump(found) is None and max(x.relative for x in found) < 1e-5 and not apart
+    return [x.module for x in found]
+
+
 @pytest.mark.parametrize("folder, altered", [
     ("spnasnet", {"blocks.2.1.conv_dw": "/blocks/blocks.2/blocks.2.1/conv_dw/Conv",
                   "classifier": "/classifier/Gemm"}),
@@ -134,48 +154,141 @@ def test_each_altered_weight_is_found_in_its_layer(tmp_path, folder, altered):
         assert load(ROOT / folder / "modify_onnx.py", "modify_of_compare").modify(graph)
         onnx.save(graph, path)
     images = check_net.images(1).numpy()
-    found, _ = layers.compare(module, path, images)
-    assert layers.jump(found) is None and max(x.relative for x in found) < 1e-4
-    # Every convolution and linear layer takes part.
-    parts = {p for x in found for p in x.module.split(" + ")}
-    assert {n for n, m in module.named_modules() if isinstance(m, layers.LAYERS)} <= parts
+    agrees(module, path, images)
     for name, node in altered.items():
         shutil.copy(path, tmp_path / "spoilt.onnx")
         weight = spoil(tmp_path / "spoilt.onnx", node)
-        found, graph = layers.compare(module, tmp_path / "spoilt.onnx", images)
-        at = layers.jump(found)
+        found, _, graph = compared(module, tmp_path / "spoilt.onnx", images)
+        at = blame.jump(found)
         assert found[at].module.split(" + ")[0] == name
-        assert weight in layers.between(graph, found, at)[1]
+        assert weight in blame.between(graph, found, at)[1]
 
 
-class Odd(torch.nn.Module):
-    """A module that runs twice, one that changes its input in place, and a BatchNorm that the
-    export folds away."""
+def seeded(net, constants=False):
+    """The network with seeded weights and statistics; `constants`: scales and shifts as well."""
+    generator = torch.Generator().manual_seed(0)
+    for module in net.modules():
+        if isinstance(module, layers.NORMS):
+            module.running_mean.normal_(0, .1, generator=generator)
+            module.running_var.uniform_(.5, 1.5, generator=generator)
+    for parameter in net.parameters():
+        if constants or parameter.dim() > 1:
+            parameter.data.normal_(0, .2, generator=generator)
+    return net.eval()
+
+
+def exported(net, path, side=16):
+    """Export as common/model/export.py does, at opset 11; random images of that size."""
+    stand_in = SimpleNamespace(RECIPE=SimpleNamespace(crop=side), NAME="x", INPUT="x", OUTPUT="y")
+    export.trace(net, stand_in, 11, path)
+    onnx.save(export.simplify(path), path)
+    return np.random.default_rng(0).normal(size=(2, 3, side, side)).astype(np.float32)
+
+
+class Odd(nn.Module):
+    """A module that runs twice, one that changes its input in place, one that takes a number, and a
+    BatchNorm that the export folds away."""
+
+    class Scaled(nn.Module):
+        def forward(self, factor, x):
+            return factor * x
 
     def __init__(self):
         super().__init__()
-        nn = torch.nn
-        self.act = nn.ReLU(inplace=True)
+        self.act, self.scale = nn.ReLU(inplace=True), self.Scaled()
         self.a, self.norm, self.b = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
         self.tail = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(),
                                   nn.Linear(4, 5))
 
     def forward(self, x):
-        return self.tail(self.act(self.b(self.act(self.norm(self.a(x))))))
+        return self.tail(self.scale(2, self.act(self.b(self.act(self.norm(self.a(x)))))))
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_odd_modules(tmp_path):
+class Deep(nn.Module):
+    """As resnet18d: a BatchNorm whose convolution ends a Sequential, or is before an Identity."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+        self.norm, self.again = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)
+        self.nothing, self.last, self.head = nn.Identity(), nn.BatchNorm2d(4), nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.stem(x)))
+        x = torch.relu(self.last(self.nothing(self.again(x))))
+        return self.head(x.mean((2, 3)))
+
+
+class Block(nn.Module):
+    """As in resmlp, xcit and nfnets: an affine norm and a scale of 1, which are folded away, and
+    the block's own sum."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.alpha, self.beta = nn.Parameter(torch.ones(4)), nn.Parameter(torch.zeros(4))
+        self.norm, self.act = nn.Identity(), nn.SiLU()
+        self.fc, self.scale = nn.Linear(4, 4), nn.Parameter(scale * torch.ones(4))
+
+    def forward(self, x):
+        y = self.act(x * self.alpha + self.beta) * 1.0
+        return x + self.scale * self.fc(self.norm(y))
+
+
+class Blocks(nn.Module):
+    """Tokens through two of these blocks."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 4, 4)
+        self.blocks = nn.ModuleList([Block(scale), Block(scale)])
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x.mean(1))
+
+
+@pytest.mark.parametrize("net, constants, names, node", [
+    (Odd(), True, ["a + norm", "b", "scale", "tail.0", "tail.1", "tail.3"], "/b/Conv"),
+    (Deep(), True, ["stem.0", "stem.1", "stem.2 + norm", "again + last", "head"],
+     "/stem/stem.2/Conv"),
+    (Blocks(1.), False, None, "/blocks.0/fc/MatMul"),
+    (Blocks(1e-2), False, None, "/blocks.1/fc/MatMul"),
+    (Blocks(1.), True, None, "/blocks.1/fc/MatMul")],
+    ids=["odd", "deep", "scales of 1", "small scales", "scales"])
+def test_only_what_is_wrong_is_accused(tmp_path, net, constants, names, node):
+    """What the export folds away or calls by another's name is right; a weight that is altered then
+    is found in its layer."""
+    images = exported(seeded(net, constants), tmp_path / "x.onnx")
+    found = agrees(net, tmp_path / "x.onnx", images)
+    assert found == names or not names
+    spoil(tmp_path / "x.onnx", node)
+    found, _, _ = compared(net, tmp_path / "x.onnx", images)
+    assert found[blame.jump(found)].module.split(" + ")[0] == layers.place(node)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("constants", [False, True])
+@pytest.mark.parametrize("name", ["resnet18d", "eca_nfnet_l0", "resmlp_12_224",
+                                  "xcit_nano_12_p16_224"])
+def test_networks_of_timm(tmp_path, name, constants):
+    """With scales of 1 and shifts of 0, which are folded away, and with others."""
+    import timm
+
+    timm.layers.set_fused_attn(False)
     torch.manual_seed(0)
-    net = Odd()
-    net(torch.randn(8, 3, 16, 16))  # statistics that are not 0 and 1
-    net.eval()
-    torch.onnx.export(net, (torch.zeros(2, 3, 16, 16),), str(tmp_path / "x.onnx"), dynamo=False,
-                      opset_version=11, input_names=["x"], dynamic_axes={"x": {0: "n"}})
-    images = np.random.default_rng(0).normal(size=(2, 3, 16, 16)).astype(np.float32)
-    found, _ = layers.compare(net, tmp_path / "x.onnx", images)
-    assert [x.module for x in found] == ["a + norm", "b", "tail.0", "tail.1", "tail.3"]
-    assert layers.jump(found) is None and max(x.relative for x in found) < 1e-5
+    net = timm.create_model(name).eval()
+    net.get_classifier().weight.data.normal_(0, .05)
+    if constants:
+        for parameter in net.parameters():
+            if parameter.numel() == max(parameter.shape, default=1):
+                parameter.data += .1 * torch.randn_like(parameter)
+    found, model, _ = layers.compare(net, tmp_path / "x.onnx",
+                                     exported(net, tmp_path / "x.onnx", 224)[:1])
+    assert blame.split(model.graph, found) == (found, []) and blame.jump(found) is None
+    assert len(found) > 40
 
 
 def test_place():
@@ -187,11 +300,32 @@ def test_place():
         assert layers.place(name) == module
 
 
+def listed(errors):
+    return [layers.Layer(name, name, error, error) for name, error in errors.items()]
+
+
 @pytest.mark.parametrize("errors, where", [
     ([1e-7, 2e-6, 1e-5], None), ([1e-7, 2e-6, 3e-2, 5e-2], 2), ([0.5, 0.5], 0),
     ([1e-6, float("nan")], 1), ([2e-5, 1.5e-4, 9e-4, 4e-3], None), ([], None)])
 def test_jump(errors, where):
-    assert layers.jump([layers.Layer("m", "t", e, e) for e in errors]) == where
+    assert blame.jump(listed(dict(zip("abcd", errors)))) == where
+
+
+@pytest.mark.parametrize("errors, apart", [
+    ({"a": 0, "b": 1, "c": 0, "d": 0}, "b"),  # what follows b agrees
+    ({"a": 0, "b": 1, "c": 1, "d": 0}, "bc"),  # the end does
+    ({"a": 1, "b": 0, "c": 1, "d": 1}, ""),  # by the way of a, c and d
+    ({"a": 1, "b": 0, "c": 0, "d": 1}, "a"),
+    ({"a": 0, "b": float("nan"), "c": 0, "d": float("nan")}, "")])
+def test_an_error_counts_when_it_is_inherited(errors, apart):
+    """a goes into b and c, and b and c into d, which is the end."""
+    nodes = [onnx.helper.make_node("Relu", [x], [y]) for x, y in ("xa", "ab", "ac")]
+    nodes.append(onnx.helper.make_node("Add", ["b", "c"], ["d"]))
+    end = onnx.helper.make_tensor_value_info("d", 1, None)
+    graph = onnx.helper.make_graph(nodes, "g", [], [end])
+    counted, alone = blame.split(graph, listed(errors))
+    assert [x.module for x in alone] == list(apart)
+    assert [x.module for x in counted] == [name for name in errors if name not in apart]
 
 
 # ---- the whole, on real commands ----

@@ -1,4 +1,6 @@
-"""What an Ascend host runs works on Python 3.8 with numpy, Pillow and tqdm: no torch, onnx or cv2."""
+"""What an Ascend host runs works on Python 3.8 with numpy, Pillow and tqdm: no torch, onnx or
+cv2."""
+
 import ast
 
 import pytest

@@ -79,7 +79,9 @@ def test_top_5_is_that_of_the_model(folder, ask, tmp_path):
     assert list(found) == ["my photo 2.png", "my photo 10.png"] and not ask.failure
     for name, image in images.items():
         agree(found[name], expected(folder, image))
-    assert ask.said.strip().splitlines()[-1].startswith("2 images answered by spnasnet_100 (OpenVINO")
+    assert (
+        ask.said.strip().splitlines()[-1].startswith("2 images answered by spnasnet_100 (OpenVINO")
+    )
     assert not list(tmp_path.glob("predict-*"))
     assert ask("my photo 2.png", "my photo 10.png") == found
 

@@ -24,7 +24,8 @@ def here(tmp_path, monkeypatch):
 
 
 def replaced(path, text):
-    """Another content under the same name, size and time of change: as `cp -p` or `mv` brings it."""
+    """Another content under the same name, size and time of change: as `cp -p` or `mv` brings
+    it."""
     old = path.stat()
     other = path.with_name("other")
     other.write_text(text)

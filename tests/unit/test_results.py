@@ -1,5 +1,6 @@
 """Every form in which the two inference tools write logits, and every run that is not sound."""
 import json
+import os
 
 import numpy as np
 import pytest
@@ -15,12 +16,6 @@ def single(n=3):
     """A manifest of n one-image files."""
     rows = [Row(f"img_{i}.JPEG", f"img_{i}", 0, i) for i in range(n)]
     return Manifest(rows, {row.file: 1 for row in rows}, {})
-
-
-def batches():
-    """Five images in two whole-batch files of four rows: three rows of padding."""
-    rows = [Row(f"img_{i}.JPEG", f"batch-{i // 4:05d}", i % 4, i) for i in range(5)]
-    return Manifest(rows, {"batch-00000": 4, "batch-00001": 4}, {})
 
 
 def logits(*shape):
@@ -52,38 +47,23 @@ def test_formats_and_names(tmp_path, ending, dtype, k):
     assert got.logits.dtype == np.float32 and (got.missing, got.extra, got.broken) == ([], [], {})
 
 
-@pytest.mark.parametrize("ending", ["bin", "txt"])
-def test_whole_batches_keep_every_row_and_drop_the_padding(tmp_path, ending):
+@pytest.mark.parametrize("name, columns", [("0.bin", C), ("0.txt", C), ("1.txt", 4 * C)])
+def test_whole_batches_keep_every_row_and_drop_the_padding(tmp_path, name, columns):
+    """The old tool's TXT has all in one line."""
+    rows = [Row(f"img_{i}.JPEG", f"batch-{i // 4:05d}", i % 4, i) for i in range(5)]
     want = np.round(logits(8, C), 3)
     for i in range(2):
-        write(tmp_path / f"batch-0000{i}_0.{ending}", want[4 * i:4 * i + 4])
-    got = results.read(tmp_path, batches(), C)
+        write(tmp_path / f"batch-0000{i}_{name}", want[4 * i:4 * i + 4].reshape(-1, columns))
+    got = results.read(tmp_path, Manifest(rows, {"batch-00000": 4, "batch-00001": 4}, {}), C)
     np.testing.assert_array_equal(got.logits, want[:5])
 
 
-def test_txt_of_the_old_tool_has_all_in_one_line(tmp_path):
-    want = np.round(logits(8, C), 3)
-    for i in range(2):
-        numbers = want[4 * i:4 * i + 4].ravel()
-        (tmp_path / f"batch-0000{i}_1.txt").write_text(" ".join(f"{v:f}" for v in numbers))
-    np.testing.assert_array_equal(results.read(tmp_path, batches(), C).logits, want[:5])
-
-
-@pytest.mark.parametrize("odd", [b"1e0", b"1.0000000"])
-def test_txt_of_another_print(tmp_path, odd):
-    want = np.round(logits(2, C), 3)
-    for i in range(2):
-        write(tmp_path / f"img_{i}_0.txt", want[i:i + 1])
-    text = (tmp_path / "img_1_0.txt").read_bytes().split(b" ", 1)[1]
-    (tmp_path / "img_1_0.txt").write_bytes(odd + b" " + text)
-    want[1, 0] = float(odd)
-    np.testing.assert_array_equal(results.read(tmp_path, single(2), C).logits, want)
-
-
-def test_txt_of_plain_numbers_is_not_cut(tmp_path):
-    (tmp_path / "img_0_0.txt").write_text("0.25 " * 4 + "1.5 " * 5 + "2")
-    want = [[0.25] * 4 + [1.5] * 5 + [2]]
-    np.testing.assert_array_equal(results.read(tmp_path, single(1), C).logits, want)
+@pytest.mark.parametrize("first", ["1e0 ", "1.0000000 ", "0.25 "])
+@pytest.mark.parametrize("rest", ["1.5 " * 9, "1.5 " * 8 + "1.25", "0.25 " * 8 + "2.75"])
+def test_txt_of_another_print(tmp_path, first, rest):
+    (tmp_path / "img_0_0.txt").write_text(first + rest)
+    want = [float(number) for number in (first + rest).split()]
+    np.testing.assert_array_equal(results.read(tmp_path, single(1), C).logits, [want])
 
 
 @pytest.mark.parametrize("shape", [(C,), (1, C, 1, 1)])
@@ -105,17 +85,21 @@ def test_names_join_not_positions(tmp_path):
     np.testing.assert_array_equal(got.logits[1:], want[1:])
 
 
-def test_what_lies_beside_results_is_no_result(tmp_path):
+def test_what_lies_beside_results(tmp_path):
+    """The tools' own files are no results; others are named."""
     write(tmp_path / "run" / "img_0_0.bin", logits(C))
     for name in ("run_summary.json", "perf_vision_batchsize_8_device_0.txt",
-                 "PureInfer_perf_of_m_in_device_0.txt"):
+                 "PureInfer_perf_of_m_in_device_0.txt", "run/.img_1_0.bin",
+                 "run/device0_summary.json", "run/pure_infer_data_0.bin"):
         (tmp_path / name).write_text("x")
-    for name in (".img_1_0.bin", "device0_summary.json", "pure_infer_data_0.bin"):
-        (tmp_path / "run" / name).write_text("x")
     for folder in (tmp_path, tmp_path / "run"):
         got = results.read(folder, single(1), C)
         assert got.folder == tmp_path / "run"
         assert (got.missing, got.extra, got.broken) == ([], [], {})
+    odd = ["img_0.bin", "img_0_2.bin", "img_9_0.bin", "notes.txt"]
+    for name in odd:
+        (tmp_path / "run" / name).write_text("x")
+    assert results.read(tmp_path, single(1), C).extra == odd
 
 
 def test_devices_that_split_the_files(tmp_path):
@@ -137,8 +121,15 @@ def test_the_same_stem_twice(tmp_path):
         results.read(tmp_path, single(1), C)
 
 
+class Touch:
+    """Unpickling it runs a command that leaves a file."""
+
+    def __reduce__(self):
+        return os.system, ("touch ran",)
+
+
 def pickled_npy(path):
-    np.save(path, np.array([{}] * C, dtype=object), allow_pickle=True)
+    np.save(path, np.array([Touch()], object), allow_pickle=True)
 
 
 def huge_npy(path):
@@ -164,7 +155,8 @@ def huge_npy(path):
     ("img_0_0.npy", lambda path: np.save(path, np.full((1, C), 1e300)), "infinity"),
     ("img_0_0.npy", lambda path: np.save(path, np.zeros((2, C // 2), "f4")), "shape"),
 ])
-def test_broken_files(tmp_path, name, content, why):
+def test_broken_files(tmp_path, monkeypatch, name, content, why):
+    monkeypatch.chdir(tmp_path)
     if callable(content):
         content(tmp_path / name)
     else:
@@ -173,24 +165,16 @@ def test_broken_files(tmp_path, name, content, why):
     got = results.read(tmp_path, single(2), C)
     assert list(got.broken) == [name] and why in got.broken[name]
     assert np.isnan(got.logits[0]).all() and np.isfinite(got.logits[1]).all() and got.missing == []
+    assert not (tmp_path / "ran").exists()
 
 
 def test_half_a_float32_file_is_not_taken_for_float16(tmp_path):
     for i in range(3):
         write(tmp_path / f"img_{i}_0.bin", np.arange(C) / 4)  # halves are finite as float16
-    with open(tmp_path / "img_1_0.bin", "r+b") as f:
-        f.truncate(C * 2)
+    os.truncate(tmp_path / "img_1_0.bin", C * 2)
     got = results.read(tmp_path, single(), C)
     assert got.broken == {"img_1_0.bin": "is float16 bin where most files are float32 bin"}
     assert np.isnan(got.logits[1]).all() and np.isfinite(got.logits[[0, 2]]).all()
-
-
-def test_extra_files(tmp_path):
-    write(tmp_path / "img_0_0.bin", logits(C))
-    for name in ("img_9_0.bin", "img_0_2.bin", "img_0.bin", "notes.txt"):
-        write(tmp_path / name, logits(1, C))
-    got = results.read(tmp_path, single(1), C)
-    assert sorted(got.extra) == ["img_0.bin", "img_0_2.bin", "img_9_0.bin", "notes.txt"]
 
 
 def test_which_run(tmp_path):
@@ -207,17 +191,15 @@ def test_which_run(tmp_path):
 
 def test_manifest_through_the_summary(tmp_path):
     run, prep = tmp_path / "out" / "run", tmp_path / "prep"
-    write(run / "img_0_0.bin", logits(1, C))
-
-    def manifest():
-        return origin.manifest_of(origin.summary(run))
-    assert manifest() is None
+    run.mkdir(parents=True)
     prep.mkdir()
     text = json.dumps({"filesinfo": {"0": {"infiles": [str(prep / "img_0.bin")], "outfiles": []}}})
-    (tmp_path / "out" / "run_summary.json").write_text(text)
-    assert manifest() is None
-    (prep / "manifest.json").write_text("{}")
-    assert manifest() == prep / "manifest.json"
-    (tmp_path / "out" / "run_summary.json").unlink()
-    (run / "device0_summary.json").write_text(text)  # several devices leave theirs inside
-    assert manifest() == prep / "manifest.json"
+    # Several devices leave theirs inside.
+    for path in (tmp_path / "out/run_summary.json", run / "device0_summary.json"):
+        assert origin.manifest_of(origin.summary(run)) is None
+        path.write_text(text)
+        assert origin.manifest_of(origin.summary(run)) is None
+        (prep / "manifest.json").write_text("{}")
+        assert origin.manifest_of(origin.summary(run)) == prep / "manifest.json"
+        (prep / "manifest.json").unlink()
+        path.unlink()

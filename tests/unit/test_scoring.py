@@ -5,12 +5,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import graphs
 import numpy as np
 import pytest
+from conftest import ROOT
 from scored import NAMES, Chain
 
 from common import cli, provenance
-from common.score import against_onnx, metrics, script, show
+from common.score import against_onnx, show, verdict
 
 LINE = "good=9 total=12"
 
@@ -26,7 +28,9 @@ def test_a_sound_chain(chain, score):
     assert got["produced_by"]["engine"] == "openvino" and got["good"] == 9
     assert got["chain"]["w.pth"] == cli.sha256("w.pth")
     assert set(got["chain"]) == {"w.pth", "m.onnx", "m.blob", "prep/manifest.json"}
-    assert set(got["made"]["from"]) == {"result/run.json", "m.blob", "prep/manifest.json"}
+    published = os.path.relpath(ROOT / "spnasnet/published.json")
+    assert set(got["made"]["from"]) == {"result/run.json", "m.blob", "prep/manifest.json",
+                                        published}
     assert got["made"]["arguments"][:2] == ["result/run", "val_label.txt"]
 
 
@@ -37,10 +41,13 @@ def test_show(chain, score, monkeypatch, capsys):
     line = score().splitlines()[-1]
     monkeypatch.setattr("sys.argv", ["show", "r.json"])
     show.main()
-    note, last = capsys.readouterr().out.strip().splitlines()
+    note, told, last = capsys.readouterr().out.strip().splitlines()
     assert note.startswith("note: demo") and last == line and result()["demo"]
+    assert told == "verdict: none beside the published 74.21 %: demo, generated images or weights"
     Path("m.blob").write_text("another")
-    with pytest.raises(cli.Failure, match="r.json was made from another m.blob — score again"):
+    with pytest.raises(
+        cli.Failure, match="r.json was made from another m.blob — delete it and score"
+    ):
         show.main()
     Path("r.json").write_text("{}")
     with pytest.raises(cli.Failure, match="r.json holds no figures"):
@@ -100,35 +107,22 @@ def test_bins_of_another_folder(chain, score):
         score("--manifest", "seven")
 
 
-def test_results_of_another_model_than_the_one_named(chain, score):
-    """int8's results scored as f32's, once by the record and once by the summary alone."""
-    other = Chain("int8", "m_int8.blob", "result/run_int8")
-    other.compile()
-    with pytest.raises(cli.Failure, match="not made by the model whose record is m_int8.blob.json, "
-                                          "but by m.blob"):
-        score("--against", "result/run", model="m_int8.blob")
-    os.remove("result/run.json")
-    for told in {"precision": "int8"}, {"onnx": {"sha256": "0" * 64}}:
-        cli.write_json("result/run_summary.json", told)
-        with pytest.raises(cli.Failure, match="not made by the model whose record is m.blob.json"):
-            score()
-
-
 def test_a_run_without_a_record_is_said_to_be_unchecked(chain, score):
+    """What the tool's summary says of the model counts all the same."""
     cli.write_json("result/run.json", {"title": "somebody's table"})
-    said = score(model=None)
+    said = score()
     assert "note: which model and bins the results are of is not checked" in said
     assert said.endswith(f"{LINE}\n") and "not checked" in result()["notes"][0]
-    older_model(chain)  # the model itself is checked all the same
-    with pytest.raises(cli.Failure, match="m.blob is not the one that m.blob.json describes"):
+    cli.write_json("result/run_summary.json", {"precision": "int8", "onnx": "of somebody"})
+    with pytest.raises(cli.Failure, match="holds results in int8"):
         score()
 
 
 @pytest.mark.parametrize("content", ["{", '{"onnx": "x"}', '{"made": {"sha256": 5}, "onnx": {}}'])
 def test_a_damaged_record_of_the_model(chain, score, content):
-    Path("p.json").write_text(content)
-    with pytest.raises(cli.Failure, match="p.json"):
-        score(model="p")
+    Path("m.blob.json").write_text(content)
+    with pytest.raises(cli.Failure, match="m.blob"):
+        score()
 
 
 def test_model_and_bins_made_for_different_recipes(chain, score, monkeypatch):
@@ -186,15 +180,13 @@ def test_results_a_little_off(chain, monkeypatch, model, precision, share, fits)
 
 def test_bytes_are_normalised_by_the_recipe(chain, monkeypatch):
     """uint8 bins: the ONNX takes what torchvision makes of them; red and blue changed is seen."""
-    torchvision = pytest.importorskip("torchvision")
+    from torchvision.transforms.functional import normalize, to_tensor
     chain.prep(raw=True)
-    to_tensor = torchvision.transforms.functional.to_tensor
-    normalize = torchvision.transforms.functional.normalize
-    images = [normalize(to_tensor(x), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-              for x in chain.bytes]
-    chain.infer(np.array([x.numpy().ravel() @ chain.weights.T for x in images]))
+    images = np.stack([normalize(to_tensor(x), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+                       for x in chain.bytes])
+    chain.infer(graphs.logits(images, chain.weights))
     assert chain.check(monkeypatch)["compared"]["error"] < 1e-5
-    chain.infer(np.array([x[[2, 1, 0]].numpy().ravel() @ chain.weights.T for x in images]))
+    chain.infer(graphs.logits(images[:, ::-1], chain.weights))
     with pytest.raises(cli.Failure, match="otherwise than m.onnx"):
         chain.check(monkeypatch)
 
@@ -242,23 +234,26 @@ def int8(chain, monkeypatch):
 
 
 def score_int8(score, *words):
-    return score(*words, run_folder="result/run_int8", model="m_int8.blob")
+    return score(*words, run_folder="result/run_int8")
 
 
 def test_int8_as_good_as_f32(int8, score):
+    """Twelve images are too few for a verdict; what is counted says so."""
     int8(0)
     said = score_int8(score, "--against", "result/run")
     assert "note: int8 beside f32 on 12 images: Top-1 75.00 % → 75.00 %" in said
-    assert "12 answers the same" in said
+    assert "12 answers the same; one image is 8.3 points: no verdict below 200 images" in said
+    assert "verdict: none beside the published 74.21 %: a lower precision counts beside" in said
     assert result()["against_f32"] == {
         "images": 12, "f32": {"top1": 9, "top5": result()["counts"][4]}, "lost": 0.0, "same": 12,
-        "lower": {"top1": 9, "top5": result()["counts"][4]}, "verdict": "accepted"}
+        "lower": {"top1": 9, "top5": result()["counts"][4]}, "verdict": None}
     assert "result/run.json" in result()["made"]["from"]
     os.remove("result/run.json")
     assert "note: f32: which model" in score_int8(score, "--against", "result/run")
 
 
-def test_int8_over_a_point_is_refused_before_its_json(int8, score, capsys):
+def test_int8_over_a_point_is_refused_before_its_json(int8, score, capsys, monkeypatch):
+    monkeypatch.setattr(verdict, "ENOUGH", 12)
     int8(1)
     with pytest.raises(cli.Failure, match=r"int8 loses 8.33 points of Top-1, over 1 .* 75.00 % → "
                                           r"66.67 %.*, 11 answers the same\) — use PRECISION="):
@@ -293,21 +288,6 @@ def test_f32_of_another_network_or_edited(int8, score, chain):
     cli.write_json("result/run_summary.json", {"onnx": {"file": "n.onnx", "sha256": "0" * 64}})
     with pytest.raises(cli.Failure, match="is of another ONNX than result/run_int8"):
         score_int8(score, "--against", "result/run")
-
-
-def test_a_point_is_a_point():
-    """Exactly one point lost is accepted; over the images that both have."""
-    def of(right):
-        rank = np.where(np.arange(201) < right, 0, 7)
-        return metrics.Score([right] * 5, 201, rank=rank, answer=np.arange(201))
-    f32, lower = of(150), of(148)
-    lower.rank[200] = -1
-    script.compare(lower, f32, "int8")
-    got = lower.against
-    assert (got["images"], got["f32"]["top1"], got["lower"]["top1"]) == (200, 150, 148)
-    assert (got["same"], got["lost"]) == (200, 1.0)
-    with pytest.raises(cli.Failure, match="int8 loses 1.50 points"):
-        script.compare(lower, of(151), "int8")
 
 
 def test_an_om_that_the_stand_in_replaced_means_the_file_beside_it(tmp_path):

@@ -14,6 +14,7 @@ from common import cli, provenance
 from common.data.manifest import Manifest, Row
 from common.speed import bench, online, table
 
+TOOLS = load(ROOT / "spnasnet/benchmark.py", "benchmark_of_spnasnet")
 LOG = """[INFO] warm up 1 done
 [INFO] NPU_compute_time (ms): min = 1.0, max = 4.0, mean = 2.5, median = 2.0, percentile(99%) = 3.9
 [INFO] throughput 1000*batchsize.mean(8)/NPU_compute_time.mean(2.5): 3200.0
@@ -47,16 +48,17 @@ def test_a_log_without_a_figure_is_refused(log):
 
 
 def test_the_other_tools():
-    tools = load(ROOT / "spnasnet/benchmark.py", "benchmark_of_spnasnet")
-    found = tools.parse_trtexec(TRTEXEC, 8)
+    """Figures of spnasnet's page; queries are batches, and the older tool times one chip of
+    four."""
+    found = TOOLS.parse_trtexec(TRTEXEC, 8)
     assert found["fps"] == pytest.approx(2671.032) and found["ms"]["p99"] == 3.3
     assert found["engine_version"] == "8601"
-    old = tools.parse_trtexec("[I] throughput: 35.9231 qps\n", 64)  # TensorRT 7
+    old = TOOLS.parse_trtexec("[I] throughput: 35.9231 qps\n", 64)  # TensorRT 7
     assert old["fps"] == pytest.approx(2299.0784) and "ms" not in old
     text = "[infer] throughputRate: 338.4, Interface throughputRate: 678.142, moduleLatency: 2"
-    assert tools.parse_benchmark(text, 1, 4)["fps"] == pytest.approx(2712.568)  # as the page has it
-    for parse, said in ((lambda: tools.parse_trtexec("FAILED", 1), "trtexec's log"),
-                        (lambda: tools.parse_benchmark("[e2e] throughputRate: 1", 1, 4), "file")):
+    assert TOOLS.parse_benchmark(text, 1, 4)["fps"] == pytest.approx(2712.568)
+    for parse, said in ((lambda: TOOLS.parse_trtexec("FAILED", 1), "trtexec's log"),
+                        (lambda: TOOLS.parse_benchmark("[e2e] throughputRate: 1", 1, 4), "file")):
         with pytest.raises(cli.Failure, match=said):
             parse()
 
@@ -64,13 +66,13 @@ def test_the_other_tools():
 @pytest.mark.parametrize("soc, given, fps", [
     ("Ascend310", (), 400), ("Ascend310P3", (), 100), ("Ascend310P3", ("--chips", "4"), 400)])
 def test_chips_of_the_card(tmp_path, monkeypatch, soc, given, fps):
-    """The older tool times one chip; what the offline model was made for says how many there are."""
+    """What the offline model was made for says how many there are."""
     monkeypatch.chdir(tmp_path)
     Path("m.om").write_text("om")
     provenance.record("m.om", [], soc=soc)
     Path("perf.txt").write_text("[infer] Interface throughputRate: 100.0, moduleLatency: 2\n")
-    run(monkeypatch, load(ROOT / "spnasnet/benchmark.py", "benchmark_of_spnasnet"), "--json",
-        "r.json", "--model", "m.om", "--batch", 4, "--log", "perf.txt", *given)
+    run(monkeypatch, TOOLS, "--json", "r.json", "--model", "m.om", "--batch", 4, "--log",
+        "perf.txt", *given)
     assert json.loads(Path("r.json").read_text())["fps"] == fps
 
 
@@ -115,10 +117,17 @@ def test_the_median_of_the_repeats_counts(tool, monkeypatch, capfd):
     assert capfd.readouterr().out.splitlines()[-1].split()[:3] == ["8", "3200.0", "2.00"]
 
 
-@pytest.mark.parametrize("change, said", [
-    (lambda: Path("w.pth").write_text("others"), "m.blob was made from another w.pth"),
-    (lambda: Path("m.blob").write_text("another"), "m.blob is not the one that m.blob.json"),
-    (lambda: provenance.record("m.blob", [], batch=4), "is for batch 4, and was timed as one for 8")])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda: Path("w.pth").write_text("others"), "m.blob was made from another w.pth"),
+        (lambda: Path("m.blob").write_text("another"), "m.blob is not the one that m.blob.json"),
+        (
+            lambda: provenance.record("m.blob", [], batch=4),
+            "is for batch 4, and was timed as one for 8",
+        ),
+    ],
+)
 def test_no_figure_of_another_model(tool, monkeypatch, change, said):
     change()
     with pytest.raises(cli.Failure, match=said):
@@ -126,15 +135,13 @@ def test_no_figure_of_another_model(tool, monkeypatch, change, said):
     assert not Path("perf.json").exists()
 
 
-def test_a_figure_that_became_stale_is_not_shown(tool, monkeypatch):
+def test_a_figure_that_became_stale_is_not_shown(tool, monkeypatch, capfd):
     run(monkeypatch, bench, *tool)
     Path("w.pth").write_text("others")
     with pytest.raises(cli.Failure, match="made from another w.pth — make bench"):
         table.throughput(["perf.json"])
-
-
-def test_a_model_without_a_record_is_timed_with_a_note(tool, monkeypatch, capfd):
     Path("m.blob.json").unlink()
+    Path("times").write_text("1 1 1")
     run(monkeypatch, bench, *tool)
     assert "note: m.blob has no record" in capfd.readouterr().out
 
@@ -148,11 +155,10 @@ def test_noise(result, words):
 
 
 def test_other_programs_are_seen(monkeypatch):
-    ticks = iter([(100.0, 5.0), (110.0, 9.0)])
-    monkeypatch.setattr(bench, "cpu_seconds", lambda: next(ticks))
+    monkeypatch.setattr(bench.Others, "by_others", iter([95.0, 101.0]).__next__)
     monkeypatch.setattr(bench.time, "perf_counter", iter([0.0, 10.0]).__next__)
     monkeypatch.setattr(bench.os, "cpu_count", lambda: 2)
-    assert bench.Others().share() == pytest.approx((10 - 4) / 10 / 2)
+    assert bench.Others().share() == pytest.approx(6 / 10 / 2)
 
 
 # ---- timings wait for each other ----
@@ -189,21 +195,6 @@ def test_a_lock_that_others_could_have_laid_is_refused(tool, harm, said):
         pass
 
 
-def test_no_foreign_file_is_truncated_through_the_lock(tool, tmp_path):
-    with bench.alone():
-        pass
-    (tmp_path / "mine").write_text("precious")
-    (lock_folder() / "lock").unlink()
-    (lock_folder() / "lock").symlink_to(tmp_path / "mine")
-    with pytest.raises(OSError), bench.alone():
-        pass
-    (lock_folder() / "lock").unlink()
-    os.link(tmp_path / "mine", lock_folder() / "lock")
-    with bench.alone():
-        pass
-    assert (tmp_path / "mine").read_text() == "precious"
-
-
 # ---- torch's side ----
 
 class Slow(torch.nn.Module):
@@ -236,17 +227,15 @@ def write_bins(folder, count=20):
 
 
 def test_torchs_answers_and_speed(tmp_path, monkeypatch):
-    """Each image by its own row, padding left out, also where a batch ends within a bin; 4
-    images/s on a clock that says so."""
+    """Each image by its own row, padding left out, also where a batch ends within a bin;
+    seconds per image of a clock that says so."""
     manifest = write_bins(tmp_path / "bins")
     clock = types.SimpleNamespace(now=0.0)
     fake = types.SimpleNamespace(perf_counter=lambda: clock.now)
     monkeypatch.setattr(online, "time", fake)
-    monkeypatch.setattr(online.published, "load", lambda: types.SimpleNamespace(classes=10))
-    args = types.SimpleNamespace(bins=tmp_path / "bins")
-    logits, speed = online.timed(Slow(clock), manifest, args)
+    logits, seconds = online.answers(Slow(clock), manifest, tmp_path / "bins")
     assert logits.argmax(1).tolist() == [row.label for row in manifest.rows]
-    assert speed["fps"] == pytest.approx(4)
+    assert seconds == pytest.approx([0.25] * 3)
 
 
 # ---- Demo's table ----
@@ -254,23 +243,20 @@ def test_torchs_answers_and_speed(tmp_path, monkeypatch):
 def write_demo(folder, answers, wrong=()):
     """What make demo leaves: torch's and the offline model's answers for images, of which those
     numbered `wrong` got another one from the offline model. Both count the same."""
-    (folder / "build/result/bs8_openvino").mkdir(parents=True)
-    (folder / "build/prep").mkdir()
+    (folder / "build").mkdir(parents=True)
     (folder / "published.json").write_text(json.dumps({
         "model": "Net", "classes": 10, "chip": "310P", "fps": {"8": 700}, "top1": 74.2}))
     (folder / "Makefile").write_text("TITLE := Net\nENGINE_CPU := openvino\n")
-    rows = [Row(f"img_{i}.png", f"img_{i}", 0, 0) for i in range(len(answers))]
-    Manifest(rows, {row.file: 1 for row in rows}, {}).save(folder / "build/prep")
-    for i, answer in enumerate(answers):
-        logits = np.zeros(10, np.float32)
-        logits[(answer + (i in wrong)) % 10] = 1
-        logits.tofile(folder / f"build/result/bs8_openvino/img_{i}_0.bin")
+    theirs = [f"img_{i}.png,{answer + (i in wrong)}\n" for i, answer in enumerate(answers)]
+    csv = folder / "build/answers.csv"
+    csv.write_text("image,class1\n" + "".join(reversed(theirs)))  # joined by name
     score = {"good": 5, "total": len(answers), "top1": 50.0, "top5": 60.0, "line": "top1=50.00%"}
     made = {"arguments": [], "from": {}}
     for name, content in {
             "online": {**score, "answers": {f"img_{i}.png": a for i, a in enumerate(answers)},
                        "produced_by": {"fps": 12.5, "others": 0.4}},
-            "eval_bs8_openvino": score,
+            "eval_bs8_openvino": {**score, "answers_csv": {"file": csv.name,
+                                                           "sha256": cli.sha256(csv)}},
             "perf_bs8_openvino": {"fps": 31.5, "spread": 0.3, "others": 0.01}}.items():
         cli.write_json(folder / f"build/{name}.json", {**content, "made": made})
 
@@ -285,6 +271,9 @@ def test_demo_compares_answers_and_shows_noise(tmp_path, monkeypatch, capsys):
                            "74.2%", "700", "(310P)"]
     assert "note: Net, fps torch: other programs took 40%" in said
     assert "note: Net, fps offline: the repeats differ by 30%" in said
+    Path("Net/build/answers.csv").write_text("image,class1\n")
+    with pytest.raises(cli.Failure, match="answers.csv is not what the scoring wrote"):
+        run(monkeypatch, table, "--demo", "build", "--folders", "Net")
 
 
 def test_demo_fails_where_the_answers_differ_though_the_counts_are_the_same(

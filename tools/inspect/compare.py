@@ -5,11 +5,10 @@ folder (make compare):
         --result build/result/bs8_openvino --onnx build/m.onnx --json build/compare.json [--layers]
 
 Images whose Top-1 differs are named with both answers; the differences of all logits are
-counted by size. --layers goes through the ONNX module by module, to the first whose error
-jumps: that says whether the export or the offline model is to blame, and which layer.
+counted by size. --layers goes through the ONNX and the offline model module by module: that says
+which of them is to blame, and for which layer (see by_layer.py).
 """
 import argparse
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,9 @@ def get_args(argv=None):
     parser.add_argument("--onnx", required=True, help="ONNX that this was made from")
     parser.add_argument("--json", required=True, help="file for all that is found")
     parser.add_argument("--layers", action="store_true",
-                        help="compare the ONNX with torch layer by layer")
+                        help="compare the ONNX and the offline model with torch layer by layer")
+    parser.add_argument("--device", default="0",
+                        help="NPU that --layers uses (default: %(default)s)")
     return parser.parse_args(argv)
 
 
@@ -112,40 +113,6 @@ def show_histogram(rows, scale):
         print(f"  {text:>15}  {100 * count / total:6.2f}%  {bar}")
 
 
-def by_layer(args, module, manifest, chosen):
-    """Print the table of layers for the rows `chosen` of the manifest. Returns what belongs
-    into the JSON, and what was found as one sentence under "finding"."""
-    from tools.inspect import layers
-
-    images = [image for i, image in online.images(manifest, args.bins) if i in chosen]
-    found, model = layers.compare(module, args.onnx, images)
-    at = layers.jump(found)
-    shown = found if at is None else found[:at + 4]
-    print(f"\nmodules of torch and their tensors in {args.onnx}, "
-          f"on {', '.join(manifest.rows[i].image for i in chosen)}:")
-    table(["module", "max abs error", "relative", ""],
-          [[x.module, f"{x.error:.1e}", f"{x.relative:.1e}", "first jump" if i == at else ""]
-           for i, x in enumerate(shown)])
-    if len(shown) < len(found):
-        print(f"… and {len(found) - len(shown)} modules after these, which inherit the error")
-    content = {"layers": [dataclasses.asdict(x) for x in found], "first_jump": None}
-    worst = max(x.relative for x in found)
-    if at is not None:
-        operators, weights = layers.between(model, found, at)
-        before = f"{found[at - 1].relative:.1e} before it" if at else "it is the first"
-        print(f"between it and what still agrees the ONNX has {cli.some(operators, 8)}"
-              + (f", with the weights {cli.some(weights, 8)}" if weights else ""))
-        finding = (f"the first layer whose error jumps: {found[at].module} "
-                   f"({found[at].relative:.1e}, {before})")
-        content.update(first_jump=found[at].module, operators=operators, weights=weights)
-    elif worst <= layers.TOLERANCE:
-        finding = ("no layer of the ONNX differs from torch (largest relative error "
-                   f"{worst:.1e}); what differs comes from the offline model itself")
-    else:
-        finding = f"the error of the ONNX grows to {worst:.1e} without a jump"
-    return {**content, "finding": finding}
-
-
 def main():
     args = get_args()
     import torch  # after the arguments: it takes seconds
@@ -162,7 +129,7 @@ def main():
     raw = exported.get("weights_key") in checkpoint.RAW
     module, known = online.network(args.weights, args.net, ema=not raw)
     is_demo = known["demo"]
-    ours, theirs = online.answers(module, manifest, args.bins, classes)[0], got.logits
+    ours, theirs = online.answers(module, manifest, args.bins)[0], got.logits
     differences, scale = np.abs(ours - theirs), max(float(np.abs(ours).max()), 1e-30)
     differ = disagreements(ours, theirs, manifest, class_names.load(is_demo, classes))
     notes, rows = origins(args.weights, args.onnx, args.model), histogram(differences.ravel())
@@ -179,8 +146,10 @@ def main():
     show_histogram(rows, scale)
     content = {}
     if args.layers:
+        from tools.inspect import by_layer
+
         largest = np.argsort(-differences.max(1), kind="stable")[:LOOKED_AT]
-        content = by_layer(args, module, manifest, largest.tolist())
+        content = by_layer.look(args, module, manifest, sorted(largest.tolist()), theirs)
     same, most = len(ours) - len(differ), float(differences.max())
     cli.write_json(args.json, {
         "images": len(ours), "same_top1": same, "largest_difference": most,

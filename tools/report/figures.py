@@ -6,7 +6,6 @@ online).
 from common import cli
 from tools.report import record
 
-FULL = 50000  # images of ImageNet-1K's validation set
 OTHERS = {"fps_310": "310", "fps_t4": "T4", "fps_baseline": "baseline"}
 KINDS = {"torch": "torch", "onnxruntime": "ONNX Runtime"}  # others are offline models
 
@@ -55,17 +54,7 @@ def to_torch(result, results):
     return None
 
 
-def verdict(result, published):
-    """(words, class) whether Top-1 is at least 99 % of the reference; only the whole validation
-    set gets a verdict."""
-    if result["demo"]:
-        return "none: demo", ""
-    if result["partial"] or result["subset"] or result["total"] != FULL:
-        return "none: not the full set", ""
-    reference = published.get("top1_torch") or published["top1"]
-    if not reference:
-        return "none: nothing is published", ""
-    # In hundredths of a percent of the reference, rounded down: what is shown is never more.
-    share = int(round(1e6 * result["good"] / result["total"] / reference, 6))
-    words = f"{share // 100}.{share % 100:02d} %"
-    return (f"reached, {words}", "good") if share >= 9900 else (f"missed, {words}", "bad")
+def verdict(result):
+    """(words, class) of the verdict that make eval gave (common/score/verdict.py)."""
+    found = result.get("verdict") or {"result": None, "words": "none: make eval again"}
+    return found["words"], {"passed": "good", "failed": "bad"}.get(found["result"], "")

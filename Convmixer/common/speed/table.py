@@ -7,6 +7,7 @@ The first is throughput per batch size; the second the demo of several models, w
 answers of torch and of the offline model are compared image by image.
 """
 import argparse
+import csv
 import os
 import re
 from pathlib import Path
@@ -21,8 +22,7 @@ def get_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", metavar="DIR", help="the demo's folder in each model folder")
-    parser.add_argument("--engine", nargs="+", default=["auto"],
-                        help="engine of the offline models: one for all, or one per folder")
+    parser.add_argument("--engine", default="auto", help="engine of the offline models")
     parser.add_argument("--bs", type=int, default=8, help="batch size (default: %(default)s)")
     parser.add_argument("--folders", nargs="+", default=["."],
                         help="model folders of the demo (default: this one)")
@@ -30,8 +30,6 @@ def get_args(argv=None):
     args = parser.parse_args(argv)
     if bool(args.demo) == bool(args.paths):
         parser.error("give either perf_*.json, or --demo")
-    if args.demo and len(args.engine) not in (1, len(args.folders)):
-        parser.error("give one --engine, or one for each of --folders")
     return args
 
 
@@ -50,19 +48,16 @@ def read(path, todo):
     return content
 
 
-def alike(online, folder, bins, classes):
-    """(images with the same Top-1 in online.json's answers and in the results in `folder`,
-    images of the bins)."""
-    import numpy as np  # a table of timings needs none of it
-
-    from common.data import manifest as manifests
-    from common.score import results
-
-    manifest = manifests.Manifest.load(bins)
-    logits = results.read(folder, manifest, classes).logits
-    ours = np.where(np.isnan(logits[:, 0]), -1, np.nan_to_num(logits).argmax(1))
-    theirs = [online["answers"].get(row.image) for row in manifest.rows]
-    return sum(a == b for a, b in zip(ours.tolist(), theirs)), len(theirs)
+def alike(online, offline, folder, todo):
+    """How many images have the same Top-1 in online.json and in the answers beside the offline
+    model's result, which is in `folder`."""
+    told = offline.get("answers_csv") or {"file": "answers_….csv"}
+    path = Path(folder, told["file"])
+    if not path.exists() or cli.sha256(path) != told["sha256"]:
+        raise cli.Failure(f"{path} is not what the scoring wrote", f"remove {folder}, then {todo}")
+    with open(path, newline="", encoding="utf-8") as f:
+        theirs = {row["image"]: row["class1"] for row in csv.DictReader(f)}
+    return sum(str(ours) == theirs.get(image) for image, ours in online["answers"].items())
 
 
 def demo_row(build, run, bs, todo):
@@ -72,7 +67,7 @@ def demo_row(build, run, bs, todo):
     online = read(f"{build}/online.json", todo)
     offline = read(f"{build}/eval_{run}.json", todo)
     perf = read(f"{build}/perf_{run}.json", todo)
-    same, images = alike(online, f"{build}/result/{run}", f"{build}/prep", about.classes)
+    same, images = alike(online, offline, build, todo), len(online["answers"])
     fps = about.get("fps", {}).get(str(bs))
     top1 = about.get("top1")
     cells = [about.model, str(offline["total"]), f"{online['top1']:.2f}%",
@@ -95,13 +90,12 @@ def engine_of(folder, engine):
     return re.search(r"^ENGINE_CPU := (\w+)", text, re.MULTILINE)[1]
 
 
-def demo(folders, args):
+def demo(args):
     """Print a row per model: torch and offline model on the demo images, and ModelZoo's
     figures. Failure when the two disagree."""
-    engines = args.engine * (len(folders) if len(args.engine) == 1 else 1)
-    engines = [engine_of(*pair) for pair in zip(folders, engines)]
+    engines = [engine_of(folder, args.engine) for folder in args.folders]
     top, rows = os.getcwd(), []
-    for folder, engine in zip(folders, engines):
+    for folder, engine in zip(args.folders, engines):
         os.chdir(folder)  # the paths in its records start there
         rows.append(demo_row(args.demo, f"bs{args.bs}_{engine}", args.bs, f"make -C {folder} demo"))
         os.chdir(top)
@@ -141,7 +135,7 @@ def throughput(files):
 def main():
     args = get_args()
     if args.demo:
-        demo(args.folders, args)
+        demo(args)
     else:
         throughput(args.paths)
 

@@ -15,7 +15,6 @@ from common.data import manifest
 from common.score import results
 
 AGAIN = "infer again (make infer makes again whatever does not fit)"
-COMPILE = "compile the offline model again (make om)"
 LOWER = ("bf16", "int8")  # the CPU's precisions that cost accuracy
 KEPT = ("engine", "precision", "batch", "demo", "onnx")  # what a summary says of the model
 
@@ -25,8 +24,8 @@ class Origin:
     """run: folder of the results. bins: manifest.json of the bins it read, None where unknown.
 
     model: record of the offline model, {} where unknown; model_path: that model, or None.
-    record: path of the run's own record, None without one. chain: {path: SHA-256} of all that the
-    results come from. notes: lines for people.
+    record: path of the run's own record, None without one. inputs: more files that the figures
+    depend on. chain: {path: SHA-256} of all that the results come from. notes: lines for people.
     """
 
     run: Path
@@ -34,13 +33,15 @@ class Origin:
     model: dict
     model_path: Path | None = None
     record: Path | None = None
+    inputs: list = dataclasses.field(default_factory=list)
     chain: dict = dataclasses.field(default_factory=dict)
     notes: list = dataclasses.field(default_factory=list)
 
     @property
     def onnx(self):
         """Of the ONNX file: "file", "sha256" and what its own record says."""
-        return self.model.get("onnx") or {}
+        onnx = self.model.get("onnx")
+        return onnx if isinstance(onnx, dict) else {}
 
     @property
     def lower(self):
@@ -57,23 +58,21 @@ class Origin:
                 f"{json.dumps(made_for)}"]
 
 
-def of(folder, given=None, place=None):
+def of(folder, place=None):
     """The Origin of the results in `folder`; Failure that names the first link that does not fit.
 
-    given: the record of the offline model that they should be of (a path). place: the file
-    manifest.json, or its folder, of the bins that they should be of.
+    place: the file manifest.json, or its folder, of the bins that they should be of.
     """
     run = results.find_run(folder)
     record, beside = provenance.read(run) or {}, provenance.record_path(run)
     told = summary(run)
-    model = {key: told[key] for key in KEPT if key in told}
-    found = Origin(run, manifest_of(told), model)
-    of_model = of_bins = None
+    found = Origin(run, manifest_of(told), {key: told[key] for key in KEPT if key in told})
+    of_bins = None
     if "made" in record:
         found.record, found.chain = beside, provenance.check(run, AGAIN)
         found.notes = [record["note"]] if record.get("note") else []
-        (path, of_model), (bins, of_bins) = record["made"]["from"].items()
-        found.model_path, found.model = Path(path), provenance.read(path) or model
+        (path, _), (bins, of_bins) = record["made"]["from"].items()
+        found.model_path, found.model = Path(path), provenance.read(path) or found.model
         found.bins = Path(bins) if Path(bins).is_file() else None
     else:
         found.notes = [f"which model and bins the results are of is not checked: {beside} is not "
@@ -83,31 +82,7 @@ def of(folder, given=None, place=None):
         if of_bins and not provenance.fits(found.bins, of_bins):
             raise cli.Failure(f"the results in {run} are not of the bins that {found.bins} "
                               "describes", AGAIN)
-    if given:
-        _expect(found, given, of_model)
     return found
-
-
-def _expect(found, given, of_model):
-    """Take the model whose record `given` is for the one that computed; Failure when it is not.
-
-    of_model: what the run's record saw of it, None without one: then the summary alone tells.
-    """
-    model, path, told = cli.read_json(given, COMPILE), Path(given).with_suffix(""), found.model
-    if not all(isinstance(model.get(key), dict) for key in ("made", "onnx")):
-        raise cli.Failure(f"{given} is not the record of an offline model", COMPILE)
-    if of_model:
-        same = model["made"].get("sha256") == of_model["sha256"]
-    else:
-        found.chain = provenance.check(path, COMPILE) if path.exists() else {}
-        onnx = (told.get("onnx") or {}).get("sha256")
-        same = onnx in (None, model["onnx"].get("sha256"))
-        same &= told.get("precision") in (None, model.get("precision"))
-    if not same:
-        by = found.model_path or "another (their summary names its ONNX and precision)"
-        raise cli.Failure(f"the results in {found.run} were not made by the model whose record is "
-                          f"{given}, but by {by}", AGAIN)
-    found.model, found.model_path = model, path
 
 
 def summary(run):

@@ -89,7 +89,7 @@ def alone():
     """A block in which no other timing of this user runs on this host."""
     import fcntl
 
-    # Anybody may write among the temporary files: so a folder of our own, and no link in it.
+    # Anybody may write among the temporary files: so a private folder, which itself is the lock.
     folder = Path(tempfile.gettempdir()) / f"ascend-timing-{os.getuid()}"
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
@@ -97,41 +97,42 @@ def alone():
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise cli.Failure(f"{folder} is not a private folder of yours",
                           "remove it, or set TMPDIR to a folder of your own")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-    with open(os.open(folder / "lock", flags, 0o600), "a") as lock:
+    lock = os.open(folder, os.O_RDONLY)
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print("waiting for another timing on this host", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def cpu_seconds():
-    """CPU seconds used so far by all programs of this host, and by this one with its finished
-    children; None without /proc/stat."""
-    try:
-        fields = Path("/proc/stat").read_text().split()
-        user, nice, system, _, _, irq, softirq, steal = map(int, fields[1:9])
-    except (OSError, ValueError):
-        return None
-    ticks = user + nice + system + irq + softirq + steal
-    return ticks / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4])
+    finally:
+        os.close(lock)
 
 
 class Others:
     """Share of this host's CPUs that other programs take from now on."""
 
     def __init__(self):
-        self.begin, self.start = cpu_seconds(), time.perf_counter()
+        self.used, self.start = self.by_others(), time.perf_counter()
+
+    @staticmethod
+    def by_others():
+        """CPU seconds used so far by all programs but this one and its finished children; None
+        without /proc/stat."""
+        try:
+            fields = Path("/proc/stat").read_text().split()
+            user, nice, system, _, _, irq, softirq, steal = map(int, fields[1:9])
+        except (OSError, ValueError):
+            return None
+        ticks = user + nice + system + irq + softirq + steal
+        return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
     def share(self):
         """0…1; None where it cannot be known."""
-        end, seconds = cpu_seconds(), time.perf_counter() - self.start
-        if not self.begin or not end:
+        if self.used is None:
             return None
-        used = (end[0] - self.begin[0]) - (end[1] - self.begin[1])
-        return max(0.0, used / seconds / os.cpu_count())
+        seconds = time.perf_counter() - self.start
+        return max(0.0, (self.by_others() - self.used) / seconds / os.cpu_count())
 
 
 def noise(result):
@@ -154,14 +155,14 @@ def chain(artefact, todo="make om"):
 def run(command, name, on_npu=False):
     """Run `command`; show and return what it prints. Failure when it fails."""
     status, log = cli.tee(command)
-    if status and on_npu:
+    if not status:
+        return log
+    why, todo = f"it ended with status {status}", "see its messages above"
+    if on_npu:
         from common.ascend import errors
 
         why, todo = errors.explain(log, status)
-        raise cli.Failure(f"{name} failed: {why}", todo)
-    if status:
-        raise cli.Failure(f"{name} ended with status {status}", "see its messages above")
-    return log
+    raise cli.Failure(f"{name} failed: {why}", todo)
 
 
 def median(runs, busy=None):
@@ -180,11 +181,11 @@ def keep(file, known, links, inputs):
     cli.write_json(file, {**known, **conditions(), "chain": links, "made": made})
     if noise(known):
         print(f"warning: {noise(known)}: this means little, measure again on an idle host")
-    what = [known.get("engine", "ascend"), known.get("precision", "?"), known["device"]]
-    ms = known.get("ms")
-    times = f", {ms['min']:.1f}…{ms['max']:.1f} ms" if ms else ""
-    print(f"{known['fps']:.1f} fps at batch {known['batch']} ({', '.join(what)}, compute only"
-          f"{times})")
+    what = [known.get("engine", "ascend"), known.get("precision", "?"), known["device"],
+            "compute only"]
+    if "ms" in known:
+        what.append(f"{known['ms']['min']:.1f}…{known['ms']['max']:.1f} ms")
+    print(f"{known['fps']:.1f} fps at batch {known['batch']} ({', '.join(what)})")
 
 
 def main():

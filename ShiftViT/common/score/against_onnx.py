@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common import cli, provenance
-from common.data import manifest
+from common.data import manifest, transforms
 from common.score import results
 
 IMAGES = 4  # spread over the set; a large network takes seconds for each
@@ -28,6 +28,10 @@ LIMITS = {"f32": 1e-3, "bf16": 5e-2, "int8": 0.5}
 NPU = 0.1
 
 
+class Unknown(Exception):
+    """What the ONNX says of the bins cannot be known here; the text says why."""
+
+
 def get_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -36,17 +40,6 @@ def get_args(argv=None):
     parser.add_argument("--bins", required=True, help="folder of the bins it read")
     parser.add_argument("--onnx", help="what it was compiled from; else as its record says")
     return parser.parse_args(argv)
-
-
-def complete(run, known):
-    """{stem: result file}; Failure when there is not one result for each bin of the Manifest."""
-    found, extra = results.result_files(run, known.files)
-    missing = [stem for stem in known.files if stem not in found]
-    for what, names in {"bins without a result": missing, "results of no bin": extra}.items():
-        if names:
-            raise cli.Failure(f"{run}: {len(names)} {what}: {cli.some(names)}",
-                              f"delete {run} and infer again (make infer)")
-    return found
 
 
 def offline_model(path):
@@ -62,25 +55,24 @@ def offline_model(path):
 
 def read_bin(folder, row, info):
     """The image of a manifest's Row as the ONNX takes it: float32 (3, H, W), normalised."""
-    shape, raw = info["shape"], info["dtype"] == "uint8"
-    dtype, size = np.dtype(np.uint8 if raw else "<f4"), math.prod(shape)
+    shape, dtype = info["shape"], np.dtype(info["dtype"])
+    size = math.prod(shape)
     path, offset = Path(folder, f"{row.file}.bin"), row.row * size * dtype.itemsize
     image = np.fromfile(path, dtype, size, offset=offset).reshape(shape)
-    if not raw:
+    if dtype != np.uint8:
         return image
-    mean, std = (np.array(info["recipe"][key], np.float32) for key in ("mean", "std"))
-    return ((image / np.float32(255) - mean) / std).transpose(2, 0, 1)
+    return transforms.normalize(image, info["recipe"]["mean"], info["recipe"]["std"])
 
 
-def session(onnx):
-    """A function float32 (3, H, W) → float32 (classes,) that computes the plain ONNX; LookupError
-    that says why where it cannot be computed."""
+def computed(onnx, images):
+    """What ONNX Runtime makes of a list of images, float32 (3, H, W), one at a time: float32
+    (N, classes). Unknown where it cannot be computed."""
     if not Path(onnx).is_file():
-        raise LookupError(f"{onnx} is not at hand")
+        raise Unknown(f"{onnx} is not at hand")
     try:
         import onnxruntime
     except ImportError:
-        raise LookupError("onnxruntime is not installed") from None
+        raise Unknown("onnxruntime is not installed") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cli.cores()
     options.log_severity_level = 3
@@ -88,30 +80,25 @@ def session(onnx):
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         network = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        first = network.get_inputs()[0]
+        batch = first.shape[0] if isinstance(first.shape[0], int) else 1
+        feeds = [{first.name: np.stack([image] * batch)} for image in images]
+        return np.array([network.run(None, feed)[0][0].ravel() for feed in feeds])
     except Exception as e:  # of many types, which have no base of their own
         why = cli.short(" ".join(str(e).split()))
-        raise LookupError(f"ONNX Runtime does not take {onnx}: {why}") from None
-    first = network.get_inputs()[0]
-    batch = first.shape[0] if isinstance(first.shape[0], int) else 1
-
-    def compute(image):
-        try:
-            return network.run(None, {first.name: np.stack([image] * batch)})[0][0].ravel()
-        except Exception as e:
-            raise cli.Failure(f"{onnx} does not compute these bins: {' '.join(str(e).split())}",
-                              "are they of this network? preprocess again (make prep)") from None
-    return compute
+        raise Unknown(f"ONNX Runtime does not take {onnx}, or these bins: {why}") from None
 
 
-def compare(args, known, found, limit, onnx, compute):
-    """Compare a few results with what the ONNX says of their bins; Failure where they differ.
+def compare(args, known, found, limit, onnx):
+    """Compare a few results with what the ONNX says of their bins; Failure where they differ,
+    Unknown where that cannot be told.
 
-    limit: of the logits' spread; compute: see session(). Returns what was compared: "images",
-    "onnx", "error" (of the spread) and "limit".
+    limit: of the logits' spread. Returns what was compared: "images", "onnx", "error" (of the
+    spread) and "limit".
     """
-    images = np.unique(np.linspace(0, len(known.rows) - 1, IMAGES).astype(int))
-    rows = [known.rows[i] for i in images]
-    wanted = np.array([compute(read_bin(args.bins, row, known.info)) for row in rows])
+    chosen = np.unique(np.linspace(0, len(known.rows) - 1, IMAGES).astype(int))
+    rows = [known.rows[i] for i in chosen]
+    wanted = computed(onnx, [read_bin(args.bins, row, known.info) for row in rows])
     got = np.empty_like(wanted)
     for i, row in enumerate(rows):
         try:
@@ -127,6 +114,8 @@ def compare(args, known, found, limit, onnx, compute):
             f"{args.model} computes {rows[worst].image} otherwise than {onnx}: the results differ "
             f"by {100 * error:.3g} % of the logits' spread ({100 * limit:g} % are allowed)",
             "compile it again from this ONNX (make om), and infer again")
+    print(f"{len(rows)} of {len(known.rows)} images computed with {onnx} too: the largest "
+          f"difference is {error:.1e} of the logits' spread ({limit:g} is allowed)")
     return {"images": [row.image for row in rows], "onnx": onnx, "error": error, "limit": limit}
 
 
@@ -140,7 +129,12 @@ def main():
                           "move it away")
     known = manifest.Manifest.load(args.bins)
     known.check_bins(args.bins)
-    found = complete(run, known)
+    found, extra = results.result_files(run, known.files)
+    missing = [stem for stem in known.files if stem not in found]
+    for what, names in {"bins without a result": missing, "results of no bin": extra}.items():
+        if names:
+            raise cli.Failure(f"{run}: {len(names)} {what}: {cli.some(names)}",
+                              f"delete {run} and infer again (make infer)")
     record = provenance.read(args.model) or {}
     if record:
         provenance.check(args.model, "compile the offline model again (make om)")
@@ -150,18 +144,13 @@ def main():
     onnx = args.onnx or next((path for path in made_from if path.endswith(".onnx")), "it")
     compared = note = None
     try:
-        compute = session(onnx)
-    except LookupError as e:
+        compared = compare(args, known, found, limit, onnx)
+    except Unknown as e:
         note = f"the results are not compared with the ONNX: {e}"
-    else:
-        compared = compare(args, known, found, limit, onnx, compute)
+        print(f"note: {note}")
     # The model first, then the bins: origin.py reads them so.
     provenance.record(run, [args.model, Path(args.bins, manifest.NAME)], compared=compared,
                       note=note)
-    print(f"note: {note}" if note else
-          f"{len(compared['images'])} of {len(known.rows)} images computed with {onnx} too: the "
-          f"largest difference is {compared['error']:.1e} of the logits' spread "
-          f"({limit:g} is allowed)")
     print(f"wrote {beside} ({len(found)} results)")
 
 

@@ -10,6 +10,7 @@ from common import cli
 from common.published import IMAGENET
 from common.score import results
 
+MOST = 5  # of the classes with the highest logits, as Top-5
 BROKEN = "the offline model or its input is broken"
 FEW = 10  # results; fewer that are all the same may be of one image, copied
 # With so many images and classes, any network that works has more than 2 % of Top-1. Folders
@@ -26,11 +27,11 @@ ORDERS = (
 class Score:
     """counts: images whose label is within the Top-1, …, Top-5; total: images scored.
 
-    missing: names of those not scored; dataset: the manifest's info; demo: whether images or
-    weights are generated; findings: more notes.
-    rank, answer: int (images,), the label's rank and the first class of each image of the
-    manifest, -1 where it has no result or label; None where counts are all there is.
-    against: what script.compare() found of a lower precision. classes: of the network.
+    missing: names of those not scored; findings: notes; dataset: the manifest's info; demo:
+    whether images or weights are generated; classes: of the network.
+    rows: the manifest's Rows. place: int (rows,), see places(), -1 where a row is not scored.
+    best, logits: of each row, see best(). None, where counts are all there is.
+    against, verdict: see verdict.py.
     """
 
     counts: list
@@ -39,10 +40,13 @@ class Score:
     findings: list = dataclasses.field(default_factory=list)
     dataset: dict = dataclasses.field(default_factory=dict)
     demo: bool = False
-    rank: np.ndarray | None = None
-    answer: np.ndarray | None = None
-    against: dict | None = None
     classes: int = IMAGENET
+    rows: list = dataclasses.field(default_factory=list)
+    place: np.ndarray | None = None
+    best: np.ndarray | None = None
+    logits: np.ndarray | None = None
+    against: dict | None = None
+    verdict: dict | None = None
 
     @property
     def notes(self):
@@ -72,27 +76,36 @@ class Score:
         return line + (f" missing={len(self.missing)} partial" if self.missing else "")
 
 
-def ranks(logits, labels):
-    """How many classes come before the label: int (N,).
+def best(logits):
+    """The classes with the MOST highest logits, and these: int32 and float32 (N, MOST).
 
-    logits: float (N, C) without NaN; labels: int (N,). A class comes before when its logit is
-    greater, or equal at a lower index. So rank 0 is where np.argmax gives the label, and float16
-    outputs, which often tie, have one definite score.
+    logits: finite, (N, C). Of equal logits the lower class comes first, as in np.argmax; so
+    float16 outputs, which often tie, have one definite score.
     """
-    labels = np.asarray(labels)[:, None]
-    of_label = np.take_along_axis(logits, labels, 1)
-    first = np.arange(logits.shape[1]) < labels
-    return ((logits > of_label) | (logits == of_label) & first).sum(1)
+    left, rows = np.array(logits, np.float32), np.arange(len(logits))
+    classes = np.empty((len(left), MOST), np.int32)
+    values = np.empty((len(left), MOST), np.float32)
+    for k in range(MOST):
+        at = rows, left.argmax(1)
+        classes[:, k], values[:, k] = at[1], left[at]
+        left[at] = -np.inf
+    return classes, values
 
 
-def within(rank, most=5):
-    """Counts of ranks (see ranks()) within the Top-1, …, Top-`most`."""
-    return [int((rank < k).sum()) for k in range(1, most + 1)]
+def places(classes, labels):
+    """Where among the best() classes each label is: 0 for Top-1, …, MOST when it is not there."""
+    hit = classes == np.asarray(labels)[:, None]
+    return np.where(hit.any(1), hit.argmax(1), MOST)
+
+
+def within(place):
+    """Counts of places() within the Top-1, …, Top-5."""
+    return [int((place < k).sum()) for k in range(1, MOST + 1)]
 
 
 def topk(logits, labels):
-    """Counts of labels within the Top-1, …, Top-5; arguments as for ranks()."""
-    return within(ranks(logits, labels))
+    """Counts of labels, int (N,), within the Top-1, …, Top-5 of finite logits (N, C)."""
+    return within(places(best(logits)[0], labels))
 
 
 def evaluate(folder, manifest, allow_partial=False, classes=IMAGENET):
@@ -103,30 +116,26 @@ def evaluate(folder, manifest, allow_partial=False, classes=IMAGENET):
     missing. Failure too when all results are the same.
     """
     labels = labels_of(manifest, classes)
-    rank, answer = np.full((2, len(labels)), -1)
-    sums = np.zeros(len(labels))
+    answers = np.full((len(labels), MOST), -1, np.int32)
+    logits = np.full((len(labels), MOST), np.nan, np.float32)
 
-    def use(images, logits):
-        rank[images] = ranks(logits, labels[images])
-        answer[images] = logits.argmax(1)
-        sums[images] = logits.sum(1, dtype=np.float64)
+    def use(images, values):
+        answers[images], logits[images] = best(values)
 
     run = results.each(folder, manifest, use, classes)
     scored = (labels >= 0) & run.sound
-    rank[~scored] = answer[~scored] = -1
-    said = problems(run, manifest, scored, allow_partial)
+    bad = sorted(manifest.info.get("bad") or {})
+    said = problems(run, manifest, bad, scored, allow_partial)
+    place = np.where(scored, places(answers, labels), -1)
     total = int(scored.sum())
-    if total >= FEW and len(np.unique(answer[scored])) == len(np.unique(sums[scored])) == 1:
+    if total >= FEW and len(np.unique(np.hstack([answers, logits])[scored], axis=0)) == 1:
         raise cli.Failure(f"{run.folder}: all {total} results are the same: {BROKEN}",
                           "compare it with its ONNX (python3 -m common.score.against_onnx), then "
                           "compile and infer again (make om infer)")
-    score = Score(within(rank[scored]), total, dataset=manifest.info, rank=rank, answer=answer,
-                  demo=bool(manifest.info.get("demo")), classes=classes)
-    bad = sorted(manifest.info.get("bad") or {})
-    score.missing = [row.image for row, good in zip(manifest.rows, scored) if not good] + bad
-    score.findings = [said] if said else []
-    score.findings += suspicion(answer[scored], labels[scored])
-    return score
+    missing = [row.image for row, good in zip(manifest.rows, scored) if not good] + bad
+    findings = said + suspicion(answers[scored, 0], labels[scored])
+    return Score(within(place[scored]), total, missing, findings, manifest.info,
+                 bool(manifest.info.get("demo")), classes, manifest.rows, place, answers, logits)
 
 
 def labels_of(manifest, classes):
@@ -140,11 +149,11 @@ def labels_of(manifest, classes):
     return np.array([-1 if row.label is None else row.label for row in manifest.rows], int)
 
 
-def problems(run, manifest, scored, allow_partial):
-    """One line about what does not add up, None when all does; Failure unless allow_partial."""
+def problems(run, manifest, bad, scored, allow_partial):
+    """[what does not add up], [] when all does; Failure unless allow_partial."""
     kinds = {
         "images without a result": run.missing,
-        "images left out by the preprocessing": sorted(manifest.info.get("bad") or {}),
+        "images left out by the preprocessing": bad,
         "broken result files": [f"{name} ({why})" for name, why in run.broken.items()],
         "images without a label": [row.image for row in manifest.rows if row.label is None],
         "result files of no image": run.extra,
@@ -160,7 +169,7 @@ def problems(run, manifest, scored, allow_partial):
             todo = f"delete {run.folder} and infer again (make infer)"
         raise cli.Failure(f"{run.folder}: {said}",
                           f"{todo}, or score the rest: --allow-partial (ALLOW_PARTIAL=1)")
-    return said or None
+    return [said] if said else []
 
 
 def suspicion(answers, labels):
@@ -179,8 +188,8 @@ def write_result(path, score, produced_by=None, **more):
     now = datetime.datetime.now(datetime.timezone.utc)
     against = {"against_f32": score.against} if score.against else {}
     cli.write_json(path, {
-        "line": score.line(),
-        **{f"top{k}": float(score.percent(k)) for k in range(1, 6)},
+        "line": score.line(), "verdict": score.verdict,
+        **{f"top{k}": float(score.percent(k)) for k in range(1, MOST + 1)},
         "counts": score.counts, "good": score.counts[0], "total": score.total,
         "missing": len(score.missing), "missing_images": score.missing,
         "partial": bool(score.missing), "subset": bool(score.dataset.get("limit")),
@@ -194,7 +203,7 @@ def write_result(path, score, produced_by=None, **more):
 def write_table(path, score):
     """Write the accuracies in the JSON form of ModelZoo's vision scripts, notes after them."""
     rows = {"Number of images": str(score.total), "Number of classes": str(score.classes)}
-    rows.update((f"Top{k} accuracy", f"{float(score.percent(k))}%") for k in range(1, 6))
+    rows.update((f"Top{k} accuracy", f"{float(score.percent(k))}%") for k in range(1, MOST + 1))
     value = [{"key": key, "value": text} for key, text in rows.items()]
     value += [{"key": "Note", "value": note} for note in score.notes]
     cli.write_json(path, {"title": "Overall statistical evaluation", "value": value})

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common import cli, provenance, published
+from common import cli, provenance
 from common.data import manifest as manifests
-from common.data import transforms
-from common.score import metrics
+from common.score import metrics, verdict
+from common.score.against_onnx import read_bin
 from common.speed import bench
 
 BATCH = 8
@@ -34,28 +34,6 @@ def get_args(argv=None):
     return parser.parse_args(argv)
 
 
-def images(manifest, folder):
-    """Yield (index of the row in the manifest, float32 (3, H, W)) of each image in `folder`."""
-    raw = manifest.info["dtype"] == "uint8"
-    recipe = transforms.Recipe(**manifest.info["recipe"])
-    members = {}
-    for index, row in enumerate(manifest.rows):
-        members.setdefault(row.file, []).append((index, row.row))
-    for file, rows in members.items():
-        content = np.fromfile(f"{folder}/{file}.bin", manifest.info["dtype"])
-        content = content.reshape(-1, *manifest.info["shape"])
-        for index, place in rows:
-            image = content[place]
-            yield index, transforms.normalize(image, recipe.mean, recipe.std) if raw else image
-
-
-def batches(manifest, folder):
-    """images() in batches of at most BATCH: lists of indices, float32 (N, 3, H, W)."""
-    found = images(manifest, folder)
-    while batch := [pair for _, pair in zip(range(BATCH), found)]:
-        yield [index for index, _ in batch], np.stack([image for _, image in batch])
-
-
 def network(weights, net, ema=True):
     """The network of the folder this is run from, with the checkpoint `weights` →
     (torch.nn.Module, facts of the checkpoint); see checkpoint.network()."""
@@ -66,37 +44,20 @@ def network(weights, net, ema=True):
     return checkpoint.network(model, weights, net, ema)
 
 
-def answers(module, manifest, folder, classes):
+def answers(module, manifest, folder):
     """What torch makes of the bins in `folder`: logits float32 (len(manifest.rows), classes),
-    and for each batch its seconds per image."""
+    and for each batch its seconds per image, forward alone."""
     import torch
 
-    logits, seconds = np.full((len(manifest.rows), classes), np.nan, np.float32), []
-    steps = -(-len(manifest.rows) // BATCH)
+    logits, seconds, count = [], [], len(manifest.rows)
     with torch.inference_mode():
-        for index, batch in cli.progress(batches(manifest, folder), "torch", steps, "batch"):
-            start = time.perf_counter()
-            logits[index] = module(torch.from_numpy(batch)).numpy()
-            seconds.append((time.perf_counter() - start) / len(index))
-    return logits, seconds
-
-
-def timed(module, manifest, args):
-    """answers() while no other timing runs → (logits, {"fps": images/s, "others": share of the
-    CPUs that other programs took}); fps is that of the median batch, its forward alone."""
-    with bench.alone():
-        others = bench.Others()
-        logits, seconds = answers(module, manifest, args.bins, published.load().classes)
-        return logits, {"fps": 1 / float(np.median(seconds)), "others": others.share()}
-
-
-def labels_of(manifest, bins):
-    """The labels of the manifest's rows, int (N,); Failure where there is none."""
-    unlabelled = [row.image for row in manifest.rows if row.label is None]
-    if unlabelled:
-        raise cli.Failure(f"{bins}: no label for {cli.some(unlabelled)}",
-                          "put val_label.txt beside the images, then make prep")
-    return np.array([row.label for row in manifest.rows])
+        for start in cli.progress(range(0, count, BATCH), "torch", unit="batch"):
+            rows = manifest.rows[start:start + BATCH]
+            batch = np.stack([read_bin(folder, row, manifest.info) for row in rows])
+            begin = time.perf_counter()
+            logits.append(module(torch.from_numpy(batch)).numpy())
+            seconds.append((time.perf_counter() - begin) / len(rows))
+    return np.concatenate(logits), seconds
 
 
 def main():
@@ -105,15 +66,24 @@ def main():
 
     manifest = manifests.Manifest.load(args.bins)
     manifest.check_bins(args.bins)
-    labels = labels_of(manifest, args.bins)
+    unlabelled = [row.image for row in manifest.rows if row.label is None]
+    if unlabelled:
+        raise cli.Failure(f"{args.bins}: no label for {cli.some(unlabelled)}",
+                          "put val_label.txt beside the images, then make prep")
     inputs = [args.weights, f"{args.bins}/manifest.json", *CODE]
     links = {}
     if provenance.record_path(args.weights).exists():  # a demo's; official ones have none
         links = provenance.check(args.weights, "make demo")
     module, known = network(args.weights, args.net, args.ema)
-    logits, speed = timed(module, manifest, args)
-    score = metrics.Score(metrics.topk(logits, labels), len(logits),
-                          sorted(manifest.info["bad"]), dataset=manifest.info, demo=known["demo"])
+    with bench.alone():
+        others = bench.Others()
+        logits, seconds = answers(module, manifest, args.bins)
+        speed = {"fps": 1 / float(np.median(seconds)), "others": others.share()}
+    note = (provenance.read(args.weights) or {}).get("note")
+    counts = metrics.topk(logits, metrics.labels_of(manifest, logits.shape[1]))
+    score = metrics.Score(counts, len(logits), sorted(manifest.info["bad"]),
+                          dataset=manifest.info, demo=known["demo"],
+                          findings=[note] if note else [])
     by = {"engine": "torch", "engine_version": torch.__version__, "precision": "f32",
           "batch": BATCH, "device": "CPU", **known, "weights": args.weights,
           "weights_sha256": cli.sha256(args.weights), **speed, **bench.conditions()}
@@ -125,9 +95,7 @@ def main():
           "(median, forward only)")
     if bench.noise(speed):
         print(f"warning: {bench.noise(speed)}: this fps means little")
-    for note in score.notes:
-        print(f"note: {note}")
-    print(score.line())
+    verdict.say(score.notes, None, score.line())
 
 
 if __name__ == "__main__":

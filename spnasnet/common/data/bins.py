@@ -63,7 +63,8 @@ def bring_up_to_date(plan, folder, settings, jobs, old):
     bad = {}
     with open(folder / JOURNAL, "a", encoding="utf-8", buffering=1) as journal:
         made = write(todo, folder, settings, jobs)
-        for stem, sources, errors in cli.progress(made, "preprocess", len(todo), "bin"):
+        bar = cli.progress(made, "preprocess", len(todo), "bin") if todo else ()
+        for stem, sources, errors in bar:
             good[stem] = sources
             bad.update(errors)
             if not errors:

@@ -1,12 +1,13 @@
-"""The notes and the figures of a result.json again, after its chain has been checked.
+"""The notes, the verdict and the figures of a result.json again, after its chain was checked.
 
     python3 -m common.score.show build/eval_bs8_openvino.json
 """
 import argparse
 
 from common import cli, provenance
+from common.score import verdict
 
-TODO = "score again (make eval)"
+TODO = "delete it and score again (make eval)"
 
 
 def main():
@@ -15,12 +16,10 @@ def main():
     parser.add_argument("file", help="JSON that a scoring step wrote")
     file = parser.parse_args().file
     content = cli.read_json(file, TODO)
-    if not isinstance(content.get("notes"), list) or not isinstance(content.get("line"), str):
-        raise cli.Failure(f"{file} holds no figures", TODO)
+    if not {"notes", "verdict", "line"} <= content.keys():
+        raise cli.Failure(f"{file} holds no figures and no verdict", TODO)
     provenance.check(file, TODO)
-    for note in content["notes"]:
-        print(f"note: {note}")
-    print(content["line"])
+    verdict.say(content["notes"], content["verdict"], content["line"])
 
 
 if __name__ == "__main__":
