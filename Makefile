@@ -28,8 +28,8 @@ here = $(foreach v,$(paths),$(if $(findstring /,$($v))$(wildcard $($v)),\
   $(if $(filter-out /%,$($v)),$v=../$($v)))) \
   $(if $(filter /%,$(OUT)),OUT=$(OUT)/$1) $(if $(IMAGE),SEEN_FROM=..)
 targets := $(foreach m,$(chosen),$(VERBS:%=$m/%))
-own := help setup real report doctor new test test-all faults benchmarks readme check-readme \
-  sync check-sync
+own := help setup real report doctor new lock test test-all faults benchmarks readme \
+  check-readme sync check-sync
 .PHONY: $(own) $(VERBS) $(targets)
 $(foreach g,$(filter-out $(own) $(VERBS),$(MAKECMDGOALS)),$(if $(findstring /,$g),,\
   $(error there is no verb $g; there are $(VERBS) $(own))))
@@ -49,11 +49,10 @@ help: ## this list
 
 demo: $(chosen:%=%/demo) ## the whole way on generated images, then one table
 	@$(py) -m common.speed.table --demo $(OUT)/demo --bs $(BS) --engine $(ENGINE) --folders $(chosen)
-setup: $(ready) ## make .venv with the pinned packages (done when it is needed)
+setup: $(ready) ## make .venv with the locked packages (done when it is needed)
 	@echo 'setup: $(py) is ready'
-$(VENV)/.ready: requirements.txt
-	python3 -m venv $(VENV)
-	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+$(VENV)/.ready: requirements.lock
+	@python3 -m common.install $(VENV) $<
 	@touch $@
 real: | $(ready) ## a real network on real photographs (from the package registry)
 	@$(py) -m tools.real.real --out build/real
@@ -66,9 +65,18 @@ new: | $(ready) ## a folder for one more network: MODEL=pets TIMM=resnet18
 	  $(INPUT_SIZE:%=--input-size %)
 
 # ---- for whoever works on the repository ----
-$(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
-	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+$(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
+	@python3 -m common.install $(VENV) $<
 	@touch $@
+# One lock for every Python and system. What it has stays, unless requirements.txt says another
+# version; without the old lock, the newest of everything comes.
+lock_with := uv pip compile --quiet --universal --python-version 3.11 --only-binary :all: \
+  --generate-hashes --no-annotate --no-header
+lock: ## write requirements.lock, every package with its hashes (needs uv)
+	@command -v uv >/dev/null || { echo 'error: uv is not installed — pip install uv' >&2; exit 1; }
+	@$(lock_with) requirements.txt -o requirements.lock
+	@$(lock_with) requirements-dev.txt -c requirements.lock -o requirements-dev.lock
+	@python3 tools/sync.py
 test: | $(dev) ## style, true copies, and the tests (six minutes)
 	$(py) -m ruff check .
 	$(py) tools/sync.py --check

@@ -59,6 +59,8 @@ LOOP :=
 OM :=
 ## for atc: the chip that npu-smi info shows, such as Ascend310P3
 SOC := auto
+## compile in this image of CANN's (docker, podman); no NPU needed
+CANN_IMAGE :=
 ## more flags for atc
 ATC_FLAGS :=
 ## NPU, or several as in 0,1,2,3

@@ -196,7 +196,7 @@ def repository(top, *folders):
     top.mkdir(parents=True)
     for name in ("common", "tools"):
         shutil.copytree(ROOT / name, top / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "requirements.txt"):
+    for name in ("Makefile", "requirements.txt", "requirements.lock"):
         shutil.copy2(ROOT / name, top / name)
     (top / ".venv").symlink_to(sys.prefix)
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Write each model folder's copy of common/ and requirements.txt, or check that they are true.
+"""Write each model folder's copy of common/ and of what to install, or check that they are true.
 
     python3 tools/sync.py            (make sync)
     python3 tools/sync.py --check    (make check-sync)
@@ -36,7 +36,8 @@ def files_in(folder):
 def sources(root):
     """{relative path: file} of everything that a model folder carries a copy of."""
     files = {Path("common") / p: root / "common" / p for p in files_in(root / "common")}
-    return {**files, Path("requirements.txt"): root / "requirements.txt"}
+    install = ("requirements.txt", "requirements.lock")  # alone, it shall get the same packages
+    return {**files, **{Path(name): root / name for name in install}}
 
 
 def same(copy, source):

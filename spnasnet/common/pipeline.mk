@@ -24,8 +24,8 @@ prefixes := $(HOME)/.local $(patsubst %/bin,%,$(filter %/bin,$(subst :, ,$(PATH)
 roots := /usr/local $(HOME) $(CONDA_PREFIX)
 installed := $(firstword $(wildcard $(addsuffix /Ascend/*/set_env.sh,$(roots)) \
   $(addsuffix /lib/python3*/*-packages/ascend/cann-*/set_env.sh,$(prefixes))))
-engine := $(ENGINE)
-ifeq ($(ENGINE),auto)
+engine := $(if $(CANN_IMAGE),$(ENGINE:auto=ascend),$(ENGINE))
+ifeq ($(engine),auto)
 engine := $(if $(loaded),ascend,$(ENGINE_CPU))
 $(if $(and $(installed),$(goals)),$(if $(loaded),,\
   $(error CANN is installed but not loaded: source $(installed) first, \
@@ -34,11 +34,14 @@ endif
 ifeq ($(engine),ascend)
 $(if $(filter-out f32,$(PRECISION)),$(error PRECISION=$(PRECISION) is for a CPU; \
   on Ascend say it to atc: ATC_FLAGS=--precision_mode_v2=fp16))
-atc := $(py) -m common.ascend.atc
+atc := $(py) -m common.ascend.$(if $(CANN_IMAGE),container $(CANN_IMAGE),atc)
+$(if $(and $(CANN_IMAGE),$(goals),$(filter auto,$(SOC))),$(error CANN_IMAGE= has no NPU \
+  that could be asked for the chip: say SOC=Ascend310P3))
 infer := $(py) -m common.ascend.infer
 bench := $(or $(ASCEND_PYTHON),python3) -m ais_bench
 ending := om
 else
+$(if $(CANN_IMAGE),$(error CANN_IMAGE= is for an .om: leave out ENGINE=$(ENGINE)))
 $(if $(filter-out f32,$(PRECISION)),$(if $(filter openvino,$(engine)),,\
   $(error PRECISION=$(PRECISION) needs ENGINE=openvino)))
 $(if $(filter-out cpu,$(PROVIDER)),$(if $(filter onnxruntime,$(engine)),,\
@@ -160,11 +163,10 @@ help: ## this list
 	@printf '\n  make eval BS=16 DATA=/data/imagenet\n      takes weights/$(WEIGHTS_FILE)\n'
 
 # ---- before the first step ----
-setup: $(ready) ## make .venv with the pinned packages (done when it is needed)
+setup: $(ready) ## make .venv with the locked packages (done when it is needed)
 	@echo 'setup: $(py) is ready'
-$(VENV)/.ready: $(dir $(VENV))requirements.txt
-	python3 -m venv $(VENV)
-	$(VENV)/bin/python -m pip --disable-pip-version-check install --quiet -r $<
+$(VENV)/.ready: $(dir $(VENV))requirements.lock
+	@python3 -m common.install $(VENV) $<
 	@touch $@
 
 source: ## clone the authors' network at its pinned commit, and patch it
@@ -216,7 +218,7 @@ $B/$(EXPORTED).onnx: | $(ready) $(mark) $(if $(demo),$(weights))
 	$(py) $(firstword $(EXPORT)) $(EXPORT_ARGS)
 
 om: $(om) ## ONNX → offline model for batch BS
-	$(call end,$(om),infer)
+	$(call end,$(om),$(if $(and $(CANN_IMAGE),$(if $(loaded),,x)),push HOST=user@npu,infer))
 ifeq ($(OM),)
 $B/aipp.cfg: | $(ready) $(mark)
 	$(py) -m common.toolchain --out $@

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import tiny
-from ascend import FakeAscend
+from ascend import FAKES, FakeAscend
 from conftest import ROOT, make
 
 # What ModelZoo's page of each model has for atc, besides --model and --output, and for ais_bench's
@@ -198,3 +198,51 @@ def test_an_om_made_elsewhere_needs_neither_atc_nor_weights(host):
     assert tiny.LINE in host.make(*words, kind="nnrt")
     assert len(host.fake.calls("atc")) == compiled
     assert "OM=nowhere.om does not exist" in host.make("infer", "OM=nowhere.om", status=2)
+
+
+# ---- CANN in a container: make om CANN_IMAGE= ----
+IMAGE = "ascendai/cann:9.0.1-310p-ubuntu22.04-py3.11"
+
+
+def in_container(fake, **more):
+    """The environment of a host without CANN, with docker and an image that has the toolkit."""
+    fake.script(fake.bin / "docker", FAKES / "docker.py")
+    return fake.env(loaded=False, HOME=fake.home.parent, FAKE_DOCKER_NAME="docker",
+                    FAKE_IMAGE=fake.root / "ascend-toolkit/latest", **more)
+
+
+def test_om_in_a_container_is_the_om_of_a_host(tmp_path, fake_ascend):
+    """The same command line of atc, the same record, and one that a host with CANN takes as its own."""
+    folder = tiny.make_folder(tmp_path)
+    words = ("om", "ENGINE=auto", "SOC=Ascend310P3", f"PYTHON={sys.executable}")
+    tiny.worked(tiny.make(folder, *words, env=fake_ascend.env()))
+    om = folder / "build/spnasnet_100_bs4.om"
+    outside = json.loads((folder / "build/spnasnet_100_bs4.om.json").read_text())
+    om.unlink()
+    said = tiny.worked(tiny.make(folder, *words, f"CANN_IMAGE={IMAGE}", env=in_container(fake_ascend)))
+    assert "wrote build/spnasnet_100_bs4.om (CANN 7.0.0, Ascend310P3" in said
+    inside = json.loads((folder / "build/spnasnet_100_bs4.om.json").read_text())
+    for record in (outside, inside):
+        record["made"].pop("stat")
+    assert inside == outside
+    call, = fake_ascend.calls("docker")
+    assert call["argv"][:2] == ["run", "--rm"] and IMAGE in call["argv"]
+    first, second = fake_ascend.calls("atc")
+    assert first["argv"] == second["argv"]
+    assert "is up to date" in tiny.worked(tiny.make(folder, *words, env=fake_ascend.env()))
+
+
+@pytest.mark.parametrize("words, switches, said", [
+    (["SOC=auto"], {}, "CANN_IMAGE= has no NPU that could be asked for the chip: say SOC="),
+    (["ENGINE=openvino"], {}, "CANN_IMAGE= is for an .om: leave out ENGINE=openvino"),
+    ([], {"FAKE_DOCKER": "125"}, f"docker could not run {IMAGE} .status 125. — .*is it running"),
+    ([], {"FAKE_DOCKER": "137"}, "was ended by a signal .status 137. — was memory short"),
+    ([], {"FAKE_ATC": "EZ3002"}, "atc made no build/spnasnet_100_bs4.om: this CANN has no kernel")])
+def test_what_fails_in_a_container(tmp_path, fake_ascend, words, switches, said):
+    folder = tiny.make_folder(tmp_path)
+    named = {"ENGINE=auto", "SOC=Ascend310P3"}
+    named = {word for word in named if word.split("=")[0] not in "".join(words)} | set(words)
+    done = tiny.make(folder, "om", *named, f"CANN_IMAGE={IMAGE}", f"PYTHON={sys.executable}",
+                     env=in_container(fake_ascend, **switches))
+    tiny.failed(done, said, status=2)
+    assert not list(folder.glob("build/*.om*"))

@@ -141,7 +141,8 @@ def test_sync_check_names_file_and_command(tmp_path):
     for name in ("common", "tools", "ShiftViT"):
         shutil.copytree(ROOT / name, tmp_path / name,
                         ignore=shutil.ignore_patterns("__pycache__", "build"))
-    shutil.copy(ROOT / "requirements.txt", tmp_path)
+    for name in ("requirements.txt", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
 
     def check(*words):
         return subprocess.run([sys.executable, "tools/sync.py", *words], cwd=tmp_path, text=True,
@@ -161,7 +162,7 @@ def test_sync_check_names_file_and_command(tmp_path):
 def test_every_folder_has_the_same_kinds_of_files(model):
     names = {p.name for p in (ROOT / model).iterdir()}
     wanted = {"Makefile", "README.md", "README.zh-CN.md", "model.py", "published.json",
-              "requirements.txt", "common"}
+              "requirements.txt", "requirements.lock", "common"}
     assert wanted <= names
     assert len((ROOT / model / "Makefile").read_text().splitlines()) <= 34
     published = json.loads((ROOT / model / "published.json").read_text())

@@ -27,7 +27,7 @@ def top(tmp_path_factory):
     for name in ("common", "tools", "ShiftViT", "Twins-SVT-L"):
         left_out = shutil.ignore_patterns("build", "weights", "__pycache__", ".*")
         shutil.copytree(ROOT / name, top / name, ignore=left_out)
-    for name in ("Makefile", "requirements.txt"):
+    for name in ("Makefile", "requirements.txt", "requirements.lock"):
         shutil.copy(ROOT / name, top)
     said = last_line(make(top, "new", f"MODEL={NAME}", f"TIMM={TIMM}", PY))
     assert said.startswith(f"wrote {NAME}/ for timm's {TIMM}") and f"make demo MODEL={NAME}" in said

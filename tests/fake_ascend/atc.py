@@ -125,7 +125,8 @@ def main():
     print("ATC start working now, please wait for a moment.", flush=True)
     check(flags)
     if flags.get("log", "null") != "null":
-        logs = Path.home() / "ascend/log/debug/plog"
+        root = os.environ.get("ASCEND_PROCESS_LOG_PATH") or Path.home() / "ascend/log"
+        logs = Path(root) / "debug/plog"
         logs.mkdir(parents=True, exist_ok=True)
         (logs / f"plog-{os.getpid()}_20230501100000000.log").write_text("[ERROR] GE …\n")
     Path("kernel_meta").mkdir(exist_ok=True)
