@@ -219,7 +219,9 @@ def test_om_in_a_container_is_the_om_of_a_host(tmp_path, fake_ascend):
     om = folder / "build/spnasnet_100_bs4.om"
     outside = json.loads((folder / "build/spnasnet_100_bs4.om.json").read_text())
     om.unlink()
-    said = tiny.worked(tiny.make(folder, *words, f"CANN_IMAGE={IMAGE}", env=in_container(fake_ascend)))
+    said = tiny.worked(
+        tiny.make(folder, *words, f"CANN_IMAGE={IMAGE}", env=in_container(fake_ascend))
+    )
     assert "wrote build/spnasnet_100_bs4.om (CANN 7.0.0, Ascend310P3" in said
     inside = json.loads((folder / "build/spnasnet_100_bs4.om.json").read_text())
     for record in (outside, inside):
