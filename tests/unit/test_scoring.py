@@ -308,6 +308,8 @@ def test_a_point_is_a_point():
     assert (got["same"], got["lost"]) == (200, 1.0)
     with pytest.raises(cli.Failure, match="int8 loses 1.50 points"):
         script.compare(lower, of(151), "int8")
+    with pytest.raises(cli.Failure, match="fp16 loses 1.50 .* — `make half` names the layers"):
+        script.compare(lower, of(151), "fp16")
 
 
 def test_an_om_that_the_stand_in_replaced_means_the_file_beside_it(tmp_path):

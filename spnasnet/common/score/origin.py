@@ -16,8 +16,8 @@ from common.score import results
 
 AGAIN = "infer again (make infer makes again whatever does not fit)"
 COMPILE = "compile the offline model again (make om)"
-LOWER = ("bf16", "int8")  # the CPU's precisions that cost accuracy
-KEPT = ("engine", "precision", "batch", "demo", "onnx")  # what a summary says of the model
+LOWER = ("bf16", "fp16", "int8")  # the CPU's precisions that cost accuracy
+KEPT = ("engine", "precision", "batch", "demo", "onnx", "note")  # what a summary says of the model
 
 
 @dataclasses.dataclass
@@ -85,6 +85,7 @@ def of(folder, given=None, place=None):
                               "describes", AGAIN)
     if given:
         _expect(found, given, of_model)
+    found.notes += [found.model["note"]] if found.model.get("note") else []
     return found
 
 
