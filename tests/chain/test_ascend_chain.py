@@ -212,7 +212,8 @@ def in_container(fake, **more):
 
 
 def test_om_in_a_container_is_the_om_of_a_host(tmp_path, fake_ascend):
-    """The same command line of atc, the same record, and one that a host with CANN takes as its own."""
+    """The same command line of atc, the same record, and one that a host with CANN takes as its
+    own."""
     folder = tiny.make_folder(tmp_path)
     words = ("om", "ENGINE=auto", "SOC=Ascend310P3", f"PYTHON={sys.executable}")
     tiny.worked(tiny.make(folder, *words, env=fake_ascend.env()))
