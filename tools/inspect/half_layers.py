@@ -108,8 +108,8 @@ def error_of(tensor, known, handed):
 
 
 def by_module(rows):
-    """[{"module", "peak", "error", "over", "jump", "operators"}] in the order of computation: the largest
-    |x| of all its tensors, the error of its last one."""
+    """[{"module", "peak", "error", "over", "jump", "operators"}] in the order of computation: the
+    largest |x| of all its tensors, the error of its last one."""
     modules = {}
     for row in rows:
         module = modules.setdefault(row["module"], {
