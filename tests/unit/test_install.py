@@ -50,7 +50,8 @@ def test_both_locks_agree():
     ("ERROR: In --require-hashes mode, all requirements must have their versions pinned with ==. "
      "These do not:\n    tiny from file:///w/tiny.whl", "no version and hash of tiny", "make lock"),
     ("WARNING: Retrying … after connection broken by 'NewConnectionError(…)'\n"
-     "ERROR: No matching distribution found for tiny==1.0", "no package index answers", "PIP_INDEX"),
+     "ERROR: No matching distribution found for tiny==1.0",
+     "no package index answers", "PIP_INDEX"),
     ("error: Failed to fetch: http://x/tiny/\n  cause: error sending request for url",
      "no package index answers", "UV_DEFAULT_INDEX"),
     ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]",
@@ -106,8 +107,8 @@ def test_setup_of_a_folder_alone(tmp_path):
     lock = wheel(tmp_path / "wheels")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python3").symlink_to(sys.executable)
-    env = {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{tmp_path}/wheels",
-           "PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    env = {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1",
+           "PIP_FIND_LINKS": f"{tmp_path}/wheels", "PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
 
     def setup(text, status=0):
         (folder / "requirements.lock").write_text(text)
