@@ -18,7 +18,7 @@ dev := $(if $(PYTHON),,$(VENV)/.ready-dev)
 
 # ---- the verbs of a model folder, for each of MODELS ----
 VERBS := demo prep onnx om infer eval online bench sweep weights source \
-  predict compare check-net check-ops bench-bins scale push pull clean
+  predict compare half check-net check-ops bench-bins scale push pull clean
 chosen := $(if $(filter new,$(MAKECMDGOALS)),$(ALL),$(or $(MODEL),$(MODELS)))
 $(foreach m,$(filter-out $(ALL),$(chosen)),$(error there is no model $m; there are $(ALL)))
 $(if $(chosen),,$(error MODELS= is empty; there are $(ALL)))
@@ -42,8 +42,8 @@ help: ## this list
 	@echo; echo '  make demo MODELS=ShiftViT     needs no data, weights or NPU'
 	@echo '  make -C ShiftViT              what a model folder can do, and its settings'
 	@echo; echo 'make <verb> [MODELS="A B"] [NAME=value …]; for each of MODELS:'
-	@echo '  $(wordlist 1,10,$(VERBS))'
-	@echo '  $(wordlist 11,99,$(VERBS))'; echo
+	@echo '  $(wordlist 1,11,$(VERBS))'
+	@echo '  $(wordlist 12,99,$(VERBS))'; echo
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n",$$1,$$2}' Makefile
 	@awk -f common/help.awk Makefile
 

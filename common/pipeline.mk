@@ -15,7 +15,7 @@ export DEBUG
 py := $(or $(PYTHON),$(VENV)/bin/python)
 ready := $(if $(PYTHON),,$(VENV)/.ready)
 CHAIN := prep onnx om infer eval online bench
-REPOSITORY := predict compare check-net check-ops bench-bins scale push pull
+REPOSITORY := predict compare half check-net check-ops bench-bins scale push pull
 here := $(if $(wildcard ../tools/verbs.mk),$(filter-out push pull,$(REPOSITORY)))
 goals := $(filter steps $(CHAIN) $(here),$(MAKECMDGOALS))
 loaded := $(ASCEND_HOME_PATH)$(ASCEND_TOOLKIT_HOME)
@@ -25,7 +25,9 @@ roots := /usr/local $(HOME) $(CONDA_PREFIX)
 installed := $(firstword $(wildcard $(addsuffix /Ascend/*/set_env.sh,$(roots)) \
   $(addsuffix /lib/python3*/*-packages/ascend/cann-*/set_env.sh,$(prefixes))))
 engine := $(if $(CANN_IMAGE),$(ENGINE:auto=ascend),$(ENGINE))
-ifeq ($(engine),auto)
+ifeq ($(engine)$(PRECISION),autofp16)
+engine := onnxruntime# which rounds on any host
+else ifeq ($(engine),auto)
 engine := $(if $(loaded),ascend,$(ENGINE_CPU))
 $(if $(and $(installed),$(goals)),$(if $(loaded),,\
   $(error CANN is installed but not loaded: source $(installed) first, \
@@ -42,8 +44,11 @@ bench := $(or $(ASCEND_PYTHON),python3) -m ais_bench
 ending := om
 else
 $(if $(CANN_IMAGE),$(error CANN_IMAGE= is for an .om: leave out ENGINE=$(ENGINE)))
-$(if $(filter-out f32,$(PRECISION)),$(if $(filter openvino,$(engine)),,\
-  $(error PRECISION=$(PRECISION) needs ENGINE=openvino)))
+precise := $(if $(filter-out f32,$(PRECISION)),openvino,$(engine))
+precise := $(if $(filter fp16,$(PRECISION)),onnxruntime,$(precise))
+$(if $(filter $(precise),$(engine)),,$(error PRECISION=$(PRECISION) needs ENGINE=$(precise)))
+$(if $(filter fp16,$(PRECISION)),$(if $(filter demo steps bench sweep bench-bins,$(MAKECMDGOALS)),\
+  $(error PRECISION=fp16 estimates accuracy and says nothing of speed: make eval, or make half)))
 $(if $(filter-out cpu,$(PROVIDER)),$(if $(filter onnxruntime,$(engine)),,\
   $(error PROVIDER=$(PROVIDER) needs ENGINE=onnxruntime)))
 $(if $(findstring $(comma),$(DEVICE)),$(error DEVICE=$(DEVICE): several need an Ascend host))
@@ -244,7 +249,7 @@ $(score): $(result).json | $(if $(lower),f32)
 	$(py) $(firstword $(POSTPROCESS)) $(score_args)
 .PRECIOUS: $(score)# it stays when its verdict is that Top-1 is too low
 f32:
-	+@$(MAKE) --no-print-directory infer PRECISION=f32 PROVIDER=cpu
+	+@$(MAKE) --no-print-directory infer PRECISION=f32 PROVIDER=cpu ENGINE=$(engine)
 
 online: $(online) ## Top-1 and speed of torch, on the same bins
 	@$(if $(filter $(online),$(MADE)),:,$(py) -m common.score.show $(online))

@@ -35,9 +35,10 @@ EMA_is := 0 1
 ## auto: ascend where CANN is loaded, else the model's CPU engine
 ENGINE := auto
 ENGINE_is := auto ascend openvino onnxruntime
-## on a CPU: bf16 and int8 are faster; eval holds them against f32
+## on a CPU: bf16 and int8 are faster, fp16 estimates what an NPU's
+## float16 costs; eval holds each against f32
 PRECISION := f32
-PRECISION_is := f32 bf16 int8
+PRECISION_is := f32 bf16 fp16 int8
 ## for int8: folder of a few hundred training images
 CALIB :=
 ## what a .bin holds; uint8 (a quarter) is normalised in the model

@@ -13,7 +13,7 @@ import sys
 
 from conftest import ROOT, copy_of
 
-MODEL = '''"""A network small enough to be exported in a second, for tests of everything around it."""
+MODEL = '''"""A network that is exported in a second, for tests of everything around it."""
 from pathlib import Path
 
 import torch

@@ -40,6 +40,9 @@ compare: $(result).json | $(onnx) ## where torch and the offline model differ
 	@$(tool).inspect.compare --weights $(weights) --net $(NET) --bins $(prep) --result $(result) \
 	  --model $(om) --onnx $(onnx) --json $B/compare_$(run).json $(if $(filter 1,$(LAYERS)),--layers $(device))
 
+half: $(prep)/manifest.json | $(onnx) ## what float16 on an NPU may cost, by layer (an estimate)
+	@$(tool).inspect.half --onnx $(onnx) --bins $(prep) --json $B/half.json
+
 check-net: | $(ready) ## our network beside the authors' (after make source)
 	@$(tool).inspect.check_net
 
@@ -80,5 +83,5 @@ pull: ## bring the offline models and results of HOST here
 	  --exclude='*' $(there)/$(OUT)/ $(OUT)/)
 	@echo 'pull: $(OUT) has the offline models and results of $(there)'
 
-$(if $(filter compare bench-bins scale,$(goals)),$(if $(data),,\
+$(if $(filter compare half bench-bins scale,$(goals)),$(if $(data),,\
   $(error the weights are real ($(weights)): say DATA=/path/to/imagenet)))

@@ -212,15 +212,17 @@ def in_container(fake, **more):
 
 
 def test_om_in_a_container_is_the_om_of_a_host(tmp_path, fake_ascend):
-    """The same command line of atc, the same record, and a host with CANN takes it as its own."""
+    """The same command line of atc, the same record, and one that a host with CANN takes as its
+    own."""
     folder = tiny.make_folder(tmp_path)
     words = ("om", "ENGINE=auto", "SOC=Ascend310P3", f"PYTHON={sys.executable}")
     tiny.worked(tiny.make(folder, *words, env=fake_ascend.env()))
     om = folder / "build/spnasnet_100_bs4.om"
     outside = json.loads((folder / "build/spnasnet_100_bs4.om.json").read_text())
     om.unlink()
-    env = in_container(fake_ascend)
-    said = tiny.worked(tiny.make(folder, *words, f"CANN_IMAGE={IMAGE}", env=env))
+    said = tiny.worked(
+        tiny.make(folder, *words, f"CANN_IMAGE={IMAGE}", env=in_container(fake_ascend))
+    )
     assert "wrote build/spnasnet_100_bs4.om (CANN 7.0.0, Ascend310P3" in said
     inside = json.loads((folder / "build/spnasnet_100_bs4.om.json").read_text())
     for record in (outside, inside):

@@ -37,8 +37,9 @@ def test_atc_has_every_model_and_the_images_of_the_page():
     assert sorted(matrix["model"]) == sorted(path.parent.name for path in ROOT.glob("*/model.py"))
     assert matrix["opset"] == [11, 17]
     page = (ROOT / "docs/ascend.md").read_text()
-    assert len(matrix["cann"]) == 3
-    assert all(f"ascendai/cann:{tag}`" in page for tag in matrix["cann"])
+    assert len(matrix["cann"]) == 3 and all(
+        f"ascendai/cann:{tag}`" in page for tag in matrix["cann"]
+    )
 
 
 def test_atc_s_commands_and_what_it_keeps(tmp_path, fake_ascend):
@@ -64,8 +65,9 @@ def test_atc_s_commands_and_what_it_keeps(tmp_path, fake_ascend):
 
 
 def test_pre_commit_runs_what_test_begins_with():
-    here, = load(".pre-commit-config.yaml")["repos"]
-    hooks = {hook["id"]: hook["entry"] for hook in here["hooks"]}
+    hooks = {
+        hook["id"]: hook["entry"] for hook in load(".pre-commit-config.yaml")["repos"][0]["hooks"]
+    }
     makefile = (ROOT / "Makefile").read_text()
     assert hooks.pop("ruff") == ".venv/bin/python -m ruff check ."
     for name, entry in hooks.items():
@@ -75,14 +77,18 @@ def test_pre_commit_runs_what_test_begins_with():
 def test_images_and_citation():
     for name in ("Dockerfile", "Dockerfile.ascend"):
         assert len((ROOT / name).read_text().splitlines()) <= 10
-    installs = "--require-hashes --only-binary :all: -r requirements.lock"
-    assert installs in (ROOT / "Dockerfile").read_text()
+    assert (
+        "--require-hashes --only-binary :all: -r requirements.lock"
+        in (ROOT / "Dockerfile").read_text()
+    )
     where = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     assert where["postCreateCommand"] == "make setup"
     cited = load("CITATION.cff")
     assert {"cff-version", "message", "title", "authors"} <= set(cited)
-    assert cited["license"] == "Apache-2.0"
-    assert f"# {cited['title']}\n" in (ROOT / "README.md").read_text()
+    assert (
+        cited["license"] == "Apache-2.0"
+        and f"# {cited['title']}\n" in (ROOT / "README.md").read_text()
+    )
 
 
 @pytest.mark.parametrize("page", ["docs/licences.md", "docs/licences.zh-CN.md"])

@@ -54,6 +54,8 @@ def test_help_fits_a_terminal_and_names_every_verb_and_setting(where):
         (["om", "WEIGHTS=/nowhere.pth"], "WEIGHTS=/nowhere.pth does not exist"),
         (["om", "OM=/nowhere.om"], "OM=/nowhere.om does not exist"),
         (["om", "PRECISION=int8", "ENGINE=onnxruntime"], "PRECISION=int8 needs ENGINE=openvino"),
+        (["om", "PRECISION=fp16", "ENGINE=openvino"], "PRECISION=fp16 needs ENGINE=onnxruntime"),
+        (["bench", "PRECISION=fp16"], "PRECISION=fp16 estimates accuracy"),
         (["om", "PROVIDER=cuda", "ENGINE=openvino"], "PROVIDER=cuda needs ENGINE=onnxruntime"),
     ],
 )

@@ -2,6 +2,7 @@
 tells the truth, which torch and torchvision say here, or refuses by name."""
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -243,6 +244,16 @@ def test_int8_is_held_against_f32_and_its_images_are_inputs(built):
     replace(built / "calib" / tiny.NAMES[0], built / "calib" / tiny.NAMES[1])
     tiny.make(built, "om", *words)
     assert json.loads(record.read_text())["made"]["from"]["calib"]["sha256"] != first
+
+
+def test_fp16_is_an_estimate_beside_f32_whatever_engine_is_chosen(built):
+    words = ["PRECISION=fp16", "ENGINE=auto", "ALLOW_PARTIAL=0"]
+    said = tiny.worked(tiny.make(built, "eval", *words, env={"ASCEND_HOME_PATH": "/cann"}))
+    assert said.count("an estimate of float16 on an NPU") == 3  # om, infer, eval
+    assert re.search("fp16 beside f32 on 8 images: .*, 8 answers the same", said)
+    score = json.loads((built / "build/eval_bs4_onnxruntime_fp16.json").read_text())
+    assert any("an estimate" in note for note in score["notes"])
+    assert score["against_f32"]["verdict"] == "accepted"
 
 
 def test_bench_says_what_it_timed_and_is_not_repeated(built):

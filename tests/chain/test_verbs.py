@@ -89,7 +89,7 @@ def test_real_weights_without_images(top):
     words = ["WEIGHTS=tiny.pth", "ENGINE=openvino", PY]
     said = make(top / "Net", "-n", "sweep", "BATCHES=16", *words)
     assert "common.speed.bench" in said and "bench_bins" not in said
-    for verb in ("compare", "bench-bins", "scale"):
+    for verb in ("compare", "half", "bench-bins", "scale"):
         assert "say DATA=/path/to/imagenet" in make(top / "Net", verb, *words, status=2)
 
 

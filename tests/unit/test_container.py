@@ -27,8 +27,9 @@ def host(tmp_path, monkeypatch):
 
 
 def volumes(line):
-    found = [word.partition("=")[2] for word in line if word.startswith("--volume")]
-    return [word.partition(":")[0] for word in found]
+    return [
+        word.partition("=")[2].partition(":")[0] for word in line if word.startswith("--volume")
+    ]
 
 
 def test_the_call_of_docker(host, monkeypatch):
@@ -58,7 +59,8 @@ def test_neither_is_one_line(host):
 
 
 def test_it_sees_what_the_flags_name_and_no_more(host):
-    """This folder once, with what is in it; OUT and files of ATC_FLAGS where they are outside."""
+    """This folder once, also for what is in it; OUT and files of ATC_FLAGS where they are
+    outside."""
     top = host("docker")
     flags = [f"--model={top}/out/x.onnx", f"--output={top}/out/x", "--fusion_switch_file=f.cfg",
              f"--op_precision_mode={top}/mine/p.ini", "--debug_dir=build/debug"]

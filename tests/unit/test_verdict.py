@@ -157,6 +157,8 @@ def test_a_point_is_a_point():
     assert (got["same"], got["lost"], got["verdict"]) == (200, 1.0, "accepted")
     with pytest.raises(cli.Failure, match="int8 loses 1.49 points of Top-1, over 1"):
         verdict.compare(of(148), of(151), "int8")
+    with pytest.raises(cli.Failure, match="fp16 loses 1.49 .* — `make half` names the layers"):
+        verdict.compare(of(148), of(151), "fp16")
 
 
 def test_a_small_set_has_no_verdict():

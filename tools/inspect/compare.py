@@ -68,6 +68,8 @@ def origins(weights, onnx, model):
     if exported.get("weights_sha256") not in (None, cli.sha256(weights)):
         said.append(f"{onnx} was exported from other weights ({exported.get('weights')}) than "
                     f"{weights}, which torch loads: make onnx")
+    if facts.get("note"):
+        said.append(facts["note"])
     if not facts:
         said.append(f"{model} has no record, so it is not known which ONNX it was made from")
     return said

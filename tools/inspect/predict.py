@@ -182,7 +182,7 @@ def main():
     names = class_names.load(is_demo, about.classes, about.names, Path(args.work, "prep"))
     engine = ENGINES.get(facts.get("engine"), "offline model")
     words = (f"{engine} {facts.get('engine_version') or ''}".strip(), facts.get("precision"),
-             facts.get("soc"))
+             facts.get("soc"), facts.get("note") and "an estimate of float16 on an NPU")
     title = ", ".join(filter(None, words))
     print(f"{about.model} ({title}{', demo weights' if is_demo else ''})")
     Path(args.work).mkdir(parents=True, exist_ok=True)

@@ -121,6 +121,7 @@ def main():
             **said, "total": len(images), "bad": bad, "batch": facts["batch"]})
     if score:
         score.demo = demo or bool(facts.get("demo"))
+        score.findings += [facts["note"]] if facts.get("note") else []
     finish(args, images, bad, score)
 
 

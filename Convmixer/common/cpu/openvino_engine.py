@@ -38,8 +38,10 @@ def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
     """Compile a serialised ONNX for this CPU and `batch` images in a run; export it to `path`.
 
     int8 takes an ONNX whose batch is open, and `samples`: a list of inputs to calibrate with.
-    Failure when this CPU has no bfloat16 and it is asked for: it would be emulated.
+    Failure for fp16, and for bf16 when this CPU has none: it would be emulated.
     """
+    if precision == "fp16":
+        raise cli.Failure("PRECISION=fp16 is estimated with ONNX Runtime", "use ENGINE=onnxruntime")
     core = openvino.Core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise cli.Failure(f"PRECISION=bf16: this CPU has no bfloat16 ({cpu()[1]})",

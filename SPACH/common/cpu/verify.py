@@ -6,8 +6,8 @@ from common.cpu import engine
 
 # Of the outputs' largest absolute value. Engines that compute in float32 stay below 1e-5, bfloat16
 # gives 1e-2; float16 results are rounded to 5e-4. int8 is held against its own calibration images;
-# what it costs is for the accuracy to say, here only a broken graph is caught.
-TOLERANCE = {"f32": 1e-3, "bf16": 5e-2, "int8": 0.5}
+# what it and fp16 cost is for the accuracy to say, here only a broken graph is caught.
+TOLERANCE = {"f32": 1e-3, "bf16": 5e-2, "fp16": 0.5, "int8": 0.5}
 TOLERANCE_FP16 = 2e-3
 
 

@@ -15,8 +15,8 @@ from common.data import manifest
 from common.score import results
 
 AGAIN = "infer again (make infer makes again whatever does not fit)"
-LOWER = ("bf16", "int8")  # the CPU's precisions that cost accuracy
-KEPT = ("engine", "precision", "batch", "demo", "onnx")  # what a summary says of the model
+LOWER = ("bf16", "fp16", "int8")  # the CPU's precisions that cost accuracy
+KEPT = ("engine", "precision", "batch", "demo", "onnx", "note")  # what a summary says of the model
 
 
 @dataclasses.dataclass
@@ -82,6 +82,7 @@ def of(folder, place=None):
         if of_bins and not provenance.fits(found.bins, of_bins):
             raise cli.Failure(f"the results in {run} are not of the bins that {found.bins} "
                               "describes", AGAIN)
+    found.notes += [found.model["note"]] if found.model.get("note") else []
     return found
 
 

@@ -7,7 +7,8 @@
 
 writes x_bs8.blob (OpenVINO) or, with HOST_ENGINE=onnxruntime, x_bs8.ort, and beside it
 x_bs8.blob.json, which says what is in it. The computation is float32, or with HOST_PRECISION=bf16
-or int8 that; int8 is calibrated with the images of --calibration (or HOST_CALIB), a folder. Shapes
+or int8 that; int8 is calibrated with the images of --calibration (or HOST_CALIB), a folder. With
+HOST_PRECISION=fp16 it is an estimate of an NPU's float16 (half.py), always by ONNX Runtime. Shapes
 are fixed: one offline model for each batch size. Exit status: 0 done, 1 failed, 2 called wrongly.
 """
 import argparse
@@ -55,8 +56,9 @@ def get_args(argv=None):
 
 def chosen():
     """(engine, precision) of HOST_ENGINE and HOST_PRECISION; Usage for names that are none."""
-    return (engine.choice("HOST_ENGINE", engine.ENDINGS) or "openvino",
-            engine.choice("HOST_PRECISION", engine.PRECISIONS) or "f32")
+    precision = engine.choice("HOST_PRECISION", engine.PRECISIONS) or "f32"
+    usual = "onnxruntime" if precision == "fp16" else "openvino"
+    return engine.choice("HOST_ENGINE", engine.ENDINGS) or usual, precision
 
 
 def find_batch(text, name, known, path):
@@ -94,7 +96,8 @@ def main():
     except cli.Failure:
         print("ATC run failed.", flush=True)
         raise
-    part, note = model.meta["part"], (model.meta["calibration"] or {}).get("note")
+    part = model.meta["part"]
+    notes = [model.meta["note"], (model.meta["calibration"] or {}).get("note")]
     parts = f", each core {part} images at a time" if part < batch else ""
     print(f"This is the CPU stand-in for atc: {model.title}, {precision}, for "
           f"{model.meta['cpu']}{parts}; no NPU can run its file. Largest error to the ONNX: "
@@ -102,7 +105,7 @@ def main():
     idle = [f"--{name}" for name in WITHOUT_EFFECT if getattr(args, name) is not None]
     if idle:
         print(f"Without effect here: {', '.join(idle)}.")
-    if note:
+    for note in filter(None, notes):
         print(f"note: {note}")
     print("ATC run success, welcome to the next use.")
     types = ", FP16 outputs" if args.output_type == "FP16" else ""

@@ -16,7 +16,7 @@ from pathlib import Path
 from common import cli, provenance
 
 ENDINGS = {"openvino": ".blob", "onnxruntime": ".ort"}
-PRECISIONS = ("f32", "bf16", "int8")
+PRECISIONS = ("f32", "bf16", "fp16", "int8")
 # Instruction sets that compiled code is bound to.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 # What a record has to hold for load() to use it.
@@ -38,6 +38,8 @@ def choice(variable, names):
 
 def other(name, precision):
     """What to try where an engine fails in a precision; only OpenVINO has bf16 and int8."""
+    if precision == "fp16":
+        return "`make half` names the layers that do not fit float16"
     if precision != "f32":
         return "try PRECISION=f32 (atc: HOST_PRECISION=f32)"
     second = next(engine for engine in ENDINGS if engine != name)

@@ -54,13 +54,17 @@ def session(source, level, on="cpu", save=None, threads=None):
 def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
     """Optimise a serialised ONNX of fixed shape for this CPU and save it to `path`.
 
-    For a GPU the ONNX itself is saved: what its provider compiles cannot be stored.
+    For a GPU the ONNX itself is saved: what its provider compiles cannot be stored. fp16 is f32
+    with Casts in the graph (half.py), which nothing may optimise away.
     """
-    if precision != "f32":
+    if precision not in ("f32", "fp16"):
         raise cli.Failure(f"PRECISION={precision}: ONNX Runtime computes in f32 here",
                           "use ENGINE=openvino")
+    if precision == "fp16" and provider() != "cpu":
+        raise cli.Failure("PRECISION=fp16 is estimated on a CPU", "omit PROVIDER=")
     if provider() == "cpu":
-        session(onnx_bytes, Level.ORT_ENABLE_ALL, save=str(path))
+        level = Level.ORT_DISABLE_ALL if precision == "fp16" else Level.ORT_ENABLE_ALL
+        session(onnx_bytes, level, save=str(path))
     else:
         path.write_bytes(onnx_bytes)
 

@@ -23,7 +23,8 @@ from common.cpu import engine  # noqa: E402
 from common.cpu.ais_bench import inputs, outputs  # noqa: E402
 from common.cpu.ais_bench.outputs import info  # noqa: E402
 
-KEPT = ("engine", "engine_version", "device", "cpu", "precision", "batch", "onnx", "demo")
+KEPT = ("engine", "engine_version", "device", "cpu", "precision", "batch", "onnx", "demo",
+        "note")
 
 
 def at_least(low):
@@ -68,6 +69,8 @@ def load(args):
         info(f"{args.model} does not exist, {path} is used in its place")
     if model.meta["demo"]:
         info("the weights are a demo: the figures say nothing about the official model")
+    if model.meta.get("note"):
+        info(model.meta["note"])
     info(f"load model {path} success")
     if args.batchsize not in (None, model.meta["batch"]):
         print(f"[WARNING] the model's batch is {model.meta['batch']}, --batchsize only scales the "
@@ -121,7 +124,7 @@ def main():
     if not folder:
         print("nothing was saved (no --output)")
         return
-    about = {key: model.meta[key] for key in KEPT}
+    about = {key: model.meta.get(key) for key in KEPT}
     cli.write_json(summary, {"filesinfo": names, "args": sys.argv, "pid": os.getpid(),
                              "model": str(path), "batchsize": batchsize, **about, **numbers})
     written = sum(len(entry["outfiles"]) for entry in names.values())
