@@ -126,6 +126,8 @@ def main():
         if not status:
             return
         why, todo = explain(log, status)
+        if "hash" in why:  # pip would fetch it all again to say the same
+            break
         if name == "uv":
             print(f"note: uv: {why}; pip is tried")
     raise cli.Failure(f"{name} could not install {args.lock}: {why}", todo)

@@ -18,7 +18,8 @@ assert words[:2] == ["run", "--rm"], words
 image = next(i for i, word in enumerate(words[2:], 2) if not word.startswith("--"))
 flags = [word.partition("=")[::2] for word in words[2:image]]
 home = os.environ["FAKE_IMAGE"]
-env = {name: os.environ[name] for name in ("PATH", "FAKE_ASCEND_LOG", "FAKE_ATC") if name in os.environ}
+kept = {"PATH", "FAKE_ASCEND_LOG", "FAKE_ATC"}
+env = {name: value for name, value in os.environ.items() if name in kept}
 env.update(ASCEND_TOOLKIT_HOME=home, PATH=f"{home}/bin:{env['PATH']}")
 for name, value in flags:
     if name == "--env":

@@ -168,3 +168,9 @@ def test_setup_of_a_folder_alone(tmp_path):
     assert "--require-hashes --only-binary :all: -r requirements.lock" in (
         (tmp_path / "called").read_text())
     assert list(folder.glob(".venv/lib/python3*/site-packages/tiny-1.0.dist-info"))
+
+    # A wrong hash is final: pip is not asked.
+    uv.write_text("#!/bin/sh\necho 'Hash mismatch for `tiny==1.0`'; exit 1\n")
+    said = setup(lock + "\n", status=2)
+    assert "error: uv could not install requirements.lock: what came for tiny==1.0" in said
+    assert "pip:" not in said
