@@ -48,7 +48,8 @@ def copy_repository(out):
     for name in ("common", "tools"):
         shutil.rmtree(out / name, ignore_errors=True)
         shutil.copytree(ROOT / name, out / name, ignore=left)
-    for name in ("requirements.txt", "requirements.lock", *map(str, ROOT.glob("Twins-SVT-L/Twins_*.py")),
+    for name in ("requirements.txt", "requirements.lock",
+                 *map(str, ROOT.glob("Twins-SVT-L/Twins_*.py")),
                  *map(str, ROOT.glob("ShiftViT/README*.md"))):
         target = out / os.path.relpath(ROOT / name, ROOT)
         target.parent.mkdir(exist_ok=True)
