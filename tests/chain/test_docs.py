@@ -16,7 +16,8 @@ def repository(tmp_path, model, weights):
     return top
 
 
-@pytest.mark.parametrize("page", ["data.md", "data.zh-CN.md"])
+@pytest.mark.parametrize("page", [
+    "data.zh-CN.md", pytest.param("data.md", marks=pytest.mark.slow)])
 def test_from_the_archive_to_top1(page, tmp_path):
     """Somebody who has the archive and val_label.txt, and reads this page alone."""
     top = repository(tmp_path, "spnasnet", "model_best.pth.tar")

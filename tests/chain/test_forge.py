@@ -42,6 +42,7 @@ def test_atc_has_every_model_and_the_images_of_the_page():
     )
 
 
+@pytest.mark.slow
 def test_atc_s_commands_and_what_it_keeps(tmp_path, fake_ascend):
     """The step that compiles, on the small network with a stand-in for docker; then each path that
     is uploaded is there."""
