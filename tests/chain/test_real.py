@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_make_real(tmp_path):
-    top = tiny.repository(tmp_path / "top")
+    top = tiny.repository(tmp_path / "top", "Tiny")
     for name in ("Twins-SVT-L", "ShiftViT"):
         (top / name).mkdir()
         for path in [*(ROOT / name).glob("Twins_*.py"), *(ROOT / name).glob("README*.md")]:
