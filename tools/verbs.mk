@@ -25,7 +25,7 @@ need_host = $(if $(HOST),,$(error HOST= is needed, such as HOST=user@npu))
 # Nobody waits for a batch to be filled up: BS=1, unless a batch is given.
 one := $(if $(filter command%,$(origin BS))$(OM),,one)
 predict = $(tool).inspect.predict $(IMAGE) --from $(SEEN_FROM) --model $(om)
-predict_more = --batchsize $(BS) --input $(INPUT) --work $B $(PNG:%=--png %) -- $(infer) $(device)
+predict_more = --batchsize $(BS) --input $(INPUT) --work $B $(PNG:%=--png %) -- $(infer) $(dym) $(device)
 predict: $(if $(one),,$(if $(IMAGE),image-is-there $(om))) ## Top-5 for photographs: IMAGE=photo.jpg
 	$(if $(IMAGE),,$(error IMAGE= is needed: a photograph, several, a folder, or -))
 ifneq ($(one),)
@@ -52,7 +52,7 @@ check-ops: $(onnx) ## the ONNX beside the operators that CANN has
 bench-bins: $(perf) $(prep)/manifest.json ## throughput from .bin to result files
 	$(tool).inspect.bench_bins --bins $(prep) --perf $(perf) --model $(om) \
 	  --json $(perf:$B/perf_%=$B/frombin_%) -- \
-	  $(bench) --model $(om) --outfmt $(OUTFMT) --batchsize $(BS) $(device)
+	  $(bench) --model $(om) --outfmt $(OUTFMT) --batchsize $(BS) $(dym) $(device)
 
 # A sweep is kept in results/, from .bin too where there are images and one device.
 alone := $(if $(filter-out ais_bench,$(RUNNER))$(findstring $(comma),$(DEVICE)),,$(data))

@@ -51,6 +51,16 @@ def parse_shapes(text):
     return shapes
 
 
+def parse_gears(text):
+    """--dynamic_batch_size "1,4,8" → [1, 4, 8]; Usage when it is no list of 2 to 100 batches."""
+    words = [word.strip() for word in text.split(",")]
+    good = all(word.isdigit() and int(word) for word in words) and len(set(words)) == len(words)
+    if not good or not 2 <= len(words) <= 100:
+        raise cli.Usage(f"--dynamic_batch_size={text} is no list of 2 to 100 batches (E10001)",
+                        'write it as "1,4,8"')
+    return sorted(map(int, words))
+
+
 def aipp_text(images):
     """The AIPP configuration for bytes of images that a recipe.Recipe crops."""
     values = {**FIXED, **dict.fromkeys(SIZE, images.crop)}

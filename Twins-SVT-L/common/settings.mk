@@ -21,9 +21,10 @@ $(foreach v,$(SETTINGS),$(if $(filter environment%,$(origin $v)),\
   $(info note: $v of the environment is ignored; say it to make: make $v=…)))
 endif
 
-## images in a run of the offline model
+## images in a run of the offline model; dynamic, for om: one for
+## each of BATCHES, which the other verbs use while it is there
 BS := 8
-BS_is := 1 4 8 16 32 64
+BS_is := 1 4 8 16 32 64 dynamic
 ## folder with val/: flat with val_label.txt or a folder per class;
 ## with demo weights it may be left out
 DATA :=
@@ -52,7 +53,7 @@ ALLOW_PARTIAL_is := 0 1
 ## 1: let a Top-1 pass that is below 99 % of the published
 ALLOW_BELOW := 0
 ALLOW_BELOW_is := 0 1
-## batch sizes of a sweep
+## batch sizes of a sweep, and of BS=dynamic
 BATCHES := 1 4 8 16 32 64
 ## timed runs of bench; when left out: ModelZoo's, or 3 to 10 here
 LOOP :=
@@ -105,8 +106,9 @@ $(foreach v,$(filter-out $(lists),$(given)),$(if $(findstring $(space),$(value $
   $(error $v=$(value $v) has a space in it: link it to a name without)))
 $(foreach v,$(SETTINGS),$(if $($v_is),$(if $(filter $($v_is),$($v)),,\
   $(error $v=$($v): choose one of $($v_is)))))
-$(foreach b,$(or $(BATCHES),none),$(if $(filter $(BS_is),$b),,\
-  $(error BATCHES=$(BATCHES): choose from $(BS_is))))
+sizes := $(filter-out dynamic,$(BS_is))
+$(foreach b,$(or $(BATCHES),none),$(if $(filter $(sizes),$b),,\
+  $(error BATCHES=$(BATCHES): choose from $(sizes))))
 $(foreach v,$(filter LIMIT LOOP,$(given)),$(if $(shell $(call number,$v,''|*[!0-9]*|0*)),\
   $(error $v=$($v): give a whole number above 0)))
 devices := ''|*[!0-9$(comma)]*|$(comma)*|*$(comma)

@@ -155,12 +155,14 @@ def describe(given, onnx, soc, atc):
         inputs[0].update(shape=[n, h, w, *c], dtype="uint8")
     kind = OUTPUT_TYPES.get(given.get("output_type", "FP32"))
     outputs = [{"name": onnx.get("output"), "shape": [batch, onnx.get("classes")], "dtype": kind}]
+    gears = given.get("dynamic_batch_size")
     mode = given.get("precision_mode_v2") or given.get("precision_mode") or "fp16"
     folders = [toolkit.loaded(), *Path(atc).resolve().parents[1:4]]
     cann = toolkit.release(*filter(None, folders))
     return {
         "engine": "ascend", "engine_version": cann, "cann": cann, "device": "NPU", "soc": soc,
         "precision": "fp16" if mode == "force_fp16" else mode, "batch": batch,
+        "gears": toolchain.parse_gears(gears) if gears else None,
         "inputs": inputs, "outputs": outputs if onnx.get("output") else [],
         "onnx": onnx, "demo": bool(onnx.get("demo")),
     }
@@ -200,7 +202,7 @@ def main():
     read = [value for name, value in flags if name in READS]
     provenance.record(output, read, **facts, command=command)
     print(f"wrote {output} (CANN {facts['cann']}, {soc}, {facts['precision']}, "
-          f"batch {facts['batch']}, {output.stat().st_size / 1e6:.1f} MB)")
+          f"batch {facts['batch'] or facts['gears']}, {output.stat().st_size / 1e6:.1f} MB)")
 
 
 if __name__ == "__main__":

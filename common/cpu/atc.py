@@ -9,7 +9,9 @@ writes x_bs8.blob (OpenVINO) or, with HOST_ENGINE=onnxruntime, x_bs8.ort, and be
 x_bs8.blob.json, which says what is in it. The computation is float32, or with HOST_PRECISION=bf16
 or int8 that; int8 is calibrated with the images of --calibration (or HOST_CALIB), a folder. With
 HOST_PRECISION=fp16 it is an estimate of an NPU's float16 (half.py), always by ONNX Runtime. Shapes
-are fixed: one offline model for each batch size. Exit status: 0 done, 1 failed, 2 called wrongly.
+are fixed: one offline model for each batch size, or one file that holds several
+(--input_shape="input:-1,3,224,224" --dynamic_batch_size="1,4,8").
+Exit status: 0 done, 1 failed, 2 called wrongly.
 """
 import argparse
 import os
@@ -37,6 +39,7 @@ def get_args(argv=None):
     p.add_argument("--output", required=True, help="path of the offline model, without ending")
     p.add_argument("--input_format", default="NCHW", choices=["NCHW"], help="NCHW")
     p.add_argument("--input_shape", help='"name:n,c,h,w"')
+    p.add_argument("--dynamic_batch_size", help='"1,4,8": one file for several batches')
     p.add_argument("--insert_op_conf", help="AIPP: the model takes bytes and normalises them "
                    "itself (common/toolchain.py writes it)")
     p.add_argument("--output_type", default="FP32", choices=["FP32", "FP16"],
@@ -61,8 +64,9 @@ def chosen():
     return engine.choice("HOST_ENGINE", engine.ENDINGS) or usual, precision
 
 
-def find_batch(text, name, known, path):
+def find_batch(text, name, known, path, gears=None):
     """The batch that --input_shape `text` (or None) asks for an input whose dimensions are `known`.
+    With `gears`, those of --dynamic_batch_size, it is -1 there, and the largest is returned.
 
     Failure or Usage when it names another input, leaves a dimension open, or does not fit.
     """
@@ -73,6 +77,9 @@ def find_batch(text, name, known, path):
     if other:
         raise cli.Failure(f"input {other[0]!r} of --input_shape is not in {path} (E10016)", todo)
     dims = shapes.get(name, [None])
+    if gears and dims and dims[0]:
+        raise cli.Usage(f"--dynamic_batch_size needs -1 as the batch of {name!r}", todo)
+    dims = [gears[-1], *dims[1:]] if gears and dims else dims
     if not dims or not all(dims):
         raise cli.Usage(f"the shape of {name!r} is open (E10011); give --input_shape", todo)
     if len(dims) != len(known) or any(k not in (None, d) for k, d in zip(known, dims, strict=True)):
@@ -89,16 +96,19 @@ def main():
 
         name, precision = chosen()
         value, = graph.inputs(graph.read(args.model))
-        batch = find_batch(args.input_shape, value.name, graph.dims_of(value), args.model)
+        gears = args.dynamic_batch_size and toolchain.parse_gears(args.dynamic_batch_size)
+        dims = graph.dims_of(value)
+        batch = find_batch(args.input_shape, value.name, dims, args.model, gears)
         output = Path(args.output + engine.ENDINGS[name])
-        model = compiler.compile_onnx(args.model, batch, name, output, args.output_type,
-                                      args.insert_op_conf, precision, args.calibration)
+        compile_it = compiler.compile_gears if gears else compiler.compile_onnx
+        model = compile_it(args.model, gears or batch, name, output, args.output_type,
+                           args.insert_op_conf, precision, args.calibration)
     except cli.Failure:
         print("ATC run failed.", flush=True)
         raise
-    part = model.meta["part"]
+    part = model.meta["part"]  # None with several batches
     notes = [model.meta["note"], (model.meta["calibration"] or {}).get("note")]
-    parts = f", each core {part} images at a time" if part < batch else ""
+    parts = f", each core {part} images at a time" if part and part < batch else ""
     print(f"This is the CPU stand-in for atc: {model.title}, {precision}, for "
           f"{model.meta['cpu']}{parts}; no NPU can run its file. Largest error to the ONNX: "
           f"{model.meta['error_to_onnx']:.1e} of the output's scale.")
@@ -110,8 +120,8 @@ def main():
     print("ATC run success, welcome to the next use.")
     types = ", FP16 outputs" if args.output_type == "FP16" else ""
     types += ", uint8 input" if args.insert_op_conf else ""
-    print(f"wrote {output} ({model.title}, CPU, {precision}{types}, batch {batch}, "
-          f"{output.stat().st_size / 1e6:.1f} MB)")
+    print(f"wrote {output} ({model.title}, CPU, {precision}{types}, "
+          f"batch {', '.join(map(str, gears or [batch]))}, {output.stat().st_size / 1e6:.1f} MB)")
 
 
 def apart():

@@ -3,6 +3,7 @@
     model = compiler.compile_onnx("x.onnx", 8, "openvino", "x_bs8.blob")
 """
 import dataclasses
+import tempfile
 from pathlib import Path
 
 from common import cli, provenance, toolchain
@@ -67,6 +68,31 @@ def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert
     inputs = [onnx_path, *filter(None, [insert_op_conf, calibration and calib])]
     inputs += map(facts.code_path, [*code, backend.LIBRARY])
     about["made"] = provenance.made(output_path, inputs, arguments)
+    cli.write_json(provenance.record_path(output_path), about)
+    return dataclasses.replace(model, meta=about)
+
+
+def compile_gears(onnx_path, gears, name, output_path, *how):
+    """One offline model for several batches, `gears`: what compile_onnx() makes for each of them,
+    one after the other in one file. `how` are its further arguments. Returns the Model of the last.
+
+    Each gear is as fast as a file of its own; the weights are in the file once for each.
+    """
+    pieces, errors = {}, []
+    with cli.whole_file(output_path) as file, tempfile.TemporaryDirectory() as folder:
+        for batch in gears:
+            piece = Path(folder, Path(output_path).name)
+            model = compile_onnx(onnx_path, batch, name, piece, *how)
+            errors.append(model.meta["error_to_onnx"])
+            with open(file, "ab") as whole:
+                pieces[str(batch)] = {"start": whole.tell(), "bytes": piece.stat().st_size,
+                                      "part": model.meta["part"]}
+                whole.write(piece.read_bytes())
+    about = {**model.meta, "batch": None, "part": None, "gears": gears, "pieces": pieces,
+             "error_to_onnx": max(errors)}
+    for tensor in (*about["inputs"], *about["outputs"]):
+        tensor["shape"][0] = -1
+    about["made"] = provenance.made(output_path, model.meta["made"]["from"])
     cli.write_json(provenance.record_path(output_path), about)
     return dataclasses.replace(model, meta=about)
 

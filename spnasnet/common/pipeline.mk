@@ -76,7 +76,18 @@ lower := $(patsubst %,_%,$(filter-out f32,$(PRECISION)))
 gpu := $(patsubst %,_%,$(filter-out cpu,$(PROVIDER)))
 prep := $B/prep$(kind)
 onnx := $B/$(ONNX).onnx
-om := $(or $(OM),$B/$(OFFLINE)$(kind)$(lower)$(gpu).$(ending))
+om_of = $B/$(foreach BS,$1,$(OFFLINE))$(kind)$(lower)$(gpu).$(ending)
+
+# ---- one offline model for several batches, its gears; used where it is there ----
+dynamic := $(or $(OM),$(if $(filter scale,$(goals))$(filter-out ais_bench,$(RUNNER)),,$(call om_of,dynamic)))
+gears_in = sed -n 's/.*--dynamic_batch_size=\([0-9,]*\).*/\1/p' $(dynamic).json | head -n 1
+gears := $(strip $(if $(filter dynamic,$(BS)),$(filter $(BATCHES),$(sizes)),$(if \
+  $(wildcard $(dynamic).json),$(subst $(comma), ,$(shell $(gears_in))))))
+gear := $(filter $(BS),$(gears))
+om := $(or $(OM),$(if $(gear)$(filter dynamic,$(BS)),$(dynamic),$(call om_of,$(BS))))
+$(if $(and $(OM),$(gears)),$(if $(gear),,$(error OM=$(OM) is for the batches $(gears): say BS=)))
+$(if $(filter dynamic,$(BS)),$(if $(filter-out prep onnx om online check-ops half,$(goals)),\
+  $(error BS=dynamic is for om; then say one of its batches to the other verbs, as BS=8)))
 run_of = bs$1_$(engine)$(lower)$(gpu)$(kind)$(patsubst %,_%,$(filter-out ais_bench,$(RUNNER)))
 run := $(call run_of,$(BS))
 result := $B/result/$(run)
@@ -116,22 +127,25 @@ NET_ARGS = $(patsubst %,--net %,$(filter-out bundled,$(NET)))
 OPSET_ARGS = $(addprefix $(OPSET_FLAG) ,$(or $(OPSET),$(OPSET_DEFAULT)))
 side := $(or $(SIZE),224)
 atc_args = --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
-  --input_shape="$(INPUT_NAME):$(BS),3,$(side),$(side)" --soc_version=$(SOC) $(ATC_OWN) \
-  $(ATC_FLAGS) \
+  --input_shape="$(INPUT_NAME):$(if $(many),-1,$(BS)),3,$(side),$(side)" \
+  $(if $(many),--dynamic_batch_size="$(many)") --soc_version=$(SOC) $(ATC_OWN) $(ATC_FLAGS) \
   $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1) $(calib:%=--calibration=%)
+next = infer$(if $(filter dynamic,$(BS)), BS=$(lastword $(gears)))
+many = $(if $(gear)$(filter dynamic,$(BS)),$(subst $(space),$(comma),$(strip $(gears))))
 check_args = --result $(result) --model $(om) --bins $(prep) $(if $(OM),,--onnx $(onnx))
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
 score_args = $(wordlist 2,99,$(POSTPROCESS)) --manifest $(prep) --json $(score) $(partial) \
   $(if $(filter 1,$(ALLOW_BELOW)),--allow-below) \
   $(if $(lower),--against $(subst $(lower),,$(result)))
 online_args = --weights $(weights) --bins $(prep) --json $(online) --net $(NET) $(no_ema)
+dym := $(if $(gear),--dymBatch $(BS))
 device := $(if $(filter 0,$(DEVICE)),,--device $(DEVICE))
 loop := $(or $(LOOP),$(if $(filter ascend,$(engine)),$(LOOPS),$(if $(filter 1 4 8,$(BS)),10,3)))
 bench_args = --json $(perf) --model $(om) --repeats $(if $(filter ascend,$(engine)),1,3) -- \
-  $(bench) --model $(om) --loop $(loop) --batchsize $(BS) $(device)
+  $(bench) --model $(om) --loop $(loop) --batchsize $(BS) $(dym) $(device)
 # How the offline model is run, and timed; spnasnet's page has other tools too.
 run_model = $(infer) --model $(om) --input $(prep) --output $B/result --output_dirname $(run) \
-  --outfmt $(OUTFMT) --batchsize $(BS) $(device)
+  --outfmt $(OUTFMT) --batchsize $(BS) $(dym) $(device)
 bench_with := -m common.speed.bench
 timed = $(om)
 -include benchmark.mk
@@ -156,7 +170,7 @@ FORCE:
 made = $(eval MADE += $@)
 inside := $(subst x$(PWD)/,,x$(CURDIR))# a path with spaces is no list of words
 in := $(if $(findstring x$(PWD)/,x$(CURDIR)),-C $(inside) )
-same := $(foreach v,$(filter-out $(lists),$(given)),$v=$($v))
+same := $(foreach v,$(filter-out $(lists) $(if $(filter dynamic,$(BS)),BS),$(given)),$v=$($v))
 next = $(if $(filter 0,$(MAKELEVEL)),echo 'next: make $(in)$1$(if $(same), $(same))',:)
 end = @$(if $(filter $1,$(MADE)),:,echo '$@: $1 is up to date'); $(call next,$2)
 
@@ -223,7 +237,7 @@ $B/$(EXPORTED).onnx: | $(ready) $(mark) $(if $(demo),$(weights))
 	$(py) $(firstword $(EXPORT)) $(EXPORT_ARGS)
 
 om: $(om) ## ONNX → offline model for batch BS
-	$(call end,$(om),$(if $(and $(CANN_IMAGE),$(if $(loaded),,x)),push HOST=user@npu,infer))
+	$(call end,$(om),$(if $(and $(CANN_IMAGE),$(if $(loaded),,x)),push HOST=user@npu,$(next)))
 ifeq ($(OM),)
 $B/aipp.cfg: | $(ready) $(mark)
 	$(py) -m common.toolchain --out $@

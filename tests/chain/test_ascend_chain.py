@@ -72,6 +72,20 @@ def test_commands_are_the_page_s(model, bs, tmp_path):
         "--model": f"{om}.om", "--loop": loops, "--batchsize": str(bs)}
 
 
+@pytest.mark.parametrize("more", [[], ["INPUT=uint8"]])
+def test_one_om_for_several_batches(more, tmp_path):
+    """As GE's --dynamic_batch_size.md has it; AIPP that is static goes with it."""
+    words = ["om", "ENGINE=ascend", "WEIGHTS=demo", "PYTHON=/x", f"OUT={tmp_path}/out", *more]
+    said = make(ROOT / "ShiftViT", "-n", *words, "BS=dynamic", "BATCHES=16 1 8 4")
+    got = flags(recipe(said, "common.ascend.atc"))
+    assert (got["--input_shape"], got["--dynamic_batch_size"]) == ("input:-1,3,224,224", "1,4,8,16")
+    kind = "_uint8" if more else ""
+    assert got["--output"] == f"{tmp_path}/out/demo/shiftvit2-bsdynamic{kind}"
+    assert ("--insert_op_conf" in got) == bool(more)
+    after = said.split("next: ")[1]
+    assert " infer BS=16 " in after and "dynamic" not in after
+
+
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
     """The small network on an NPU host; .make(*verbs and settings, **switches of the stand-ins)."""
@@ -182,6 +196,35 @@ def test_cann_that_is_not_loaded_is_no_reason_for_the_cpu(host):
     # The same file that doctor names, and doctor says so where make refuses.
     said = host.make("doctor", status=2, loaded=False)
     assert f"not loaded — source {host.fake.root}/ascend-toolkit/set_env.sh" in said
+
+
+def test_an_om_for_several_batches_is_used_where_it_is_there(host):
+    om = host.build / "spnasnet_100_bsdynamic.om"
+    host.make("om", "BS=dynamic", "BATCHES=1 4 8")
+    try:
+        compiled = len(host.fake.calls("atc"))
+        for batch in (1, 4, 8):
+            assert tiny.LINE in host.make("eval", "bench", f"BS={batch}")
+            for call in host.fake.calls("ais_bench")[-2:]:
+                assert call["argv"][call["argv"].index("--dymBatch") + 1] == str(batch)
+            perf = json.loads((host.build / f"perf_bs{batch}_ascend.json").read_text())
+            assert (perf["batch"], perf["runner"]) == (batch, "ais_bench --dymBatch")
+        assert len(host.fake.calls("atc")) == compiled
+        assert tiny.LINE in host.make("eval", "BS=16")  # none of its batches: an om of its own
+        assert len(host.fake.calls("atc")) == compiled + 1
+        assert "--dymBatch" not in host.fake.calls("ais_bench")[-1]["argv"]
+        said = host.make("infer", "BS=16", f"OM={om}", status=2)
+        assert f"OM={om} is for the batches 1 4 8: say BS=" in said
+        said = host.make("infer", "BS=dynamic", status=2)
+        assert "BS=dynamic is for om; then say one of its batches" in said
+        words = ["--model", om, "--input", "build/prep", "--output", "build/x",
+                 "--output_dirname", "y", "--batchsize", "16"]
+        for more, known in ((["--dymBatch", "16"], "16"), ([], "None")):
+            done = tiny.run(host.folder, "-m", "common.ascend.infer", *words, *more,
+                            env=host.fake.env())
+            tiny.failed(done, f"is for the batches 1, 4, 8, --dymBatch is {known}")
+    finally:
+        om.unlink()
 
 
 def test_an_om_made_elsewhere_needs_neither_atc_nor_weights(host):

@@ -256,6 +256,21 @@ def test_fp16_is_an_estimate_beside_f32_whatever_engine_is_chosen(built):
     assert score["against_f32"]["same"] == 8 and score["against_f32"]["verdict"] is None
 
 
+def test_a_model_for_several_batches_is_used_and_made_again(built):
+    name = "build/spnasnet_100_bsdynamic.blob"
+    tiny.worked(tiny.make(built, "om", "BS=dynamic", "BATCHES=4 1"))
+    for batch in (1, 4):
+        said = tiny.worked(tiny.make(built, "eval", f"BS={batch}"))
+        assert said.strip().endswith(tiny.LINE) and f"--dymBatch {batch}" in said
+    replace(built / "tiny.pth", built / "other.pth")
+    said = tiny.make(built, "eval", "BS=1")
+    assert tiny.worked(said).strip().endswith(truth(built)) and f"again: {name}" in said.stderr
+    said = tiny.worked(tiny.make(built, "sweep", "BATCHES=1 4", "LOOP=1"))
+    assert said.count("--dymBatch") == 2 and "common.cpu.atc" not in said
+    assert tiny.worked(tiny.make(built, "eval", "BS=8")).strip().endswith(truth(built))
+    assert (built / "build/spnasnet_100_bs8.blob").exists()
+
+
 def test_bench_says_what_it_timed_and_is_not_repeated(built):
     said = tiny.worked(tiny.make(built, "bench", "LOOP=2"))
     assert "fps" in said

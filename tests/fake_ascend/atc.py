@@ -114,7 +114,11 @@ def get_shapes(flags):
             fail("E10049", f"Dimension count {len(given)} configured in --input_shape does not "
                  f"match dimension count {len(shapes[name])}.")
         shapes[name] = given
-    if any(d < 1 for dims in shapes.values() for d in dims) and "dynamic_batch_size" not in flags:
+    gears = flags.get("dynamic_batch_size")
+    if gears and (not 1 < len(gears.split(",")) <= 100 or [d[0] for d in shapes.values()] != [-1]):
+        fail("E10001", f"Value {gears} for parameter --dynamic_batch_size is invalid. Reason: 2 to "
+             "100 batches, and -1 as the first dimension of --input_shape.")
+    if any(d < 1 for dims in shapes.values() for d in dims[bool(gears):]):
         fail("E10011", "Shape values must be positive integers.")
     return shapes
 
@@ -148,6 +152,7 @@ def main():
         path = f"{flags['output']}{'_linux_x86_64' if MODE == 'linux' else ''}.om"
         aipp = Path(flags["insert_op_conf"]).read_text() if "insert_op_conf" in flags else None
         om.write(path, flags["model"], soc=flags["soc_version"], inputs=shapes,
+                 gears=flags.get("dynamic_batch_size"),
                  output_type=flags.get("output_type"), aipp=aipp)
     if MODE != "silent":
         print("ATC run success, welcome to the next use.")

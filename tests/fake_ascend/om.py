@@ -6,7 +6,7 @@ MAGIC = b"FAKE OM for tests\n"
 
 
 def write(path, onnx, **about):
-    """`about`: soc, inputs {name: dims}, output_type or None, aipp (text of the file) or None."""
+    """`about`: soc, inputs {name: dims}, gears ("1,4,8" or None), output_type or None, aipp (text of the file) or None."""
     Path(path).write_bytes(MAGIC + json.dumps(about).encode() + b"\n" + Path(onnx).read_bytes())
 
 

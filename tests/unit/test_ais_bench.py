@@ -216,7 +216,7 @@ def test_an_error_on_the_way_ends_the_run(call, tiny, monkeypatch, module, name,
 
 
 @pytest.mark.parametrize("words", [
-    ["--format", "TXT"], ["--outfmt", "txt"], ["--loop", "0"], ["--dymBatch", "4"],
+    ["--format", "TXT"], ["--outfmt", "txt"], ["--loop", "0"], ["--dymBatch", "0"],
     ["--warmup_count", "-1"], ["--batchsize", "0"], ["--profiler", "1"],
     ["--device", "0,1"]])
 def test_flags_that_are_wrong(words, capsys):

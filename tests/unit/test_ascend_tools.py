@@ -282,7 +282,8 @@ def test_atc_gets_the_page_s_command_and_the_om_its_record(fake_ascend, tmp_path
         "outputs": [{"name": "output", "shape": [8, 3], "dtype": "float16"}],
         "onnx": {"file": "x.onnx", "sha256": cli.sha256(folder / "x.onnx"), "demo": True,
                  "weights": "w.pth", "input": "input", "output": "output", "classes": 3},
-        "demo": True, "command": ["atc", *call["argv"]]}
+        "demo": True, "gears": None,
+            "command": ["atc", *call["argv"]]}
     assert made["sha256"] == cli.sha256(folder / "build/x_bs8.om")
     assert made["arguments"] == PAGE + more
     assert set(made["from"]) == {"x.onnx", "fusion_switch.cfg"}

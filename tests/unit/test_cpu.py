@@ -105,7 +105,7 @@ def test_atc_refuses(call, change, status, text):
 
 
 @pytest.mark.parametrize("words", ["framework=3", "input_format=NHWC", "output_type=INT8",
-                                   "dynamic_batch_size=1,4", "soc=Ascend310P3"])
+                                   "dynamic_dims=1,4", "soc=Ascend310P3"])
 def test_flags_that_are_not_here(capsys, words):
     """--soc is a prefix of --soc_version, which is no flag either."""
     with pytest.raises(SystemExit) as e:

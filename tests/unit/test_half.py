@@ -78,12 +78,14 @@ SMALL = images(3, shape=(3, 8, 8))
 def test_a_layer_that_overflows_is_named():
     fine = layers.measure(network(), SMALL)
     assert [row["module"] for row in fine] == ["stem.conv", "mix", "", "head"]
-    assert all(0 < row["error"] < 3e-3 and not row["jump"] for row in fine)
-    assert layers.advice(fine) == []
+    modules = layers.by_module(fine)
+    assert all(0 < m["error"] < 3e-3 and not (m["jump"] or m["over"]) for m in modules)
+    assert layers.advice(fine, modules) == []
     rows = layers.measure(network(large=2e4), SMALL)
-    over = [m["module"] for m in layers.by_module(rows) if m["over"]]
+    modules = layers.by_module(rows)
+    over = [m["module"] for m in modules if m["over"]]
     assert over == ["stem.conv"] and rows[-1]["error"] == np.inf
-    said = " ".join(layers.advice(rows))
+    said = " ".join(layers.advice(rows, modules))
     assert "keep /stem/conv/Conv_output_0 in float32" in said and "--keep_dtype=" in said
     assert "310P has no float32 convolution" in said
     with pytest.raises(cli.Failure, match="`make half` names the layers that do not fit"):
@@ -97,9 +99,10 @@ def test_an_error_that_jumps_is_named():
              helper.make_node("Relu", ["/b/Sub_output_0"], ["y"], name="/c/Relu")]
     save_graph("net.onnx", nodes, {"x": ["n", 9]}, {"y": ["n", 9]}, {"c": np.float32([100])})
     rows = layers.measure(onnx.load("net.onnx"), images(2, shape=(9,)))
-    assert [(row["module"], row["jump"]) for row in rows] == [("a", False), ("b", True)]
-    assert "--op_precision_mode=" in layers.advice(rows)[0]
-    assert "fusion_switch" in layers.advice(rows)[1]
+    modules = layers.by_module(rows)
+    assert [(m["module"], m["jump"]) for m in modules] == [("a", False), ("b", True)]
+    said = layers.advice(rows, modules)
+    assert "--op_precision_mode=" in said[0] and "fusion_switch" in said[1]
 
 
 def test_a_group_norm_loses_in_one_float16_sum_only():

@@ -58,7 +58,8 @@ def main():
                        for i in chosen]).astype(np.float32)
     print(f"{half.ESTIMATE}; {args.onnx} on {len(images)} images")
     rows = layers.measure(model, images)
-    modules, said = layers.by_module(rows), layers.advice(rows)
+    modules = layers.by_module(rows)
+    said = layers.advice(rows, modules)
     show(modules)
     wanted = layers.logits(model, images)
     forms = layers.norm_forms(model, images, wanted)
@@ -75,11 +76,11 @@ def main():
                                             "sha256": cli.sha256(args.onnx)},
         "images": [manifest.rows[i].image for i in chosen], "modules": modules, "tensors": rows,
         "norms": forms, "over": over, "advice": said})
-    last = rows[-1]
+    last, most = rows[-1], max(rows, key=lambda row: row["peak"])
     print(f"\nwrote {args.json}")
     print(f"an estimate: float16 changes {last['tensor']} by {last['error']:.1e} of its length; "
           + (f"{len(over)} modules do not fit: {cli.some(over)}" if over
-             else f"all values fit, the largest |x| is {max(r['peak'] for r in rows):.4g}"))
+             else f"all values fit, the largest |x| is {most['peak']:.4g} ({most['name']})"))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from tools.inspect.layers import place
 
 LARGEST = 65504.0  # the largest float16
 STEP = 2.0**-11  # what one rounding may change, relative
-JUMP = 10  # times the largest error that went into an operator
+JUMP = 10  # times the largest error that went into a module
 CUBE = {"Conv", "Gemm", "MatMul"}
 NORM = {"InstanceNormalization", "LayerNormalization", "ReduceMean", "Pow", "Sqrt", "Sub"}
 # How a GroupNorm may be computed, and what of it is in float16.
@@ -74,8 +74,8 @@ def runner(model):
 
 
 def measure(model, images):
-    """[{"tensor", "operator", "name", "module", "peak", "error", "jump"}] of the tensors that
-    `model` computes, in its order; the largest of all images (N, 3, H, W)."""
+    """[{"tensor", "operator", "name", "module", "peak", "error", "inputs"}] of the tensors
+    that `model` computes, in its order; the largest of all images (N, 3, H, W)."""
     whole, tensors = beside(model)
     compute = runner(whole)
     peak, error = np.zeros((2, len(tensors)))
@@ -86,41 +86,44 @@ def measure(model, images):
         peak = np.maximum(peak, found[:, 0])
         error = np.maximum(error, np.nan_to_num(relative, nan=np.inf))
     results = {value.name for value in model.graph.output}
-    rows, known = [], {}
+    rows, known = [], set()
     for (tensor, node), *figures in zip(tensors, peak.tolist(), error.tolist(), strict=True):
         rows.append({"tensor": tensor, "operator": node.op_type, "name": node.name or tensor,
                      "module": place(node.name if tensor in results else tensor),
                      "peak": figures[0], "error": figures[1]})
-        known[tensor] = figures[1]
+        known.add(tensor)
     handed = {name: node for node in model.graph.node if node.op_type in half.MOVES
               for name in node.output}
     for row, (_, node) in zip(rows, tensors, strict=True):
-        before = max((error_of(name, known, handed) for name in node.input), default=0.0)
-        row["jump"] = bool(np.isfinite(before) and row["error"] > JUMP * max(before, STEP))
+        row["inputs"] = [name for name in sources(node, handed) if name in known]
     return rows
 
 
-def error_of(tensor, known, handed):
-    """The error that comes with a tensor, through operators that hand it on; 0 of a weight."""
-    if tensor in handed:
-        return max(error_of(name, known, handed) for name in handed[tensor].input)
-    return known.get(tensor, 0.0)
+def sources(node, handed):
+    """The tensors that a node computes from; `handed` {tensor: the node that only hands it on}."""
+    found = []
+    for name in node.input:
+        found += sources(handed[name], handed) if name in handed else [name]
+    return found
 
 
 def by_module(rows):
     """[{"module", "peak", "error", "over", "jump", "operators"}] in the order of computation: the
-    largest |x| of all its tensors, the error of its last one."""
-    modules = {}
+    largest |x| of all its tensors, the error of its last one, and whether that is JUMP times what
+    came in. (Inside a module an error may be large and not matter: the mean of what adds up to 0.)
+    """
+    modules, tensors = {}, {row["tensor"]: row for row in rows}
     for row in rows:
-        module = modules.setdefault(row["module"], {
-            "module": row["module"], "peak": 0.0, "jump": False, "operators": []})
-        module["peak"] = max(module["peak"], row["peak"])
-        module["jump"] |= row["jump"]
-        module["error"] = row["error"]
-        module["over"] = module["peak"] > LARGEST
-        if row["operator"] not in module["operators"]:
-            module["operators"].append(row["operator"])
-    return list(modules.values())
+        modules.setdefault(row["module"], []).append(row)
+    found = []
+    for name, inside in modules.items():
+        entering = [tensors[t] for row in inside for t in row["inputs"]]
+        before = max((row["error"] for row in entering if row["module"] != name), default=0.0)
+        peak, error = max(row["peak"] for row in inside), inside[-1]["error"]
+        found.append({"module": name, "peak": peak, "error": error, "over": peak > LARGEST,
+                      "jump": bool(np.isfinite(before) and error > JUMP * max(before, STEP)),
+                      "operators": list(dict.fromkeys(row["operator"] for row in inside))})
+    return found
 
 
 # ---- a GroupNorm, fused ----
@@ -178,10 +181,10 @@ def logits(model, images):
 
 # ---- what to do ----
 
-def advice(rows):
-    """Lines for people: what to tell atc about these tensors of measure()."""
+def advice(rows, modules):
+    """Lines for people: what to tell atc about what measure() and by_module() found."""
     over = [row for row in rows if row["peak"] > LARGEST]
-    jumps = [row for row in rows if row["jump"]]
+    jumps = {operator for module in modules if module["jump"] for operator in module["operators"]}
     said = []
     if over:
         names = cli.some([row["name"] for row in over], 8)
@@ -190,13 +193,12 @@ def advice(rows):
         if CUBE & {row["operator"] for row in over}:
             said.append("a 310P has no float32 convolution or matrix product: there the values "
                         "must become smaller (divide weights and bias, multiply after the norm)")
-    operators = {row["operator"] for row in (*over, *jumps)}
-    if jumps and operators - CUBE:
-        types = ", ".join(sorted(operators - CUBE))
+    if jumps - CUBE:
+        types = ", ".join(sorted(jumps - CUBE))
         said.append(f"errors jump in {types}: high_precision for atc's operator there, a line "
                     "Operator=high_precision under [ByOpType] in a file, "
                     "ATC_FLAGS=--op_precision_mode=FILE")
-    if operators & NORM:
+    if NORM & jumps.union(row["operator"] for row in over):
         said.append("a norm is among them: keep atc from fusing it, --fusion_switch_file with "
                     "GroupNormFusionPass off (SPACH/fusion_switch.cfg), or as "
                     "ShiftViT/modify_onnx.py does")

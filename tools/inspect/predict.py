@@ -177,7 +177,7 @@ def main():
     about, recipe = published.load(), transforms.published(".")
     bench.chain(args.model, "make om")
     facts = bench.provenance.read(args.model) or {}
-    args.batchsize = facts.get("batch", args.batchsize)
+    args.batchsize = facts.get("batch") or args.batchsize
     is_demo = bool(facts.get("demo"))
     names = class_names.load(is_demo, about.classes, about.names, Path(args.work, "prep"))
     engine = ENGINES.get(facts.get("engine"), "offline model")

@@ -24,6 +24,7 @@ def get_args(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for flag in ("--model", "--input", "--output", "--output_dirname", "--batchsize"):
         parser.add_argument(flag, required=True)
+    parser.add_argument("--dymBatch", help="the batch, of an .om for several")
     parser.add_argument("--outfmt", default="BIN", choices=("BIN", "NPY", "TXT"))
     parser.add_argument("--device", default="0", help="0, or several: 0,1,2,3")
     parser.add_argument("--soc", default="", help="the chip, where it cannot be found out")
@@ -46,6 +47,15 @@ def spelling(devices):
     return folder, [divide[0], "1"] if devices > 1 and divide else []
 
 
+def check_batch(args, gears):
+    """Failure when --dymBatch is none of the batches `gears` that an .om is for (None: one), or is
+    missing: the NPU would then compute the largest."""
+    if args.dymBatch not in (map(str, gears) if gears else [None]):
+        known = f"the batches {', '.join(map(str, gears))}" if gears else "one batch"
+        raise cli.Failure(f"{args.model} is for {known}, --dymBatch is {args.dymBatch}",
+                          "give one of them" if gears else "omit --dymBatch")
+
+
 def tidy(*paths):
     """Take the right to write from group and others, as the newer ais_bench demands."""
     for top in map(Path, paths):
@@ -60,7 +70,9 @@ def main():
     args = get_args()
     bins = manifest.Manifest.load(args.input)
     chip.check_om(args.model, args.soc)
-    inputs = (provenance.read(args.model) or {}).get("inputs")
+    about = provenance.read(args.model) or {}
+    check_batch(args, about.get("gears"))
+    inputs = about.get("inputs")
     if inputs:
         bins.check_type(inputs[0]["dtype"], args.model)
     bins.check_bins(args.input)
@@ -73,6 +85,7 @@ def main():
     command = [toolkit.interpreter(), "-m", "ais_bench", "--model", args.model,
                "--input", args.input, "--output", args.output, folder, args.output_dirname,
                "--outfmt", args.outfmt, "--batchsize", args.batchsize, *more]
+    command += ["--dymBatch", args.dymBatch] if args.dymBatch else []
     command += ["--device", args.device] if args.device != "0" else []
     print(" ".join(command), flush=True)
     status, text = cli.tee(command)

@@ -22,6 +22,7 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 # What a record has to hold for load() to use it.
 KINDS = {"engine": str, "engine_version": str, "device": str, "cpu_kind": str, "precision": str,
          "batch": int, "part": int, "demo": bool, "onnx": dict}
+KINDS_OF_SEVERAL = {**KINDS, "batch": type(None), "part": type(None), "gears": list, "pieces": dict}
 AGAIN = "delete it and run `make om` (or atc) again"
 LESS = "take a smaller batch (BS=), or end other programs"
 
@@ -132,8 +133,9 @@ class Model:
     meta: dict = dataclasses.field(default_factory=dict)
 
 
-def load(path, threads=None):
-    """Return the Model in `path`; it computes in `threads` threads (None: in all cores).
+def load(path, threads=None, batch=None):
+    """Return the Model in `path`; it computes in `threads` threads (None: in all cores). `batch`
+    chooses one of the batches of a file that holds several.
 
     Failure when it or its record is absent, when it is not what the record says or was made from
     other files than those at hand, and when it was compiled by another release of the engine or
@@ -142,7 +144,7 @@ def load(path, threads=None):
     path = Path(path)
     if not path.exists():
         raise cli.Failure(f"{path} does not exist", "run `make om` (or atc)")
-    meta = sound_record(path)
+    meta = chosen_gear(path, sound_record(path), batch)
     backend = backend_of(meta["engine"])
     here = what_runs(backend)
     made = [meta[key] for key in here]
@@ -154,20 +156,49 @@ def load(path, threads=None):
     if wrong:
         raise cli.Failure(f"{path} {wrong}", AGAIN)
     with explained(f"{backend.TITLE} rejects {path}", AGAIN):
-        parts = meta["batch"] // meta["part"]
-        model = wrap(backend, path.read_bytes(), path, meta["precision"], parts, threads)
+        data, part = content(path, meta)
+        parts = meta["batch"] // part
+        model = wrap(backend, data, path, meta["precision"], parts, threads)
     if model.inputs[0].shape[:1] != (meta["batch"],):
         raise cli.Failure(f"{provenance.record_path(path)} says batch {meta['batch']}, and {path} "
                           f"takes {model.inputs[0].shape}", AGAIN)
     return dataclasses.replace(model, meta=meta)
 
 
+def chosen_gear(path, meta, batch):
+    """The record of an offline model with `batch` as its "batch"; Failure when that is none of
+    those it is for."""
+    gears = meta.get("gears")
+    if gears and batch in gears:
+        return {**meta, "batch": batch}
+    if gears:
+        said = "none is chosen" if batch is None else f"not for {batch}"
+        raise cli.Failure(f"{path} is for the batches {', '.join(map(str, gears))}, {said}",
+                          "give one of them: BS= (ais_bench: --dymBatch)")
+    if batch not in (None, meta["batch"]):
+        raise cli.Failure(f"{path} is for batch {meta['batch']} alone, not for {batch}",
+                          f"BS={meta['batch']} (ais_bench: omit --dymBatch)")
+    return meta
+
+
+def content(path, meta):
+    """(the engine's file in `path`, how many images it computes at a time), for meta["batch"]."""
+    if not meta.get("gears"):
+        return path.read_bytes(), meta["part"]
+    piece = meta["pieces"][str(meta["batch"])]
+    with open(path, "rb") as file:
+        file.seek(piece["start"])
+        return file.read(piece["bytes"]), piece["part"]
+
+
 def sound_record(path):
     """The record of an offline model; Failure when it is absent, damaged or says too little."""
     record = provenance.record_path(path)
     meta = cli.read_json(record, AGAIN)
-    wrong = [key for key, kind in KINDS.items() if not isinstance(meta.get(key), kind)]
-    if not wrong and (meta["engine"] not in ENDINGS or not 0 < meta["part"] <= meta["batch"]):
+    kinds = KINDS if meta.get("gears") is None else KINDS_OF_SEVERAL
+    wrong = [key for key, kind in kinds.items() if not isinstance(meta.get(key), kind)]
+    if not wrong and (meta["engine"] not in ENDINGS
+                      or kinds is KINDS and not 0 < meta["part"] <= meta["batch"]):
         wrong = ["engine, batch or part"]
     if wrong:
         raise cli.Failure(f"{record} has no sound {', '.join(wrong)}", AGAIN)

@@ -5,8 +5,8 @@
     python3 -m ais_bench --model x_bs8.om --loop 100          (pure inference: throughput only)
 
 The time of a batch is the wall clock around the engine's run and nothing else. A padded last batch
-counts as a full one, and --loop N counts N runs, as in the original. Flags for what an NPU or open
-shapes need are not known here.
+counts as a full one, and --loop N counts N runs, as in the original. Flags for what an NPU needs
+are not known here, nor those for open shapes but --dymBatch.
 """
 import argparse
 import os
@@ -52,6 +52,8 @@ def get_args(argv=None):
                    help="executions before the clock starts")
     p.add_argument("--batchsize", type=at_least(1),
                    help="only scales the throughput (default: the model's batch)")
+    p.add_argument("--dymBatch", type=at_least(1),
+                   help="the batch, of a model for several (atc --dynamic_batch_size)")
     p.add_argument("--device", "-d", type=at_least(0), help="without effect: there is one CPU")
     args = p.parse_args(argv)
     if args.output_dirname is not None and not args.output:
@@ -62,7 +64,7 @@ def get_args(argv=None):
 def load(args):
     """Return (model, path), and say what runs here."""
     path = engine.find(args.model)
-    model = engine.load(path)
+    model = engine.load(path, batch=args.dymBatch)
     info(f"this is the CPU stand-in for ais_bench, no NPU is used: {model.title}, "
          f"{model.precision}, {engine.cpu()[0]}")
     if str(path) != str(Path(args.model)):

@@ -26,7 +26,7 @@ import record  # noqa: E402
 
 RELEASE = os.environ.get("FAKE_AIS_BENCH", "old")
 NEW = RELEASE in ("new", "dashed")
-PORTABLE = set("model input output outfmt loop device batchsize".split())
+PORTABLE = set("model input output outfmt loop device batchsize dymBatch".split())
 
 
 def log(level, text):
@@ -84,6 +84,7 @@ def get_args():
     add("loop", "-l", type=int, default=1)
     add("device", "-d", type=lambda text: [int(d) for d in text.split(",")], default=[0])
     add("batchsize", type=int)
+    add("dymBatch", type=int, default=0)
     add("warmup_count", type=int, default=1)
     if NEW:
         add("divide_input", type=int, choices=[0, 1], default=0)
@@ -104,7 +105,7 @@ def files_of(folder):
 class Session:
     """One opened model: `size` bytes of its input, `run(bytes)` → outputs, `times` in ms."""
 
-    def __init__(self, path, device):
+    def __init__(self, path, device, batch=0):
         import onnxruntime
 
         if device >= int(os.environ.get("FAKE_DEVICES", "4")):
@@ -121,6 +122,11 @@ class Session:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.ort = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         (self.name, self.shape), = self.about["inputs"].items()
+        gears = self.about.get("gears")
+        if batch and (not gears or str(batch) not in gears.split(",")):
+            fail(f"set dynamic batch {batch} failed, the model has {gears}")
+        if gears:  # none chosen: the largest
+            self.shape[0] = batch or max(map(int, gears.split(",")))
         self.batch, self.times = self.shape[0], []
         self.size = math.prod(self.shape) * 4
 
@@ -172,7 +178,7 @@ def report(times, batchsize, prefix, files):
 def infer(args, device, inputs, prefix):
     """One device: run all `inputs` (none: zeros), write results below `prefix` (None: nothing);
     return the throughput."""
-    session = Session(args.model, device)
+    session = Session(args.model, device, args.dymBatch)
     if not args.batchsize:
         log("INFO", f"try get model batchsize:{session.batch}")
     if prefix:
