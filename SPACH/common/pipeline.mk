@@ -130,7 +130,7 @@ atc_args = --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_form
   --input_shape="$(INPUT_NAME):$(if $(many),-1,$(BS)),3,$(side),$(side)" \
   $(if $(many),--dynamic_batch_size="$(many)") --soc_version=$(SOC) $(ATC_OWN) $(ATC_FLAGS) \
   $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1) $(calib:%=--calibration=%)
-next = infer$(if $(filter dynamic,$(BS)), BS=$(lastword $(gears)))
+after_om = infer$(if $(filter dynamic,$(BS)), BS=$(lastword $(gears)))
 many = $(if $(gear)$(filter dynamic,$(BS)),$(subst $(space),$(comma),$(strip $(gears))))
 check_args = --result $(result) --model $(om) --bins $(prep) $(if $(OM),,--onnx $(onnx))
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
@@ -237,7 +237,7 @@ $B/$(EXPORTED).onnx: | $(ready) $(mark) $(if $(demo),$(weights))
 	$(py) $(firstword $(EXPORT)) $(EXPORT_ARGS)
 
 om: $(om) ## ONNX → offline model for batch BS
-	$(call end,$(om),$(if $(and $(CANN_IMAGE),$(if $(loaded),,x)),push HOST=user@npu,$(next)))
+	$(call end,$(om),$(if $(and $(CANN_IMAGE),$(if $(loaded),,x)),push HOST=user@npu,$(after_om)))
 ifeq ($(OM),)
 $B/aipp.cfg: | $(ready) $(mark)
 	$(py) -m common.toolchain --out $@
