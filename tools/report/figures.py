@@ -17,11 +17,12 @@ def published_fps(published):
     return {chip: {int(b): fps[b] for b in fps} for chip, fps in columns.items() if fps}
 
 
-def speeds(root, model):
-    """The model's records of every host, without the committed ones that the READMEs show."""
-    files = sorted(path for path in (root / "results").glob("*.json")
-                   if path.name != "reference.json")
-    return [r for path in files for r in record.read(path) if r["model"] == model]
+def speeds(root, model, files=()):
+    """The model's records in `files`; without any, in results/ but for the committed ones that
+    the READMEs show."""
+    files = files or [path for path in sorted((root / "results").glob("*.json"))
+                      if path.name != record.REFERENCE]
+    return [r for r in record.newest(files) if r["model"] == model]
 
 
 def accuracies(folder, build):

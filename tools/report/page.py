@@ -4,13 +4,14 @@ import textwrap
 from pathlib import Path
 
 from common.speed import bench
-from tools.report import charts
+from tools.report import charts, record
 from tools.report.figures import published_fps, verdict
 from tools.report.tables import (
     DEMO,
     accuracy_table,
     esc,
     origin_table,
+    side_by_side,
     speed_table,
     table,
     what,
@@ -49,10 +50,10 @@ def curves(name, color, records):
 
 
 def lines_of(records):
-    """{hardware: [charts.Line]}."""
+    """{machine: [charts.Line]}."""
     groups = {}
     for r in records:
-        series = groups.setdefault(r["hardware"]["name"], {})
+        series = groups.setdefault(record.machine(r), {})
         series.setdefault((what(r), r["demo"]), []).append(r)
     result = {}
     for hardware, series in groups.items():
@@ -77,6 +78,8 @@ def section(folder, published, records, results):
              f'<div class="charts">{drawn}</div>']
     if records:
         parts += ["<h3>Throughput, and latency of a batch</h3>", speed_table(records, published)]
+    if len({record.machine(r) for r in records}) > 1:
+        parts += ["<h3>Machines side by side: compute only, images/s</h3>", side_by_side(records)]
     parts += ["<h3>Accuracy</h3>", accuracy_table(results, published)]
     if not results:
         parts.append("<p>Not scored here yet: "
@@ -96,7 +99,7 @@ def overview_row(published, records, results):
              f"{published['fps'][theirs]:,.1f} at {theirs}" if theirs else None]
     if ours:
         whole = ours["from_bin"]
-        where = f"{ours['hardware']['name']}, {what(ours)}"
+        where = f"{record.machine(ours)}, {what(ours)}"
         cells += [f"{ours['compute_only']['fps']:,.1f} at {ours['batch']}",
                   f"{whole['fps']:,.1f}" if whole else None, with_demo(where, ours["demo"])]
     else:

@@ -55,17 +55,18 @@ def table(head, rows):
 
 
 def what(r):
-    """Engine and precision of a record, and what is not as usual."""
+    """Engine, its release and precision of a record, and what is not as usual."""
     more = [r["input"] if r["input"] != "float32" else "",
             r["runner"] if r["runner"] != "ais_bench" else "",
             "batches in a bin" if r["bins"] == "batch" else ""]
-    return ", ".join([f"{r['engine']} {r['precision'] or ''}".strip(), *filter(None, more)])
+    made = " ".join(filter(None, (r["engine"], r["engine_version"], r["precision"])))
+    return ", ".join([made, *filter(None, more)])
 
 
 def speed_table(records, published):
     """A row per record, the published figure of the same batch in italics."""
     def series(r):
-        return str(r["hardware"]["name"]), what(r), str(r["demo"])
+        return record.machine(r), what(r), str(r["demo"])
 
     best = {}
     for r in records:
@@ -76,7 +77,7 @@ def speed_table(records, published):
         spread, noisy = record.reliability(r)
         theirs = published["fps"].get(str(r["batch"]))
         rows.append([
-            with_demo(what(r), r["demo"]), r["hardware"]["name"], r["batch"],
+            with_demo(what(r), r["demo"]), record.machine(r), r["batch"],
             (f"best {fps:,.1f}", "best") if fps == best[series(r)] else f"{fps:,.1f}",
             f"{whole['fps']:,.1f}" if whole else None,
             *(f"{ms[k]:,.2f}" if ms else None for k in ("min", "median", "p99")),
@@ -86,6 +87,19 @@ def speed_table(records, published):
     return table([("engine, precision", "text"), ("on", "text"), "batch",
                   "compute only, images/s", "from .bin, images/s", "min ms", "median ms",
                   "p99 ms", "spread", (theirs, "published")], rows)
+
+
+def side_by_side(records):
+    """A row per engine, release, precision and batch; a column per machine."""
+    machines = sorted({record.machine(r) for r in records})
+    rows = {}
+    for r in sorted(records, key=lambda r: (what(r), str(r["demo"]), r["batch"])):
+        row = rows.setdefault((what(r), r["demo"], r["batch"]), {})
+        noisy = record.reliability(r)[1]
+        row[record.machine(r)] = f"{r['compute_only']['fps']:,.1f}{', noisy' if noisy else ''}"
+    return table([("engine, precision", "text"), "batch", *machines],
+                 [[with_demo(made, demo), batch, *(row.get(m) for m in machines)]
+                  for (made, demo, batch), row in rows.items()])
 
 
 def accuracy_row(kind, r, results):
@@ -126,12 +140,13 @@ def accuracy_origin(kind, r):
     """As speed_origin(), of a result of accuracy."""
     by = r["produced_by"]
     onnx = by.get("onnx") or {}
-    versions = {**r["versions"], **{k: onnx[k] for k in ("torch", "onnx") if k in onnx}}
+    versions = {"python": (by.get("host") or {}).get("python"),
+                **{k: onnx.get(k) for k in ("torch", "onnx")}}
     return (with_demo(f"accuracy: {kind}", r["demo"], "demo"), esc(by.get("engine_version")),
             esc(by.get("cpu") or by.get("soc") or by.get("device")), esc(None),
             file_name(onnx.get("weights") or Path(by.get("weights") or "").name),
             short(weights_of(r)), short(onnx.get("sha256")),
-            esc(" ".join(f"{k} {v}" for k, v in versions.items())))
+            esc(" ".join(f"{k} {v}" for k, v in versions.items() if v)))
 
 
 def origin_table(records, results):
