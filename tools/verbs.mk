@@ -10,7 +10,7 @@ SEEN_FROM := .
 ## for compare: 1 goes through both models layer by layer
 LAYERS := 0
 LAYERS_is := 0 1
-## for report: records of hosts, to be set side by side; when left out: all in results/
+## for report: records to set side by side; when left out: all
 FROM :=
 ## for scale: local, or a Ray cluster: auto, or host:port
 ADDRESS := local

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
+import matplotlib.text
 import pytest
 import tiny
 from conftest import ROOT
@@ -98,8 +99,9 @@ def test_machines_and_releases_keep_apart():
     again = {**r, "date": "2027-01-01", "hardware": {**r["hardware"], "host": "a-container"}}
     assert record.setting(again) == record.setting(r)
     shown = tables.speed_table([r, *others], {"fps": {}, "chip": None})
-    assert "best 31.5" in shown and shown.count("best 99.0") == 2
-    assert "32 threads of 64 cores" in shown
+    texts = [cell.text for row in shown.rows for cell in row]
+    assert "best 31.5" in texts and texts.count("best 99.0") == 2
+    assert "Some CPU, 32 threads of 64 cores, Linux x86_64" in texts
     assert len(page_parts.lines_of([r, *others])) == 2
     kinds = {"README.md": readme.of_all, "ShiftViT/README.md": readme.of_model}
     for table in kinds.values():
@@ -163,6 +165,7 @@ def speed(folder, batch, fps, *, from_bin=True, **changes):
 
 
 VERDICT = {"result": "passed", "words": "passed, +0.10 points"}
+DEMO = "not decided: demo"
 
 
 def accuracy(engine, good, total=50000, demo=False, **changes):
@@ -284,9 +287,9 @@ def test_every_figure_is_there(root, monkeypatch):
     assert [f"{made} int8 demo weights", cpu, "8", "best 61.8", "55.6", *rest] in rows
     assert next(r for r in rows if r[2:4] == ["4", "28.5"])[8] == "44%, noisy"
     assert ["offline model", "openvino 1.0, f32, batch 8", "79.39 %", "99.50 %", "50,000",
-            "-0.010", "passed, +0.10 points", "2026-11-20"] in rows
-    assert next(r for r in rows if r[0] == "offline model demo")[5:7] == ["–", "none: demo"]
-    assert next(r for r in rows if r[0] == f"speed: {made} f32 demo weights")[1:] == [
+            "-0.010", "yes, +0.10 points", "2026-11-20"] in rows
+    assert next(r for r in rows if r[0] == "offline model demo")[5:7] == ["–", DEMO]
+    assert next(r for r in rows if r[0] == f"speed: {made} f32 demo")[1:] == [
         "2026.4.1", "Some CPU", "2", "w.pth", "cd" * 6, "ab" * 6,
         "python 3.11.7 torch 2.15.0 onnx 1.23.2", "2026-11-20"]
     assert next(r for r in rows if r[0] == "accuracy: offline model")[7] == (
@@ -337,17 +340,62 @@ def test_every_field_is_escaped(root, monkeypatch):
     assert "".join(parsed(page).itertext()).count("alert('1')") > 10
 
 
-def test_cells_of_a_table_are_escaped():
-    """Also those that nobody has thought of."""
-    shown = tables.table([EVIL], [[EVIL], [(EVIL, "bad")], [tables.with_demo(EVIL, True)], [3]])
-    assert "<script" not in shown and shown.count("&lt;script&gt;") == 4
+def test_markup_in_a_name_stays_text(root, monkeypatch):
+    """A model called <b>x</b>, in the page, its charts and the READMEs."""
+    name = "<b>x</b>"
+    source = {**published("ShiftViT"), "model": name, "chip": name}
+    cli.write_json(root / "ShiftViT/published.json", source)
+    r = {**speed("ShiftViT", 8, 31.7), "model": name, "weights": {"file": name, "sha256": name}}
+    record.write(root / "results/host.json", [r])
+    page = report(monkeypatch, root, "ShiftViT")
+    assert name not in page and page.count("&lt;b&gt;x&lt;/b&gt;") > 4
+    (root / "README.md").write_text(MARKS)
+    run(monkeypatch, readme, "--root", root, "--from", root / "results/host.json")
+    text = (root / "README.md").read_text()
+    assert "| &lt;b>x&lt;/b> |" in text
+
+
+def test_the_overview_leads_to_the_models_and_marks_noise(root, monkeypatch):
+    record.write(root / "results/host.json", [speed("ShiftViT", 4, 28.5, spread=0.44)])
+    page = parsed(report(monkeypatch, root, "ShiftViT"))
+    row = cells(page.find("body/div"))[1]
+    assert "44%, noisy" in row and page.find("body/div//a").get("href") == "#shiftvit"
+    assert "Latency of a batch: Some CPU" in "".join(page.itertext()).replace("\n", " ")
+
+
+def test_the_demos_own_timing_is_shown_unless_it_is_stale(root, monkeypatch):
+    build = root / "ShiftViT/build/demo"
+    build.mkdir(parents=True)
+    (build / "m.blob").write_text("m")
+    monkeypatch.chdir(root / "ShiftViT")
+    made = provenance.made("x.json", ["build/demo/m.blob"], [])
+    monkeypatch.chdir(root)
+    cli.write_json(build / "perf_bs8_openvino.json", {**PERF, "fps": 23.4, "made": made})
+    page = report(monkeypatch, root, "ShiftViT")
+    row = next(r for r in cells(parsed(page)) if "best 23.4" in r)
+    assert row[0] == "openvino 2026.4.1 f32 demo weights"
+    (build / "m.blob").write_text("another")
+    with pytest.raises(cli.Failure, match="nothing is measured yet"):
+        report(monkeypatch, root, "ShiftViT")
+
+
+def test_texts_of_charts_are_readable_and_inside():
+    """A phone shows 360 points of a chart 366 pixels wide."""
+    lines = page_parts.curves("openvino 2026.4.1 f32, uint8, demo", 0, [speed("ShiftViT", 64, 9e3)])
+    panel = "Measured: A CPU of a long name, 128 threads of 256 cores, Linux x86_64", lines
+    drawn = charts.figure([panel])
+    sizes = [text.get_fontsize() for text in drawn.findobj(matplotlib.text.Text)
+             if text.get_text()]
+    assert min(sizes) >= 11
+    box = drawn.get_tightbbox()
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= charts.SIZE[0] and box.y1 <= charts.SIZE[1]
 
 
 @pytest.mark.parametrize("told, words", [
-    (VERDICT, ("passed, +0.10 points", "good")),
-    ({"result": "failed", "words": "failed, -2 points"}, ("failed, -2 points", "bad")),
-    ({"result": None, "words": "none: demo"}, ("none: demo", "")),
-    (None, ("none: make eval again", ""))])
+    (VERDICT, ("yes, +0.10 points", "good")),
+    ({"result": "failed", "words": "failed, -2 points"}, ("no, -2 points", "bad")),
+    ({"result": None, "words": "none: demo"}, (DEMO, "")),
+    (None, ("not decided: make eval again", ""))])
 def test_verdicts_are_those_of_the_scoring(told, words):
     assert figures.verdict(accuracy("openvino", 39400, verdict=told)) == words
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common import cli
 from tools.report import record
+from tools.report.faq import plain
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
@@ -52,7 +53,8 @@ def get_args(argv=None):
 def markdown(head, rows, left):
     """A Markdown table whose first `left` columns are text, the others numbers."""
     rule = ["---" if i < left else "---:" for i in range(len(head))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *rows])
+    texts = [[plain(cell) for cell in cells] for cells in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *texts])
 
 
 def figures(r, words):

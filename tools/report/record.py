@@ -84,8 +84,9 @@ def misfit(value, schema, where=""):
     return next(filter(None, (misfit(*each) for each in inside)), None)
 
 
-def read(path):
-    """The records in a file, [] when there is none; Failure when it holds something else."""
+def read(path, model=None):
+    """The records in a file, of one `model` or all, [] when there is none; Failure when it holds
+    something else."""
     if not Path(path).exists():
         return []
     todo = "delete it and run make sweep"
@@ -93,12 +94,11 @@ def read(path):
     wrong = misfit(content, SCHEMA)
     if wrong:
         raise cli.Failure(f"{path} holds no records of timings: {wrong}", todo)
-    return content
+    return [r for r in content if model in (None, r["model"])]
 
 
-def newest(files):
-    """The records of several files, the last of each setting."""
-    records = [r for path in files for r in read(path)]
+def newest(records):
+    """The last of each setting."""
     return list({setting(r): r for r in sorted(records, key=lambda r: r["date"])}.values())
 
 
@@ -217,7 +217,7 @@ def main():
     args = get_args()
     path = path_in(args.results)
     new = [of_file(args, file) for file in args.perf]
-    kept = newest([args.results / REFERENCE, path])
+    kept = newest([*read(args.results / REFERENCE), *read(path)])
     records = {setting(r): r for r in [*read(path), *new]}
     args.results.mkdir(parents=True, exist_ok=True)
     write(path, sorted(records.values(), key=lambda r: [str(k).rjust(4) for k in setting(r)]))

@@ -41,7 +41,8 @@ def main():
     for folder in args.models:
         published = cli.read_json(args.root / folder / "published.json", "restore the file")
         models.append((folder, published,
-                       figures.speeds(args.root, published["model"], args.files),
+                       figures.speeds(args.root, folder, args.build, published["model"],
+                                      args.files),
                        figures.accuracies(args.root / folder, args.build)))
     if not any(records or results for _, _, records, results in models):
         raise cli.Failure("nothing is measured yet, so there is nothing to show",
