@@ -379,6 +379,11 @@ def test_the_demos_own_timing_is_shown_unless_it_is_stale(root, monkeypatch):
         report(monkeypatch, root, "ShiftViT")
 
 
+@pytest.mark.filterwarnings("error")  # matplotlib warns of a character that it cannot draw
+def test_a_chart_in_another_script_is_drawn_or_spelled(tmp_path):
+    charts.png([("测量：某机器", [charts.Line("ShiftViT 猫", {1: 2.0}, 0)])], tmp_path / "a.png")
+
+
 def test_texts_of_charts_are_readable_and_inside():
     """A phone shows 360 points of a chart 366 pixels wide."""
     lines = page_parts.curves("openvino 2026.4.1 f32, uint8, demo", 0, [speed("ShiftViT", 64, 9e3)])

@@ -16,8 +16,11 @@ import textwrap
 os.environ.pop("MPLBACKEND", None)  # the user's is for windows; we draw into files
 
 import matplotlib  # noqa: E402
-from matplotlib import ticker  # noqa: E402
+from matplotlib import font_manager, ticker  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
+
+from tools import fonts  # noqa: E402
 
 BATCHES = (1, 4, 8, 16, 32, 64)
 # Okabe and Ito's colours, told apart with any colour vision; each is a variable of report.css.
@@ -182,6 +185,17 @@ def svg(title, lines, unit=FPS, name=""):
 
 
 def png(panels, path):
-    """The same panels on white."""
+    """The same panels on white; texts in another script take a font that has it, or are spelled."""
     with ours():
-        figure(panels).savefig(path, dpi=160, facecolor=PAPER, format="png")
+        drawn = figure(panels)
+        usual = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
+        for text in drawn.findobj(Text):
+            lacking = frozenset(c for c in text.get_text() if c != "\n" and ord(c) not in usual)
+            file = fonts.file_with(lacking) if lacking else None
+            if file:
+                font_manager.fontManager.addfont(file)
+                name = font_manager.FontProperties(fname=file).get_name()
+                text.set_fontfamily(["DejaVu Sans", name])
+            elif lacking:
+                text.set_text(fonts.spelled(text.get_text(), lacking))
+        drawn.savefig(path, dpi=160, facecolor=PAPER, format="png")
