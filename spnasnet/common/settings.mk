@@ -92,7 +92,7 @@ endef
 space := $(subst ,, )
 comma := ,
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
-lists := ATC_FLAGS BATCHES IMAGE MODELS MAKEFLAGS MAKEOVERRIDES
+lists := ATC_FLAGS BATCHES FROM IMAGE MODELS MAKEFLAGS MAKEOVERRIDES
 number = case '$($1)' in ($2) echo no;; esac
 
 of_top := MODELS MODEL TIMM CLASSES INPUT_SIZE MAKEFLAGS MAKEOVERRIDES

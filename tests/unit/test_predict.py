@@ -15,6 +15,7 @@ from torchvision import transforms as tv
 from common import cli, published
 from common.data import demo, manifest, transforms
 from common.data.labels import SYNSETS
+from tools import fonts
 from tools.inspect import class_names, draw, photo, predict
 
 COMMAND = ["env", "PYTHONPATH=common/cpu", sys.executable, "-m", "ais_bench"]
@@ -212,6 +213,36 @@ def test_the_png_shows_the_crop_that_the_model_gets(folder, ask, tmp_path):
         crop = shown[top:top + draw.SIDE, draw.EDGE:draw.EDGE + draw.SIDE]
         wanted = recipe.pixels(photo.load(tmp_path / f"photo {i}.png"))
         assert np.array_equal(crop[::2, ::2], wanted) and np.array_equal(crop[1::2, 1::2], wanted)
+
+
+def drawn(tmp_path, names, count=1):
+    """The picture of `count` images, as grey numpy (H, W), their classes named `names`."""
+    picture(300, 260).save(tmp_path / "猫.png")
+    items = [("猫.png", tmp_path / "猫.png", [(0, 0.7), (1, 0.2)])] * count
+    recipe = transforms.Recipe(256, 224)
+    draw.answers(tmp_path / "a.png", "模型", "CANN", True, recipe, items, names)
+    return np.asarray(Image.open(tmp_path / "a.png").convert("L"))
+
+
+def test_many_photographs_make_a_contact_sheet(tmp_path):
+    """All of it is seen without scrolling through meters; beyond MOST, how many are not drawn."""
+    height, width = drawn(tmp_path, ["cat", "dog"], count=draw.MOST + 7).shape
+    assert height < 3.5 * width and height > draw.HEAD + 12 * draw.TILE
+    assert drawn(tmp_path, ["cat", "dog"], count=draw.FEW + 1).shape[0] < 2 * draw.STEP + 240
+
+
+def test_names_in_other_scripts_are_drawn_or_spelled(tmp_path, monkeypatch):
+    assert draw.readable("chêne", 18)[0] == "chêne"
+    greek = draw.readable("γάτα", 18)  # matplotlib brings a font that has Greek
+    assert greek[0] == "γάτα" and not draw.lacking(greek[1], greek[0])
+    assert "lastresort" not in str(fonts.file_with(frozenset("猫"))).lower()
+    known = fonts.file_with
+    monkeypatch.setattr(fonts, "file_with", lambda c: None if "猫" in c else known(c))
+    assert draw.readable("猫γ", 18)[0] == "U+732B γ"
+    monkeypatch.setattr(fonts, "file_with", lambda characters: None)
+    assert draw.readable("a 猫.png", 18)[0] == "a U+732B .png"
+    note = drawn(tmp_path, ["cat", "dog"])[draw.HEAD + draw.SIDE + draw.EDGE:]
+    assert note.shape[0] == 34 and note.min() < 200
 
 
 @pytest.mark.parametrize("recipe, size, wanted", [

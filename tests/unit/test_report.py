@@ -8,6 +8,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
+import matplotlib.text
 import pytest
 import tiny
 from conftest import ROOT
@@ -17,6 +18,7 @@ from PIL import Image
 
 from common import cli, provenance
 from tools.report import charts, figures, readme, record, tables
+from tools.report import page as page_parts
 from tools.report import report as page_of
 
 MODELS = sorted(p.parent.name for p in ROOT.glob("*/published.json"))
@@ -58,7 +60,7 @@ def test_a_new_figure_takes_the_place_of_its_setting(tmp_path, monkeypatch, caps
     files = [write_timing(tmp_path, 1, 20, 18), write_timing(tmp_path, 8, 31.5)]
     run(monkeypatch, record, *words, *files)
     said = capsys.readouterr().out
-    assert "M: openvino 2026.4.1, f32, Some CPU, 2 threads, demo weights" in said
+    assert "M: openvino 2026.4.1, f32, Some CPU, 2 threads, Linux x86_64, demo weights" in said
     assert "from .bin: not timed" in said  # of batch 8
     run(monkeypatch, record, *words, write_timing(tmp_path, 8, 33, 29.5))
     run(monkeypatch, record, *words, write_timing(tmp_path, 8, 60, precision="int8"))
@@ -84,11 +86,56 @@ def test_a_stale_timing_is_not_kept(tmp_path, monkeypatch):
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("content", ["{}", "[1]", '[{"model": "x"}]', "[", "null"])
-def test_damaged_records_are_refused(tmp_path, content):
+def other_machine(r):
+    return {**r, "threads": 32, "hardware": {**r["hardware"], "cores": 64}}
+
+
+def test_machines_and_releases_keep_apart():
+    """Neither takes the other's place, and each has a best of its own; a host's name is no key."""
+    r = record.make("M", "float32", PERF, None)
+    faster = {"compute_only": {**r["compute_only"], "fps": 99.0}}
+    others = [other_machine({**r, **faster}), {**r, **faster, "engine_version": "2027.0"}]
+    assert len({record.setting(each) for each in (r, *others)}) == 3
+    again = {**r, "date": "2027-01-01", "hardware": {**r["hardware"], "host": "a-container"}}
+    assert record.setting(again) == record.setting(r)
+    shown = tables.speed_table([r, *others], {"fps": {}, "chip": None})
+    texts = [cell.text for row in shown.rows for cell in row]
+    assert "best 31.5" in texts and texts.count("best 99.0") == 2
+    assert "Some CPU, 32 threads of 64 cores, Linux x86_64" in texts
+    assert len(page_parts.lines_of([r, *others])) == 2
+    kinds = {"README.md": readme.of_all, "ShiftViT/README.md": readme.of_model}
+    for table in kinds.values():
+        text = table([r, *others], readme.WORDS["README.md"])
+        assert "32 threads of 64 cores" in text and "31.5" in text and "2027.0" in text
+
+
+def test_what_fell_is_named(tmp_path, monkeypatch, capsys):
+    words = ("--model", "M", "--results", tmp_path / "results")
+    for fps, said in ((31.5, ""), (31.2, "none fell by more than noise"),
+                      (25, "1 fell by more than noise\n  batch 8 compute only 31.2 → 25.0 (-20%, "
+                           "noise 3%)\n")):
+        run(monkeypatch, record, *words, write_timing(tmp_path, 8, fps))
+        shown = capsys.readouterr().out
+        assert f"beside the figures kept before: {said}" in shown if said else "beside" not in shown
+
+
+def damaged(**changes):
+    return json.dumps([{**record.make("M", "float32", PERF, None), **changes}])
+
+
+@pytest.mark.parametrize("content, said", [
+    ("{}", "a dict"), ("[1]", r"\[0\] is no object"), ('[{"model": "x"}]', "has no batch"),
+    ("[", "not JSON"), ("null", "a NoneType"), (damaged(batch="8"), r"\[0\].batch is no integer"),
+    (damaged(batch=True), r"\[0\].batch is no integer"),
+    (damaged(hardware={"name": "x"}), r"\[0\].hardware has no cpu")])
+def test_damaged_records_are_refused(tmp_path, content, said):
     (tmp_path / "r.json").write_text(content)
-    with pytest.raises(cli.Failure, match="r.json"):
+    with pytest.raises(cli.Failure, match=f"r.json .*{said}"):
         record.read(tmp_path / "r.json")
+
+
+def test_the_committed_records_are_as_documented():
+    assert len(record.read(ROOT / "results/reference.json")) == 18
 
 
 @pytest.mark.parametrize("perf, said", [
@@ -118,11 +165,12 @@ def speed(folder, batch, fps, *, from_bin=True, **changes):
 
 
 VERDICT = {"result": "passed", "words": "passed, +0.10 points"}
+DEMO = "not decided: demo"
 
 
 def accuracy(engine, good, total=50000, demo=False, **changes):
     by = {"engine": engine, "engine_version": "1.0", "precision": "f32", "batch": 8,
-          "device": "CPU", "cpu": "Some CPU", "onnx": ONNX}
+          "device": "CPU", "cpu": "Some CPU", "host": HOST, "onnx": ONNX}
     if engine == "torch":
         by.update(weights="build/w.pth", weights_sha256="cd" * 32, onnx=None)
     return {
@@ -136,7 +184,6 @@ def accuracy(engine, good, total=50000, demo=False, **changes):
         "dataset": {"recipe": {}},
         "produced_by": by,
         "verdict": VERDICT,
-        "versions": {"python": "3.11.7"},
         "date": "2026-11-20T10:00:00",
         **changes,
     }
@@ -235,19 +282,40 @@ def test_every_figure_is_there(root, monkeypatch):
             assert f"{chip} best {charts.best(fps)} {fps}" in labels
     rows = cells(parts["shiftvit"])
     rest = ["250.00", "254.00", "269.00", "3%", "862.72"]
-    cpu = "Some CPU"
-    assert ["openvino f32 demo weights", cpu, "8", "best 31.7", "28.5", *rest] in rows
-    assert ["openvino int8 demo weights", cpu, "8", "best 61.8", "55.6", *rest] in rows
+    cpu, made = "Some CPU, 2 threads, Linux x86_64", "openvino 2026.4.1"
+    assert [f"{made} f32 demo weights", cpu, "8", "best 31.7", "28.5", *rest] in rows
+    assert [f"{made} int8 demo weights", cpu, "8", "best 61.8", "55.6", *rest] in rows
     assert next(r for r in rows if r[2:4] == ["4", "28.5"])[8] == "44%, noisy"
     assert ["offline model", "openvino 1.0, f32, batch 8", "79.39 %", "99.50 %", "50,000",
-            "-0.010", "passed, +0.10 points", "2026-11-20"] in rows
-    assert next(r for r in rows if r[0] == "offline model demo")[5:7] == ["–", "none: demo"]
-    assert next(r for r in rows if r[0] == "speed: openvino f32 demo weights")[1:] == [
-        "2026.4.1", cpu, "2", "w.pth", "cd" * 6, "ab" * 6,
+            "-0.010", "yes, +0.10 points", "2026-11-20"] in rows
+    assert next(r for r in rows if r[0] == "offline model demo")[5:7] == ["–", DEMO]
+    assert next(r for r in rows if r[0] == f"speed: {made} f32 demo")[1:] == [
+        "2026.4.1", "Some CPU", "2", "w.pth", "cd" * 6, "ab" * 6,
         "python 3.11.7 torch 2.15.0 onnx 1.23.2", "2026-11-20"]
-    assert ["openvino f32", cpu, "8", "best 412.5", "–", "250.00", "254.00", "269.00", "3%",
+    assert next(r for r in rows if r[0] == "accuracy: offline model")[7] == (
+        "python 3.11.7 torch 2.15.0 onnx 1.23.2")
+    assert [f"{made} f32", cpu, "8", "best 412.5", "–", "250.00", "254.00", "269.00", "3%",
             "7,196.11"] in cells(parts["spnasnet"])
     assert "make sweep MODELS=SPACH" in "".join(parts["spach"].itertext())
+
+
+def test_hosts_side_by_side(root, monkeypatch):
+    """A setting is a row; a host that is not asked for is not shown; of one setting the newest."""
+    measure(root)
+    r = speed("ShiftViT", 8, 31.7)
+    old = speed("ShiftViT", 8, 77.5, date="2020-01-01")
+    record.write(root / "a.json", [r])
+    record.write(root / "b.json", [other_machine(speed("ShiftViT", 8, 123.4)), old])
+    run(monkeypatch, page_of, "--root", root, "--from", root / "a.json", root / "b.json",
+        "--build", "none", "ShiftViT")
+    page = (root / "report/index.html").read_text()
+    rows = cells(parsed(page))
+    assert ["engine, precision", "batch", "Some CPU, 2 threads, Linux x86_64",
+            "Some CPU, 32 threads of 64 cores, Linux x86_64"] in rows
+    assert ["openvino 2026.4.1 f32 demo weights", "8", "31.7", "123.4"] in rows
+    assert "61.8" not in page and "77.5" not in page
+    with pytest.raises(cli.Failure, match="there is no .*gone.json"):
+        run(monkeypatch, page_of, "--root", root, "ShiftViT", "--from", root / "gone.json")
 
 
 def everywhere(value, text):
@@ -272,17 +340,67 @@ def test_every_field_is_escaped(root, monkeypatch):
     assert "".join(parsed(page).itertext()).count("alert('1')") > 10
 
 
-def test_cells_of_a_table_are_escaped():
-    """Also those that nobody has thought of."""
-    shown = tables.table([EVIL], [[EVIL], [(EVIL, "bad")], [tables.with_demo(EVIL, True)], [3]])
-    assert "<script" not in shown and shown.count("&lt;script&gt;") == 4
+def test_markup_in_a_name_stays_text(root, monkeypatch):
+    """A model called <b>x</b>, in the page, its charts and the READMEs."""
+    name = "<b>x</b>"
+    source = {**published("ShiftViT"), "model": name, "chip": name}
+    cli.write_json(root / "ShiftViT/published.json", source)
+    r = {**speed("ShiftViT", 8, 31.7), "model": name, "weights": {"file": name, "sha256": name}}
+    record.write(root / "results/host.json", [r])
+    page = report(monkeypatch, root, "ShiftViT")
+    assert name not in page and page.count("&lt;b&gt;x&lt;/b&gt;") > 4
+    (root / "README.md").write_text(MARKS)
+    run(monkeypatch, readme, "--root", root, "--from", root / "results/host.json")
+    text = (root / "README.md").read_text()
+    assert "| &lt;b>x&lt;/b> |" in text
+
+
+def test_the_overview_leads_to_the_models_and_marks_noise(root, monkeypatch):
+    record.write(root / "results/host.json", [speed("ShiftViT", 4, 28.5, spread=0.44)])
+    page = parsed(report(monkeypatch, root, "ShiftViT"))
+    row = cells(page.find("body/div"))[1]
+    assert "44%, noisy" in row and page.find("body/div//a").get("href") == "#shiftvit"
+    assert "Latency of a batch: Some CPU" in "".join(page.itertext()).replace("\n", " ")
+
+
+def test_the_demos_own_timing_is_shown_unless_it_is_stale(root, monkeypatch):
+    build = root / "ShiftViT/build/demo"
+    build.mkdir(parents=True)
+    (build / "m.blob").write_text("m")
+    monkeypatch.chdir(root / "ShiftViT")
+    made = provenance.made("x.json", ["build/demo/m.blob"], [])
+    monkeypatch.chdir(root)
+    cli.write_json(build / "perf_bs8_openvino.json", {**PERF, "fps": 23.4, "made": made})
+    page = report(monkeypatch, root, "ShiftViT")
+    row = next(r for r in cells(parsed(page)) if "best 23.4" in r)
+    assert row[0] == "openvino 2026.4.1 f32 demo weights"
+    (build / "m.blob").write_text("another")
+    with pytest.raises(cli.Failure, match="nothing is measured yet"):
+        report(monkeypatch, root, "ShiftViT")
+
+
+@pytest.mark.filterwarnings("error")  # matplotlib warns of a character that it cannot draw
+def test_a_chart_in_another_script_is_drawn_or_spelled(tmp_path):
+    charts.png([("测量：某机器", [charts.Line("ShiftViT 猫", {1: 2.0}, 0)])], tmp_path / "a.png")
+
+
+def test_texts_of_charts_are_readable_and_inside():
+    """A phone shows 360 points of a chart 366 pixels wide."""
+    lines = page_parts.curves("openvino 2026.4.1 f32, uint8, demo", 0, [speed("ShiftViT", 64, 9e3)])
+    panel = "Measured: A CPU of a long name, 128 threads of 256 cores, Linux x86_64", lines
+    drawn = charts.figure([panel])
+    sizes = [text.get_fontsize() for text in drawn.findobj(matplotlib.text.Text)
+             if text.get_text()]
+    assert min(sizes) >= 11
+    box = drawn.get_tightbbox()
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= charts.SIZE[0] and box.y1 <= charts.SIZE[1]
 
 
 @pytest.mark.parametrize("told, words", [
-    (VERDICT, ("passed, +0.10 points", "good")),
-    ({"result": "failed", "words": "failed, -2 points"}, ("failed, -2 points", "bad")),
-    ({"result": None, "words": "none: demo"}, ("none: demo", "")),
-    (None, ("none: make eval again", ""))])
+    (VERDICT, ("yes, +0.10 points", "good")),
+    ({"result": "failed", "words": "failed, -2 points"}, ("no, -2 points", "bad")),
+    ({"result": None, "words": "none: demo"}, (DEMO, "")),
+    (None, ("not decided: make eval again", ""))])
 def test_verdicts_are_those_of_the_scoring(told, words):
     assert figures.verdict(accuracy("openvino", 39400, verdict=told)) == words
 

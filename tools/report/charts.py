@@ -1,5 +1,5 @@
-"""Throughput by batch size, drawn for the page (SVG that follows its light or dark theme) and as
-PNG.
+"""Throughput and latency by batch size, drawn for the page (SVG that follows its light or dark
+theme) and as PNG.
 
 Axes start at 0 and have the batch sizes on a logarithmic scale; lines are labelled at their
 ends. What ModelZoo publishes is dashed with hollow marks, what was measured here solid with
@@ -16,8 +16,11 @@ import textwrap
 os.environ.pop("MPLBACKEND", None)  # the user's is for windows; we draw into files
 
 import matplotlib  # noqa: E402
-from matplotlib import ticker  # noqa: E402
+from matplotlib import font_manager, ticker  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.text import Text  # noqa: E402
+
+from tools import fonts  # noqa: E402
 
 BATCHES = (1, 4, 8, 16, 32, 64)
 # Okabe and Ito's colours, told apart with any colour vision; each is a variable of report.css.
@@ -26,8 +29,9 @@ INK, GRID, PAPER = "#1b1f24", "#d8dee4", "#ffffff"
 VARIABLES = {**{color: f"var(--line{i})" for i, color in enumerate(LINES)},
              INK: "var(--ink)", GRID: "var(--grid)", PAPER: "var(--paper)"}
 SVG = "http://www.w3.org/2000/svg"
-SIZE = (4.5, 3.0)  # inches, of one panel
-TEXT = {"color": INK, "fontsize": 9, "parse_math": False}  # a $ in a name is a $
+FPS = "images/s"
+SIZE = (5.0, 3.4)  # inches, of one panel; a phone shows it 366 pixels wide: texts of 11 and more
+TEXT = {"color": INK, "fontsize": 11, "parse_math": False}  # a $ in a name is a $
 
 
 @dataclasses.dataclass
@@ -78,26 +82,26 @@ def best(fps):
     return f"{number(max(fps.values()))} at {max(fps, key=fps.get)}"
 
 
-def scales(axes, title, top):
-    """Set up axes for batch sizes and 0 to `top` images/s."""
+def scales(axes, title, top, unit):
+    """Set up axes for batch sizes and 0 to `top` of `unit`."""
     axes.set(xscale="log", xlim=(0.8, 80), ylim=(0, top))
     axes.set_xticks(BATCHES, map(str, BATCHES))
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.yaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}" if top > 5 else "{x:g}"))
-    axes.set_title(textwrap.fill(title, 46), loc="left", pad=16,
-                   **{**TEXT, "fontsize": 9.5, "fontweight": "bold"})
-    axes.text(0, 1.03, "images/s", transform=axes.transAxes, **TEXT)
+    axes.set_title(textwrap.fill(title, 40), loc="left", pad=18,
+                   **{**TEXT, "fontweight": "bold"})
+    axes.text(0, 1.03, unit, transform=axes.transAxes, **TEXT)
     axes.set_xlabel("batch size", **TEXT)
-    axes.tick_params(length=0, labelsize=9, labelcolor=INK)
+    axes.tick_params(length=0, labelsize=11, labelcolor=INK)
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     for side, spine in axes.spines.items():
         spine.set(visible=side == "bottom", color=INK, linewidth=0.8)
 
 
-def curve(axes, line):
-    """Draw one Line, the bars of its repeats, and a ring around its best batch."""
+def curve(axes, line, ring):
+    """Draw one Line, the bars of its repeats, and with `ring` one around its best batch."""
     color, batches = LINES[line.color % len(LINES)], sorted(line.fps)
     for batch, (low, high) in line.bars.items():
         axes.plot([batch, batch], [low, high], color=color, linewidth=3, alpha=0.35,
@@ -105,6 +109,8 @@ def curve(axes, line):
     axes.plot(batches, [line.fps[b] for b in batches], color=color, marker=line.mark,
               markersize=4.5, linewidth=1.6, linestyle="--" if line.published else "-",
               markerfacecolor=PAPER if line.published else color)
+    if not ring:
+        return
     top = max(batches, key=line.fps.get)
     axes.plot([top], [line.fps[top]], color=color, marker="o", markersize=10,
               markerfacecolor="none")
@@ -113,7 +119,7 @@ def curve(axes, line):
 def labels(axes, lines, top):
     """Write the labels of lines beside their ends, none over another."""
     named = [line for line in lines if line.label]
-    heights = [0.03 + 0.075 * (line.label.count("\n") + 1) for line in named]
+    heights = [0.03 + 0.085 * (line.label.count("\n") + 1) for line in named]
     ends = apart([line.fps[max(line.fps)] / top for line in named], heights)
     over = max(end + height / 2 for end, height in zip(ends, heights)) - 1.1
     for line, end in zip(named, ends):
@@ -122,14 +128,14 @@ def labels(axes, lines, top):
                   linespacing=1.1, **text)
 
 
-def panel(axes, title, lines):
-    """Draw `lines` into matplotlib axes."""
+def panel(axes, title, lines, unit=FPS):
+    """Draw `lines` of `unit` into matplotlib axes."""
     highest = [value for line in lines
                for value in [*line.fps.values(), *(high for _, high in line.bars.values())]]
     top = 1.08 * max(highest)
-    scales(axes, title, top)
+    scales(axes, title, top, unit)
     for line in lines:
-        curve(axes, line)
+        curve(axes, line, unit == FPS)
     labels(axes, lines, top)
 
 
@@ -143,22 +149,25 @@ def ours(**settings):
 
 
 def figure(panels):
-    """A figure with (title, lines) panels side by side."""
-    n = len(panels)
-    result = Figure(figsize=(SIZE[0] * n, SIZE[1]))
-    for i, (title, lines) in enumerate(panels):
-        panel(result.add_axes(((i + 0.12) / n, 0.16, 0.53 / n, 0.66)), title, lines)
+    """A figure with (title, lines, unit) panels, three in a row."""
+    n = min(len(panels), 3)
+    rows = -(-len(panels) // n)
+    result = Figure(figsize=(SIZE[0] * n, SIZE[1] * rows))
+    for i, each in enumerate(panels):
+        left, bottom = i % n + 0.13, rows - 1 - i // n + 0.16
+        panel(result.add_axes((left / n, bottom / rows, 0.44 / n, 0.62 / rows)), *each)
     return result
 
 
-def svg(title, lines, name):
+def svg(title, lines, unit=FPS, name=""):
     """One panel as an <svg> element; colours are the page's, `name` keeps its ids apart from
     other charts'."""
     out = io.StringIO()
     settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with ours(**settings):
-        figure([(title, lines)]).savefig(out, format="svg", transparent=True, metadata=nothing)
+        drawn = figure([(title, lines, unit)])
+        drawn.savefig(out, format="svg", transparent=True, metadata=nothing)
     text = out.getvalue()[out.getvalue().index("<svg"):]
     text = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", text, flags=re.S)
     text = re.sub(r"font-family: [^;\"]*;?", "", text)
@@ -176,6 +185,17 @@ def svg(title, lines, name):
 
 
 def png(panels, path):
-    """The same panels side by side, on white."""
+    """The same panels on white; texts in another script take a font that has it, or are spelled."""
     with ours():
-        figure(panels).savefig(path, dpi=160, facecolor=PAPER, format="png")
+        drawn = figure(panels)
+        usual = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
+        for text in drawn.findobj(Text):
+            lacking = frozenset(c for c in text.get_text() if c != "\n" and ord(c) not in usual)
+            file = fonts.file_with(lacking) if lacking else None
+            if file:
+                font_manager.fontManager.addfont(file)
+                name = font_manager.FontProperties(fname=file).get_name()
+                text.set_fontfamily(["DejaVu Sans", name])
+            elif lacking:
+                text.set_text(fonts.spelled(text.get_text(), lacking))
+        drawn.savefig(path, dpi=160, facecolor=PAPER, format="png")

@@ -3,7 +3,10 @@
 Speeds come from results/*.json (make sweep), accuracies from a model's build/ (make eval, make
 online).
 """
-from common import cli
+import contextlib
+from pathlib import Path
+
+from common import cli, provenance
 from tools.report import record
 
 OTHERS = {"fps_310": "310", "fps_t4": "T4", "fps_baseline": "baseline"}
@@ -17,11 +20,27 @@ def published_fps(published):
     return {chip: {int(b): fps[b] for b in fps} for chip, fps in columns.items() if fps}
 
 
-def speeds(root, model):
-    """The model's records of every host, without the committed ones that the READMEs show."""
-    files = sorted(path for path in (root / "results").glob("*.json")
-                   if path.name != "reference.json")
-    return [r for path in files for r in record.read(path) if r["model"] == model]
+def speeds(root, folder, build, model, files):
+    """The model's records in `files`; without any, in results/ but for the committed ones that
+    the READMEs show, and the demo's own."""
+    if files:
+        return record.newest([r for path in files for r in record.read(path, model)])
+    files = [path for path in sorted((root / "results").glob("*.json"))
+             if path.name != record.REFERENCE]
+    swept = [r for path in files for r in record.read(path, model)]
+    return record.newest([*of_the_demo(root / folder, build, model), *swept])
+
+
+def of_the_demo(folder, build, model):
+    """The records of what make demo timed and is not stale; from .bin it times nothing."""
+    found = []
+    with contextlib.chdir(folder):  # the paths in its records start there
+        for path in sorted(Path(build, "demo").glob("perf_*.json")):
+            if provenance.misfit(path) is None:
+                perf = cli.read_json(path, "make demo")
+                dtype = "uint8" if "uint8" in path.name else "float32"
+                found.append(record.make(model, dtype, perf, None))
+    return found
 
 
 def accuracies(folder, build):
@@ -55,6 +74,9 @@ def to_torch(result, results):
 
 
 def verdict(result):
-    """(words, class) of the verdict that make eval gave (common/score/verdict.py)."""
+    """(plain words, class) of the verdict that make eval gave (common/score/verdict.py)."""
     found = result.get("verdict") or {"result": None, "words": "none: make eval again"}
-    return found["words"], {"passed": "good", "failed": "bad"}.get(found["result"], "")
+    plain = {"passed": "yes", "failed": "no", "none": "not decided"}
+    word = next((w for w in plain if found["words"].startswith(w)), "")
+    words = plain.get(word, "") + found["words"][len(word):]
+    return words, {"passed": "good", "failed": "bad"}.get(found["result"], "")

@@ -1,35 +1,17 @@
 """The report as HTML: a part for each model with its charts and tables. figures.py gathers what
-is shown, tables.py and charts.py show it."""
+is shown, tables.py and charts.py show it, page.html has the words."""
 import textwrap
 from pathlib import Path
 
-from common.speed import bench
-from tools.report import charts
-from tools.report.figures import published_fps, verdict
-from tools.report.tables import (
-    DEMO,
-    accuracy_table,
-    esc,
-    origin_table,
-    speed_table,
-    table,
-    what,
-    with_demo,
-)
+import jinja2
+from markupsafe import Markup
 
-INTRO = """
-<h1>Offline inference: published and measured</h1>
-<p><b>Published</b> figures (dashed lines, <i>italics</i>) are ModelZoo's, taken on its machines:
-a reference, not a comparison. <b>Measured</b> figures (solid lines) were taken on the hardware
-that is named with them.</p>
-<p class="soft"><b>Compute only</b> is the engine's run of a batch and nothing else. <b>From
-.bin</b> is the whole way from reading the bins to the last result file, without the start of the
-process and the loading of the model. <b>Spread</b> is the largest less the smallest throughput
-of the repeats over their median, drawn as bars; where that, or the share of the CPUs that other
-programs took meanwhile, is above {noisy:.0%}, a figure is noisy and not to be relied on. {demo}
-are generated: speed is that of the network, accuracy says nothing about the model. Made
-{made}.</p>
-"""
+from common.speed import bench
+from tools.report import charts, record, tables
+from tools.report.figures import published_fps, verdict
+from tools.report.tables import Cell, spread_of, table, what, with_demo
+
+HERE = Path(__file__).parent
 
 
 def curves(name, color, records):
@@ -48,84 +30,94 @@ def curves(name, color, records):
     return lines
 
 
-def lines_of(records):
-    """{hardware: [charts.Line]}."""
+def latency(name, color, records):
+    """[a charts.Line of the median milliseconds of a batch], [] where they are not known."""
+    ms = {r["batch"]: r["compute_only"]["ms"]["median"] for r in records if r["compute_only"]["ms"]}
+    if not ms:
+        return []
+    least = min(ms)
+    label = [*textwrap.wrap(name, 22), f"{charts.number(ms[least])} ms at {least}"]
+    return [charts.Line("\n".join(label), ms, color)]
+
+
+def lines_of(records, draw=curves):
+    """{machine: [charts.Line]}."""
     groups = {}
     for r in records:
-        series = groups.setdefault(r["hardware"]["name"], {})
+        series = groups.setdefault(record.machine(r), {})
         series.setdefault((what(r), r["demo"]), []).append(r)
     result = {}
-    for hardware, series in groups.items():
-        for color, ((name, _), rows) in enumerate(series.items()):
-            result.setdefault(hardware, []).extend(curves(name, color, rows))
+    for machine, series in groups.items():
+        for color, ((name, demo), rows) in enumerate(series.items()):
+            name = f"{name}, demo" if demo else name
+            result.setdefault(machine, []).extend(draw(name, color, rows))
     return result
 
 
-def section(folder, published, records, results):
-    """The part of one model, and the panels of its charts."""
+def panels_of(published, records):
+    """[(title, [charts.Line], unit)] of one model."""
     lines = [charts.Line(f"{chip}\nbest {charts.best(fps)}", fps, i, published=True)
              for i, (chip, fps) in enumerate(published_fps(published).items())]
-    panels = [("Published by ModelZoo", lines)] if lines else []
-    panels += [(f"Measured: {name}", found) for name, found in lines_of(records).items()]
-    key = "".join(c for c in folder.lower() if c.isalnum())
-    drawn = "".join(f"<div>{charts.svg(title, found, f'{key}{i}')}</div>"
-                    for i, (title, found) in enumerate(panels))
-    if not records:
-        drawn += f"<p>Not timed here yet: <code>make sweep MODELS={esc(folder)}</code></p>"
-    parts = [f'<section id="{key}">\n<h2>{esc(published["model"])}</h2>',
-             f'<p class="soft">Published figures: {esc(published["source"])}.</p>',
-             f'<div class="charts">{drawn}</div>']
-    if records:
-        parts += ["<h3>Throughput, and latency of a batch</h3>", speed_table(records, published)]
-    parts += ["<h3>Accuracy</h3>", accuracy_table(results, published)]
-    if not results:
-        parts.append("<p>Not scored here yet: "
-                     f"<code>make online eval MODELS={esc(folder)}</code></p>")
-    if records or results:
-        parts += ["<h3>What produced these figures</h3>", origin_table(records, results)]
-    return "\n".join([*parts, "</section>"]), panels
+    panels = [("Published by ModelZoo", lines, charts.FPS)] if lines else []
+    panels += [(f"Measured: {name}", found, charts.FPS) for name, found in
+               lines_of(records).items()]
+    return panels + [(f"Latency of a batch: {name}", found, "median ms")
+                     for name, found in lines_of(records, latency).items() if found]
 
 
-def overview_row(published, records, results):
+def key_of(folder):
+    """The id of a model's part of the page."""
+    return "".join(c for c in folder.lower() if c.isalnum())
+
+
+def section(folder, published, records, results, panels):
+    """What page.html shows of one model."""
+    several = len({record.machine(r) for r in records}) > 1
+    key = key_of(folder)
+    return {"key": key, "folder": folder, "published": published, "scored": bool(results),
+            "charts": [Markup(charts.svg(*panel, name=f"{key}{i}"))
+                       for i, panel in enumerate(panels)],
+            "speeds": tables.speed_table(records, published) if records else None,
+            "machines": tables.side_by_side(records) if several else None,
+            "accuracies": tables.accuracy_table(results, published),
+            "origins": tables.origin_table(records, results) if records or results else None}
+
+
+def overview_row(folder, published, records, results):
     """A row of overview() for one model."""
     theirs = max(published["fps"], key=published["fps"].get, default=None)
     ours = max(records, key=lambda r: r["compute_only"]["fps"], default=None)
     verdicts = [verdict(r) for kind, r in results if kind == "offline model"]
     found = [v for v in verdicts if v[1]] or verdicts or [("not scored", "")]
-    cells = [published["model"],
+    cells = [Cell(published["model"], link=key_of(folder)),
              f"{published['fps'][theirs]:,.1f} at {theirs}" if theirs else None]
     if ours:
         whole = ours["from_bin"]
-        where = f"{ours['hardware']['name']}, {what(ours)}"
+        where = f"{record.machine(ours)}, {what(ours)}"
         cells += [f"{ours['compute_only']['fps']:,.1f} at {ours['batch']}",
-                  f"{whole['fps']:,.1f}" if whole else None, with_demo(where, ours["demo"])]
+                  f"{whole['fps']:,.1f}" if whole else None, spread_of(ours),
+                  with_demo(where, ours["demo"])]
     else:
-        cells += [None] * 3
+        cells += [None] * 4
     return [*cells, f"{published['top1']:g} %" if published["top1"] else None, found[0]]
 
 
 def overview(models):
     """A row per model: its best figures, published and measured."""
     return table([("model", "text"), ("published: best images/s", "published"),
-                  "measured: compute only, images/s", "from .bin, images/s",
-                  ("measured on", "text"), ("published Top-1", "published"),
-                  "≥ 99 % of the published"], [overview_row(*model[1:]) for model in models])
+                  "measured: compute only, images/s", "from .bin, images/s", "spread",
+                  ("measured on", "text wrap"), ("published Top-1", "published"),
+                  ("reaches 99 % of the published", "text wrap")],
+                 [overview_row(*model) for model in models])
 
 
 def page(models, made):
     """The page as text, and {folder: panels} of what can be drawn. models: (folder, content of
     published.json, records of speed, results of accuracy); made: the date."""
-    parts = {model[0]: section(*model) for model in models}
-    css = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
-    text = f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"/>
-<meta name="viewport" content="width=device-width, initial-scale=1"/>
-<title>Offline inference: published and measured</title><link rel="icon" href="data:,"/>
-<style>
-{css}</style></head>
-<body>{INTRO.format(noisy=bench.NOISY, demo=DEMO.format("demo weights"), made=esc(made))}
-{overview(models)}
-{"".join(part for part, _ in parts.values())}
-</body></html>
-"""
-    return text, {folder: panels for folder, (_, panels) in parts.items() if panels}
+    panels = {folder: panels_of(published, records) for folder, published, records, _ in models}
+    loader = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True)
+    text = loader.get_template("page.html").render(
+        css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
+        overview=overview(models), noisy=f"{bench.NOISY:.0%}", made=made,
+        parts=[section(*model, panels[model[0]]) for model in models])
+    return text, {folder: found for folder, found in panels.items() if found}

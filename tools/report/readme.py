@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common import cli
 from tools.report import record
+from tools.report.faq import plain
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- measured:begin -->", "<!-- measured:end -->"
@@ -52,7 +53,8 @@ def get_args(argv=None):
 def markdown(head, rows, left):
     """A Markdown table whose first `left` columns are text, the others numbers."""
     rule = ["---" if i < left else "---:" for i in range(len(head))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *rows])
+    texts = [[plain(cell) for cell in cells] for cells in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *texts])
 
 
 def figures(r, words):
@@ -82,21 +84,26 @@ def intro(records, words):
 
 
 def of_model(records, words):
-    """The table of one model's README: a row per setting."""
+    """The table of one model's README: a row per setting; its machine where there are several."""
     rows = []
-    for r in sorted(records, key=lambda r: (engine(r), r["batch"])):
+    several = len({record.machine(r) for r in records}) > 1
+    for r in sorted(records, key=lambda r: (engine(r), record.machine(r), r["batch"])):
         compute, whole, spread = figures(r, words)
         ms = r["compute_only"]["ms"]
         times = [f"{ms[k]:,.2f}" if ms else "–" for k in ("median", "p99")]
-        rows.append([engine(r), str(r["batch"]), compute, whole, *times, spread])
+        made = f"{engine(r)}, {record.machine(r)}" if several else engine(r)
+        rows.append([made, str(r["batch"]), compute, whole, *times, spread])
     return markdown(words["model"], rows, 1)
 
 
 def of_all(records, words):
-    """The table of the top README: a row per model, engine and precision, at its best batch."""
+    """The table of the top README: a row per model, engine and precision, at its best batch; where
+    there are several machines, per machine too."""
     best = {}
+    several = len({record.machine(r) for r in records}) > 1
     for r in sorted(records, key=lambda r: r["compute_only"]["fps"]):
-        best[r["model"], engine(r)] = r
+        made = f"{engine(r)}, {record.machine(r)}" if several else engine(r)
+        best[r["model"], made] = r
     rows = []
     for (model, made), r in sorted(best.items()):
         compute, whole, spread = figures(r, words)

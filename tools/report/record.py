@@ -1,16 +1,18 @@
-"""Keep what timings gave, with everything that produced them: results/<host>.json and .csv, one
-record per setting.
+"""Keep what timings gave, with everything that produced them: results/<machine>.json and .csv,
+one record per setting, in the form of record.schema.json.
 
     python3 -m tools.report.record --model ShiftViT-T/light --results results \
         build/perf_bs1_openvino.json build/perf_bs8_openvino.json
 
-A setting is a model at one batch size, with one engine, precision, runner, input and kind of
-weights (official or demo). A new figure takes the place of the old one of its setting; all
-others stay. What `make bench-bins` wrote beside a perf_….json (frombin_….json) belongs to it.
+A setting is a model at one batch size, with one release of an engine, precision, runner, input,
+kind of weights (official or demo), and machine: what computes, CPU, cores, threads and system, not
+the host's name, which a container changes. A new figure takes the place of the old one of its
+setting, and what fell by more than its noise is named; all others stay. What `make bench-bins`
+wrote beside a perf_….json (frombin_….json) belongs to it.
 """
 import argparse
 import csv
-import platform
+import json
 import re
 from pathlib import Path
 
@@ -18,12 +20,14 @@ from common import cli
 from common.speed import bench
 from common.speed.table import table
 
-SETTING = ("model", "batch", "engine", "precision", "device", "runner", "input", "bins", "demo")
-NEEDED = {*SETTING, "compute_only", "from_bin", "hardware", "threads", "weights", "versions",
-          "date"}
+SETTING = ("model", "batch", "engine", "precision", "device", "runner", "input", "bins", "demo",
+           "engine_version")
+REFERENCE = "reference.json"  # in results/: the records that the READMEs show
+SCHEMA = json.loads(Path(__file__).with_name("record.schema.json").read_text(encoding="utf-8"))
+TYPES = {"array": list, "object": dict, "string": str, "integer": int, "number": (int, float),
+         "boolean": bool, "null": type(None)}
 COLUMNS = {  # of the .csv: name → path in the record
     **{k: (k,) for k in SETTING},
-    "engine_version": ("engine_version",),
     "fps_compute_only": ("compute_only", "fps"),
     "spread_compute_only": ("compute_only", "spread"),
     **{f"ms_{k}": ("compute_only", "ms", k) for k in ("min", "median", "p99", "max")},
@@ -33,7 +37,9 @@ COLUMNS = {  # of the .csv: name → path in the record
     "others_from_bin": ("from_bin", "others"),
     "images_from_bin": ("from_bin", "images"),
     "hardware": ("hardware", "name"),
+    "cpu": ("hardware", "cpu"),
     "cores": ("hardware", "cores"),
+    "system": ("hardware", "system"),
     "threads": ("threads",),
     "weights": ("weights", "file"),
     "weights_sha256": ("weights", "sha256"),
@@ -54,24 +60,61 @@ def get_args(argv=None):
 
 
 def path_in(folder):
-    """The file of this host's records in `folder`."""
-    host = re.sub(r"[^A-Za-z0-9_-]+", "_", platform.node().split(".")[0])
-    return Path(folder) / f"{host or 'host'}.json"
+    """The file of this machine's records in `folder`, named by its CPU and cores."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", f"{bench.cpu_name()} {cli.cores()} cores")
+    return Path(folder) / f"{name.strip('_')}.json"
 
 
-def read(path):
-    """The records in a file, [] when there is none; Failure when it holds something else."""
+def misfit(value, schema, where=""):
+    """Where `value` is not as `schema` says (a JSON Schema of types, required keys, properties and
+    items), as text; None where it is."""
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    fits = any(isinstance(value, TYPES[kind]) for kind in kinds)
+    if not fits or (isinstance(value, bool) and "boolean" not in kinds):
+        return f"{where or 'it'} is no {' or '.join(kinds)}"
+    inside = []
+    if isinstance(value, dict):
+        lacking = [key for key in schema.get("required", ()) if key not in value]
+        if lacking:
+            return f"{where} has no {lacking[0]}"
+        known = schema.get("properties", {})
+        inside = [(value[k], known[k], f"{where}.{k}") for k in known if k in value]
+    elif isinstance(value, list) and "items" in schema:
+        inside = [(each, schema["items"], f"{where}[{i}]") for i, each in enumerate(value)]
+    return next(filter(None, (misfit(*each) for each in inside)), None)
+
+
+def read(path, model=None):
+    """The records in a file, of one `model` or all, [] when there is none; Failure when it holds
+    something else."""
     if not Path(path).exists():
         return []
-    content = cli.read_json(path, "delete it and run make sweep", list)
-    if not all(isinstance(r, dict) and NEEDED <= set(r) for r in content):
-        raise cli.Failure(f"{path} holds no records of timings", "delete it and run make sweep")
-    return content
+    todo = "delete it and run make sweep"
+    content = cli.read_json(path, todo, list)
+    wrong = misfit(content, SCHEMA)
+    if wrong:
+        raise cli.Failure(f"{path} holds no records of timings: {wrong}", todo)
+    return [r for r in content if model in (None, r["model"])]
+
+
+def newest(records):
+    """The last of each setting."""
+    return list({setting(r): r for r in sorted(records, key=lambda r: r["date"])}.values())
+
+
+def machine(record):
+    """What a figure was taken on, as text: all of it that speed depends on."""
+    where, threads = record["hardware"], record["threads"]
+    words = [where["name"]] if where["name"] == where["cpu"] else [where["name"], where["cpu"]]
+    cores = f"{where['cores']} cores"
+    if threads:
+        cores = f"{threads} threads" + (f" of {cores}" if threads != where["cores"] else "")
+    return ", ".join([*words, cores, where["system"]])
 
 
 def setting(record):
     """What a record is about; a file has one record of each setting."""
-    return tuple(record[k] for k in SETTING)
+    return (*(record[k] for k in SETTING), machine(record))
 
 
 def make(model, dtype, perf, from_bin):
@@ -119,6 +162,23 @@ def reliability(record):
     return f"{max(spreads):.0%}" if spreads else "-", any(map(bench.noise, parts))
 
 
+def fallen(new, kept):
+    """[text] of the figures of records that are below those kept by more than their noise: the
+    larger spread of the two, NOISY where there were no repeats."""
+    before, found = {setting(r): r for r in kept}, []
+    for r in new:
+        for part, name in (("compute_only", "compute only"), ("from_bin", "from .bin")):
+            now, was = r[part], before.get(setting(r), {}).get(part)
+            if not now or not was:
+                continue
+            spreads = [p["spread"] for p in (now, was)]
+            noise = bench.NOISY if None in spreads else max(spreads)
+            if now["fps"] < was["fps"] * (1 - noise):
+                found.append(f"batch {r['batch']} {name} {was['fps']:.1f} → {now['fps']:.1f} "
+                             f"({now['fps'] / was['fps'] - 1:.0%}, noise {noise:.0%})")
+    return found
+
+
 def write(path, records):
     """Write the records as JSON and, beside it, as CSV."""
     def cell(record, keys):
@@ -138,8 +198,7 @@ def show(records):
     """A table of records of one engine, precision, machine and kind of weights."""
     first = records[0]
     words = (f"{first['engine']} {first['engine_version'] or ''}".strip(), first["precision"],
-             first["hardware"]["name"], f"{first['threads']} threads" if first["threads"] else "",
-             "demo weights" if first["demo"] else "")
+             machine(first), "demo weights" if first["demo"] else "")
     print(f"\n{first['model']}: {', '.join(filter(None, words))}")
     rows, best = [], max(r["compute_only"]["fps"] for r in records)
     for r in sorted(records, key=lambda r: r["batch"]):
@@ -158,10 +217,16 @@ def main():
     args = get_args()
     path = path_in(args.results)
     new = [of_file(args, file) for file in args.perf]
+    kept = newest([*read(args.results / REFERENCE), *read(path)])
     records = {setting(r): r for r in [*read(path), *new]}
     args.results.mkdir(parents=True, exist_ok=True)
-    write(path, sorted(records.values(), key=lambda r: [str(r[k]).rjust(4) for k in SETTING]))
+    write(path, sorted(records.values(), key=lambda r: [str(k).rjust(4) for k in setting(r)]))
     show(new)
+    known = {setting(r) for r in kept}
+    if any(setting(r) in known for r in new):
+        fell = fallen(new, kept)
+        print(f"beside the figures kept before: {len(fell) or 'none'} fell by more than noise"
+              + "".join(f"\n  {text}" for text in fell))
     if not all(r["from_bin"] for r in new):
         print("from .bin: not timed; that needs images (DATA=), ais_bench and one device")
     print(f"kept in {path}")

@@ -25,16 +25,24 @@ def get_args(argv=None):
                         help="folder of the page (default: report/ in the repository)")
     parser.add_argument("--build", default="build", help="folder in the model folders that make "
                         "writes to (default: %(default)s)")
+    parser.add_argument("--from", dest="files", type=Path, nargs="+", default=[], metavar="JSON",
+                        help="records of these hosts side by side (default: those in results/)")
     return parser.parse_args(argv)
 
 
 def main():
     args = get_args()
     out = args.out or args.root / "report"
+    gone = [path for path in args.files if not path.exists()]
+    if gone:
+        raise cli.Failure(f"there is no {cli.some(gone)}",
+                          "FROM= takes files of results/, of this host or of others")
     models = []
     for folder in args.models:
         published = cli.read_json(args.root / folder / "published.json", "restore the file")
-        models.append((folder, published, figures.speeds(args.root, published["model"]),
+        models.append((folder, published,
+                       figures.speeds(args.root, folder, args.build, published["model"],
+                                      args.files),
                        figures.accuracies(args.root / folder, args.build)))
     if not any(records or results for _, _, records, results in models):
         raise cli.Failure("nothing is measured yet, so there is nothing to show",

@@ -1,71 +1,68 @@
-"""Tables of the report as HTML. Every cell is escaped, but for what is an Html already."""
-import html
+"""Tables of the report: their cells are plain texts, which page.html escapes."""
+import dataclasses
 from pathlib import Path
 
 from tools.report import record
 from tools.report.figures import to_torch, verdict, weights_of
 
 
-class Html(str):
-    """Text that is HTML and not to be escaped."""
+@dataclasses.dataclass
+class Cell:
+    """A cell: a text or number, None for a dash; its class; a mark of the demo; a part of the
+    page that it leads to."""
+
+    text: object
+    kind: str = ""
+    demo: str = ""
+    link: str = ""
 
 
-DEMO = '<span class="demo">{}</span>'
+@dataclasses.dataclass
+class Table:
+    """Headings, whose kinds are their columns', and rows, of Cells."""
+
+    head: list
+    rows: list
 
 
-def esc(value):
-    """HTML of a value: text escaped, an Html as it is, a dash for nothing."""
-    if isinstance(value, Html):
-        return value
-    return Html(html.escape(str(value)) if value not in (None, "") else "–")
+def table(head, rows):
+    """A Table of Cells, values, or (value, class)."""
+    def cells(values):
+        return [v if isinstance(v, Cell) else Cell(*v) if isinstance(v, tuple) else Cell(v)
+                for v in values]
+
+    return Table(cells(head), [cells(row) for row in rows])
 
 
 def with_demo(text, is_demo, mark="demo weights"):
-    """`text`, marked where weights or images are a demo's."""
-    return Html(f"{esc(text)} {DEMO.format(mark)}") if is_demo else esc(text)
+    """A Cell, marked where weights or images are a demo's."""
+    return Cell(text, demo=mark if is_demo else "")
 
 
 def short(digest):
     """The first digits of a hash."""
-    return Html(f"<code>{esc((digest or '')[:12])}</code>")
-
-
-def file_name(name):
-    """A file's name, which may be broken after its underscores."""
-    return Html(esc(name).replace("_", "_<wbr/>"))
-
-
-def row_of(cells, columns, tag):
-    """A row of a table: cells are values, or (value, class); `columns` the columns' classes."""
-    shown = []
-    for cell, column in zip(cells, columns):
-        value, kind = cell if isinstance(cell, tuple) else (cell, "")
-        kinds = " ".join(dict.fromkeys(filter(None, (kind, column))))
-        start = f'<{tag} class="{html.escape(kinds)}">' if kinds else f"<{tag}>"
-        shown.append(f"{start}{esc(value) if value != '' else ''}</{tag}>")
-    return f"<tr>{''.join(shown)}</tr>"
-
-
-def table(head, rows):
-    """A table in a box of its own that scrolls. The class of a heading is its column's."""
-    columns = [h[1] if isinstance(h, tuple) else "" for h in head]
-    body = "\n".join(row_of(cells, columns, "td") for cells in rows)
-    return (f'<div class="wide"><table><thead>{row_of(head, columns, "th")}</thead>\n'
-            f"<tbody>{body}</tbody></table></div>")
+    return (digest or "")[:12] or None, "code"
 
 
 def what(r):
-    """Engine and precision of a record, and what is not as usual."""
+    """Engine, its release and precision of a record, and what is not as usual."""
     more = [r["input"] if r["input"] != "float32" else "",
             r["runner"] if r["runner"] != "ais_bench" else "",
             "batches in a bin" if r["bins"] == "batch" else ""]
-    return ", ".join([f"{r['engine']} {r['precision'] or ''}".strip(), *filter(None, more)])
+    made = " ".join(filter(None, (r["engine"], r["engine_version"], r["precision"])))
+    return ", ".join([made, *filter(None, more)])
+
+
+def spread_of(r):
+    """The spread of a record's figures, marked where they are noisy."""
+    spread, noisy = record.reliability(r)
+    return (f"{spread}, noisy", "bad") if noisy else spread
 
 
 def speed_table(records, published):
     """A row per record, the published figure of the same batch in italics."""
     def series(r):
-        return str(r["hardware"]["name"]), what(r), str(r["demo"])
+        return record.machine(r), what(r), str(r["demo"])
 
     best = {}
     for r in records:
@@ -73,19 +70,30 @@ def speed_table(records, published):
     rows = []
     for r in sorted(records, key=lambda r: (series(r), r["batch"])):
         fps, ms, whole = r["compute_only"]["fps"], r["compute_only"]["ms"], r["from_bin"]
-        spread, noisy = record.reliability(r)
         theirs = published["fps"].get(str(r["batch"]))
         rows.append([
-            with_demo(what(r), r["demo"]), r["hardware"]["name"], r["batch"],
+            with_demo(what(r), r["demo"]), record.machine(r), r["batch"],
             (f"best {fps:,.1f}", "best") if fps == best[series(r)] else f"{fps:,.1f}",
             f"{whole['fps']:,.1f}" if whole else None,
             *(f"{ms[k]:,.2f}" if ms else None for k in ("min", "median", "p99")),
-            (f"{spread}, noisy", "bad") if noisy else spread,
-            f"{theirs:,.2f}" if theirs else None])
+            spread_of(r), f"{theirs:,.2f}" if theirs else None])
     theirs = f"published, {published['chip'] or '–'}"
     return table([("engine, precision", "text"), ("on", "text"), "batch",
                   "compute only, images/s", "from .bin, images/s", "min ms", "median ms",
                   "p99 ms", "spread", (theirs, "published")], rows)
+
+
+def side_by_side(records):
+    """A row per engine, release, precision and batch; a column per machine."""
+    machines = sorted({record.machine(r) for r in records})
+    rows = {}
+    for r in sorted(records, key=lambda r: (what(r), str(r["demo"]), r["batch"])):
+        row = rows.setdefault((what(r), r["demo"], r["batch"]), {})
+        noisy = record.reliability(r)[1]
+        row[record.machine(r)] = f"{r['compute_only']['fps']:,.1f}{', noisy' if noisy else ''}"
+    return table([("engine, precision", "text"), "batch", *machines],
+                 [[with_demo(made, demo), batch, *(row.get(m) for m in machines)]
+                  for (made, demo, batch), row in rows.items()])
 
 
 def accuracy_row(kind, r, results):
@@ -111,27 +119,32 @@ def accuracy_table(results, published):
         cells = (f"published, {name}", "", *texts, "50,000", "", "", "")
         rows.append([(text, "published") for text in cells])
     return table([("Top-1 of", "text"), ("made with", "text"), "Top-1", "Top-5", "images",
-                  "minus torch, points", "≥ 99 % of the published", "date"], rows)
+                  "minus torch, points", ("reaches 99 % of the published", "text wrap"),
+                  "date"], rows)
+
+
+def versions(found):
+    """{program: version} as text."""
+    return " ".join(f"{name} {version}" for name, version in found.items() if version)
 
 
 def speed_origin(r):
-    """What produced a record of speed: a row of origin_table() without its date."""
-    return (with_demo(f"speed: {what(r)}", r["demo"]), esc(r["engine_version"]),
-            esc(r["hardware"]["name"]), esc(r["threads"]), file_name(r["weights"]["file"]),
-            short(r["weights"]["sha256"]), short(r["onnx_sha256"]),
-            esc(" ".join(f"{k} {v}" for k, v in r["versions"].items())))
+    """What produced a record of speed: (its row of origin_table() without date, whether demo)."""
+    return (f"speed: {what(r)}", r["engine_version"], r["hardware"]["name"], r["threads"],
+            r["weights"]["file"], short(r["weights"]["sha256"]), short(r["onnx_sha256"]),
+            versions(r["versions"])), bool(r["demo"])
 
 
 def accuracy_origin(kind, r):
     """As speed_origin(), of a result of accuracy."""
     by = r["produced_by"]
     onnx = by.get("onnx") or {}
-    versions = {**r["versions"], **{k: onnx[k] for k in ("torch", "onnx") if k in onnx}}
-    return (with_demo(f"accuracy: {kind}", r["demo"], "demo"), esc(by.get("engine_version")),
-            esc(by.get("cpu") or by.get("soc") or by.get("device")), esc(None),
-            file_name(onnx.get("weights") or Path(by.get("weights") or "").name),
-            short(weights_of(r)), short(onnx.get("sha256")),
-            esc(" ".join(f"{k} {v}" for k, v in versions.items())))
+    found = {"python": (by.get("host") or {}).get("python"), "torch": onnx.get("torch"),
+             "onnx": onnx.get("onnx")}
+    return (f"accuracy: {kind}", by.get("engine_version"),
+            by.get("cpu") or by.get("soc") or by.get("device"), None,
+            onnx.get("weights") or Path(by.get("weights") or "").name, short(weights_of(r)),
+            short(onnx.get("sha256")), versions(found)), bool(r["demo"])
 
 
 def origin_table(records, results):
@@ -142,9 +155,10 @@ def origin_table(records, results):
     for kind, r in results:
         rows.setdefault(accuracy_origin(kind, r), []).append(r["date"][:10])
     shown = []
-    for cells, dates in rows.items():
+    for ((name, *cells), demo), dates in rows.items():
         first, last = min(dates), max(dates)
-        shown.append([*cells, first if first == last else f"{first} – {last}"])
+        shown.append([with_demo(name, demo, "demo"), *cells,
+                      first if first == last else f"{first} – {last}"])
     return table([("figures", "text"), ("engine version", "text"), ("on", "text"), "threads",
                   ("weights", "text wrap"), ("SHA-256 of weights", "text"), ("of ONNX", "text"),
                   ("versions", "text wrap"), "date"], shown)
