@@ -21,8 +21,8 @@ $(foreach v,$(SETTINGS),$(if $(filter environment%,$(origin $v)),\
   $(info note: $v of the environment is ignored; say it to make: make $v=…)))
 endif
 
-## images in a run of the offline model, 1 to 512; dynamic, for om:
-## one for each of BATCHES, which the other verbs use while it is there
+## images in a run of the offline model, 1 to 512; dynamic, for
+## om: one for each of BATCHES, used while it is there
 BS := 8
 ## folder with val/: flat with val_label.txt or a folder per class;
 ## with demo weights it may be left out
@@ -54,7 +54,7 @@ ALLOW_BELOW := 0
 ALLOW_BELOW_is := 0 1
 ## batch sizes of a sweep, and of BS=dynamic, as in "1-16 32"
 BATCHES := 1 4 8 16 32 64
-## how long bench computes; when left out: 5 on a CPU, LOOP on an NPU
+## how long bench computes; when left out: 5 on a CPU
 SECONDS :=
 ## runs of bench, in place of SECONDS; when left out: ModelZoo's
 LOOP :=
@@ -112,7 +112,7 @@ $(if $(filter $(sizes) dynamic,$(BS)),,\
   $(error BS=$(BS): give a whole number from 1 to 512$(comma) or dynamic))
 # a-b is each number from a to b; what is none gives nothing.
 ends = $(filter $(sizes),$(subst -, ,$1))
-range = $(if $(filter $1,$(word 1,$(ends))-$(word 2,$(ends))),\
+range = $(if $(and $(word 2,$(ends)),$(filter $1,$(word 1,$(ends))-$(word 2,$(ends)))),\
   $(wordlist $(word 1,$(ends)),$(word 2,$(ends)),$(sizes)))
 batches_in = $(or $(filter $(sizes),$1),$(call range,$1))
 $(foreach b,$(or $(BATCHES),none),$(if $(strip $(call batches_in,$b)),,\
