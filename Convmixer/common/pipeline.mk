@@ -168,7 +168,7 @@ ifneq ($(and $(goals),$(wildcard $B/.),$(if $(dry_run),,x),$(shell command -v $(
 nothing := $(shell $(py) -m common.provenance $(links))
 endif
 
-.PHONY: help setup source weights demo $(CHAIN) f32 steps sweep doctor clean FORCE
+.PHONY: help setup source weights demo $(CHAIN) f32 steps timed sweep doctor clean FORCE
 FORCE:
 # A verb ends with a line that names its product, and what a person does next.
 made = $(eval MADE += $@)
@@ -282,6 +282,8 @@ $(perf): $(if $(noisy),FORCE) | $(timed)
 	$(made)
 	$(py) $(bench_with) $(bench_args)
 
+timed:
+	@echo $(foreach b,$(batches),$(call perf_of,$b))
 sweep: ## throughput at each of BATCHES, then one table
 	+@for bs in $(batches); do $(MAKE) --no-print-directory om BS=$$bs; done
 	@rm -f $(foreach b,$(batches),$(call perf_of,$b))
@@ -299,7 +301,7 @@ clean: ## delete what make made in OUT; not weights/ or the authors' clone
 
 # A misspelt verb is an error with the valid ones.
 valid := help setup source weights demo $(CHAIN) sweep doctor clean $(if $(here),$(REPOSITORY))
-wrong := $(firstword $(foreach g,$(filter-out $(valid) f32 steps,$(MAKECMDGOALS)),\
+wrong := $(firstword $(foreach g,$(filter-out $(valid) f32 steps timed,$(MAKECMDGOALS)),\
   $(if $(findstring /,$g),,$g)))
 $(if $(wrong),$(if $(filter $(REPOSITORY),$(wrong)),$(error $(wrong) needs the whole \
   repository: run it there),$(error there is no verb $(wrong); there are $(valid))))
