@@ -58,8 +58,8 @@ help: ## this list
 demo: $(chosen:%=%/demo) ## the whole way on generated images, then one table
 	@$(py) -m common.speed.table --demo $(OUT)/demo --bs $(BS) --engine $(ENGINE) --folders $(chosen)
 sweep: $(chosen:%=%/sweep) ## throughput at each of BATCHES, then one table
-	+@$(if $(quiet),$(py) -m common.speed.table $(foreach m,$(chosen),--of $m \
-	  $$($(MAKE) --no-print-directory -C $m timed $(call here,$m))))
+	+@$(if $(dry_run),,$(if $(word 2,$(chosen)),$(py) -m common.speed.table $(foreach m,$(chosen),--of $m \
+	  $$($(MAKE) --no-print-directory -C $m timed $(call here,$m)))))
 setup: $(ready) ## make .venv with the locked packages (done when it is needed)
 	@echo 'setup: $(py) is ready'
 $(VENV)/.ready: requirements.lock
