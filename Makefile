@@ -33,9 +33,17 @@ own := help setup real report doctor new lock test test-all faults benchmarks re
 .PHONY: $(own) $(VERBS) $(targets)
 $(foreach g,$(filter-out $(own) $(VERBS),$(MAKECMDGOALS)),$(if $(findstring /,$g),,\
   $(error there is no verb $g; there are $(VERBS) $(own))))
-$(targets): | $(ready)
+# A sweep of several models goes to a log for each; DEBUG=1 shows all.
+quiet := $(if $(filter 1,$(DEBUG))$(dry_run),,$(if $(word 2,$(chosen)),$(chosen:%=%/sweep)))
+log = $(OUT)/sweep-$(@D).log
+$(filter-out $(quiet),$(targets)): | $(ready)
 	+@$(MAKE) --no-print-directory -C $(@D) $(@F) $(call here,$(@D))
-$(foreach v,$(filter-out demo,$(VERBS)),$(eval $v: $(chosen:%=%/$v)))
+$(quiet): | $(ready)
+	+@mkdir -p $(OUT); echo '$(@D): sweep of batch $(batches), see $(log)'; \
+	  $(MAKE) --no-print-directory -C $(@D) sweep $(call here,$(@D)) > $(log) 2>&1 || \
+	  { grep -E 'error: |\*\*\* ' $(log) | head -n 1 >&2; \
+	  echo 'error: the sweep of $(@D) failed — see $(log)' >&2; exit 1; }
+$(foreach v,$(filter-out demo sweep,$(VERBS)),$(eval $v: $(chosen:%=%/$v)))
 
 help: ## this list
 	@echo 'Five ImageNet classifiers through offline inference, on an NPU or on this CPU.'
@@ -49,6 +57,9 @@ help: ## this list
 
 demo: $(chosen:%=%/demo) ## the whole way on generated images, then one table
 	@$(py) -m common.speed.table --demo $(OUT)/demo --bs $(BS) --engine $(ENGINE) --folders $(chosen)
+sweep: $(chosen:%=%/sweep) ## throughput at each of BATCHES, then one table
+	+@$(if $(dry_run),,$(if $(word 2,$(chosen)),$(py) -m common.speed.table $(foreach m,$(chosen),--of $m \
+	  $$($(MAKE) --no-print-directory -C $m timed $(call here,$m)))))
 setup: $(ready) ## make .venv with the locked packages (done when it is needed)
 	@echo 'setup: $(py) is ready'
 $(VENV)/.ready: requirements.lock

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from common import cli
-from common.speed import bench
+from common.speed import measure as timing
 
 RUN = "BENCHMARK_RUN"  # set by `make benchmarks`: parts of one run have one value
 
@@ -64,7 +64,7 @@ def shown(r):
 
 def machine():
     """One line on what this ran on."""
-    return f"{bench.cpu_name()}, {cli.cores()} cores, Python {platform.python_version()}"
+    return f"{timing.cpu_name()}, {cli.cores()} cores, Python {platform.python_version()}"
 
 
 def outside_make():

@@ -16,7 +16,7 @@ import subprocess
 from pathlib import Path
 
 from common import cli, provenance
-from common.speed import bench
+from common.speed import bench, measure
 from common.speed.bench import NUMBER
 
 # The older tool's perf_vision_….txt: images/s of the computation on one chip.
@@ -83,7 +83,7 @@ def main():
     links = bench.chain(args.model)
     facts = provenance.read(args.model) or {}
     if args.command:
-        with bench.alone():
+        with measure.alone():
             log = bench.run(args.command, "trtexec")
         result = bench.median([parse_trtexec(log, args.batch)])
         onnx = {**facts, "file": args.model, "sha256": cli.sha256(args.model)}

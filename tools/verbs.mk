@@ -60,7 +60,7 @@ bench-bins: $(perf) $(prep)/manifest.json ## throughput from .bin to result file
 alone := $(if $(filter-out ais_bench,$(RUNNER))$(findstring $(comma),$(DEVICE)),,$(data))
 SWEEP_MORE = $(if $(alone),bench-bins)
 SWEEP_KEEP = @$(tool).report.record --model $(TITLE) --results ../results --input $(INPUT) \
-  $(foreach b,$(BATCHES),$(call perf_of,$b))
+  $(foreach b,$(batches),$(call perf_of,$b))
 
 scale: | $(om) $(demo_images) ## eval over a Ray cluster, straight from the images
 	$(tool).scale.scale_out --model $(om) --data $(data) --out $B/scale_$(run) \

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import cli
 from common.ascend import chip, errors, toolkit
-from common.speed.bench import cpu_name
+from common.speed.measure import cpu_name
 
 SECONDS = 10  # a broken driver leaves npu-smi hanging
 UNFINISHED = {".part", ".lock", ".json", ".md5", ".sha256", ".txt"}

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 DAY = 24 * 3600
+EVERY = 10  # seconds between two lines of progress
 QUOTA = "/sys/fs/cgroup/cpu.max"  # microseconds of each period (cgroup v2)
 
 
@@ -139,19 +140,33 @@ def cores():
     return mine
 
 
+class Lines:
+    """What tqdm writes to in place of a terminal: each state of the bar is a line of its own."""
+
+    encoding = "ascii"
+
+    def write(self, text):
+        if text.strip():
+            print(text.strip(), file=sys.stderr)
+
+    def flush(self):
+        sys.stderr.flush()
+
+
 def progress(items, what, total=None, unit="it"):
     """Iterate over `items` with tqdm's bar; without a terminal, a line every ten seconds."""
     from tqdm import tqdm  # here: some scripts need no bar and run where tqdm is not installed
 
-    terminal = sys.stderr.isatty()
-    return tqdm(items, desc=what, total=total, unit=unit, mininterval=0.1 if terminal else 10,
-                ncols=None if terminal else 80, dynamic_ncols=terminal, leave=terminal)
+    if sys.stderr.isatty():
+        return tqdm(items, desc=what, total=total, unit=unit, dynamic_ncols=True)
+    return tqdm(items, desc=what, total=total, unit=unit, mininterval=EVERY, delay=EVERY, ncols=80,
+                leave=False, file=Lines())
 
 
-def tee(command):
+def tee(command, stderr=subprocess.STDOUT):
     """Run `command` (a list) and show what it prints as it comes; return (exit status, all that it
-    printed)."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    printed). With stderr=None that goes where this program's goes: a bar moves on a terminal."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr,
                                encoding="utf-8", errors="replace")
     log = []
     for line in process.stdout:

@@ -1,26 +1,24 @@
 """Run ais_bench's pure inference, and keep its throughput with what produced it.
 
     python3 -m common.speed.bench --json build/perf_bs8.json --model build/m_bs8.blob \
-        -- python3 -m ais_bench --model build/m_bs8.blob --loop 20 --batchsize 8
+        --seconds 5 --repeats 3 -- python3 -m ais_bench --model build/m_bs8.blob --batchsize 8
 
+With --seconds the flag that makes the command compute for so long is added to it; without, the
+command's own --loop counts. On a CPU by --seconds, several batches at once are timed too.
 What --model was made from is checked before (common/provenance.py). Timings on one host
 wait for each other: two at a time would spoil each other's figures.
 """
 from __future__ import annotations
 
 import argparse
-import contextlib
-import datetime
-import os
-import platform
+import json
+import math
 import re
-import stat
+import subprocess
 import sys
-import tempfile
-import time
-from pathlib import Path
 
 from common import cli, provenance
+from common.speed import measure
 
 NUMBER = r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)"
 # Older releases print batchsize(8), newer ones batchsize.mean(8); the stand-in names the CPU.
@@ -28,11 +26,14 @@ THROUGHPUT = re.compile(r"throughput 1000\*batchsize(?:\.mean)?\((\d+)[^)]*\)"
                         rf"/(NPU|CPU)_compute_time\.mean\([^)]*\): {NUMBER}")
 TIMES = re.compile(rf"(?:NPU|CPU)_compute_time \(ms\): min = {NUMBER}, max = {NUMBER}, "
                    rf"mean = {NUMBER}, median = {NUMBER}, percentile\(99%\) = {NUMBER}")
+MORE = re.compile(rf"also \(ms\): percentile\(90%\) = {NUMBER}, percentile\(95%\) = {NUMBER}")
+SEVERAL = re.compile(r"^several at once: (\{.*\})$", re.MULTILINE)
 SUMMARY = re.compile(rf"summary throughput:\s*{NUMBER}")
 MS = ("min", "max", "mean", "median", "p99")
 # The most that repeats may differ, and that other programs may take of the CPUs. An idle
 # host has a few percent.
 NOISY = 0.1
+FIRST = "5"  # runs on an NPU that say how many make --seconds
 
 
 def get_args(argv=None):
@@ -42,11 +43,15 @@ def get_args(argv=None):
     parser.add_argument("--model", required=True, help="offline model that the command runs")
     parser.add_argument("--repeats", type=int, default=1,
                         help="runs of the command; the median one counts (default: 1)")
+    parser.add_argument("--seconds", type=float,
+                        help="time to compute for, all repeats together")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
     args = parser.parse_args(argv)
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not args.command or args.repeats < 1:
         parser.error("give the command after --, and --repeats of 1 or more")
+    if args.seconds is not None and not 0 < args.seconds < 1e6:
+        parser.error("give --seconds above 0")
     return args
 
 
@@ -64,75 +69,10 @@ def parse(log):
         result.update(fps=float(together[1]), devices=len(THROUGHPUT.findall(log)))
     elif times:
         result["ms"] = dict(zip(MS, map(float, times.groups())))
+        more = MORE.search(log)
+        if more:
+            result["ms"].update(p90=float(more[1]), p95=float(more[2]))
     return result
-
-
-def cpu_name():
-    """The processor's name as the system gives it."""
-    with contextlib.suppress(OSError):
-        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-        if found:
-            return found[1]
-    return platform.processor() or platform.machine()
-
-
-def conditions():
-    """{"host": {cpu, cores of this process, system, python}, "date"} of a figure taken now."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    host = {"cpu": cpu_name(), "cores": cli.cores(), "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.machine()}"}
-    return {"host": host, "date": now.isoformat(timespec="seconds")}
-
-
-@contextlib.contextmanager
-def alone():
-    """A block in which no other timing of this user runs on this host."""
-    import fcntl
-
-    # Anybody may write among the temporary files: so a private folder, which itself is the lock.
-    folder = Path(tempfile.gettempdir()) / f"ascend-timing-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise cli.Failure(f"{folder} is not a private folder of yours",
-                          "remove it, or set TMPDIR to a folder of your own")
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("waiting for another timing on this host", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-class Others:
-    """Share of this host's CPUs that other programs take from now on."""
-
-    def __init__(self):
-        self.used, self.start = self.by_others(), time.perf_counter()
-
-    @staticmethod
-    def by_others():
-        """CPU seconds used so far by all programs but this one and its finished children; None
-        without /proc/stat."""
-        try:
-            fields = Path("/proc/stat").read_text().split()
-            user, nice, system, _, _, irq, softirq, steal = map(int, fields[1:9])
-        except (OSError, ValueError):
-            return None
-        ticks = user + nice + system + irq + softirq + steal
-        return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
-
-    def share(self):
-        """0…1; None where it cannot be known."""
-        if self.used is None:
-            return None
-        seconds = time.perf_counter() - self.start
-        return max(0.0, (self.by_others() - self.used) / seconds / os.cpu_count())
 
 
 def noise(result):
@@ -141,6 +81,12 @@ def noise(result):
              "others": "other programs took {:.0%} of the CPUs"}
     return " and ".join(text.format(result[key]) for key, text in texts.items()
                         if (result.get(key) or 0) > NOISY)
+
+
+def reasons(perf):
+    """noise() of both figures of a perf_….json: one batch at a time, and several at once."""
+    several = noise(perf.get("several") or {})
+    return "; ".join(filter(None, [noise(perf), several and f"several at once: {several}"]))
 
 
 def chain(artefact, todo="make om"):
@@ -154,7 +100,8 @@ def chain(artefact, todo="make om"):
 
 def run(command, name, on_npu=False):
     """Run `command`; show and return what it prints. Failure when it fails."""
-    status, log = cli.tee(command)
+    # What an NPU's tools say on stderr explains a failure; the stand-in's bar moves there.
+    status, log = cli.tee(command, subprocess.STDOUT if on_npu else None)
     if not status:
         return log
     why, todo = f"it ended with status {status}", "see its messages above"
@@ -163,6 +110,28 @@ def run(command, name, on_npu=False):
 
         why, todo = errors.explain(log, status)
     raise cli.Failure(f"{name} failed: {why}", todo)
+
+
+def for_seconds(command, seconds, on_npu):
+    """`command` with the flag that makes it compute for so many seconds."""
+    if not on_npu:
+        return [*command, "--seconds", str(seconds)]
+    first = parse(run([*command, "--loop", FIRST], "ais_bench", on_npu))
+    each = first["batch"] * first.get("devices", 1) / first["fps"]
+    return [*command, "--loop", str(max(1, math.ceil(seconds / each)))]
+
+
+def at_once(model, batch, seconds):
+    """{"fps", "requests", "repeats", "spread", "difference"} of several batches at once, as
+    common/cpu/several.py has it, and "others"; None, and a note, where it cannot be had."""
+    others = measure.Others()
+    status, log = cli.tee([sys.executable, "-m", "common.cpu.several", "--model", model,
+                           "--batch", str(batch), "--seconds", str(seconds)], None)
+    found = SEVERAL.search(log)
+    if status or not found:
+        print("note: no figure of several batches at once, for the reason above")
+        return None
+    return {**json.loads(found[1]), "others": others.share()}
 
 
 def median(runs, busy=None):
@@ -178,14 +147,17 @@ def keep(file, known, links, inputs):
     """Write `known` (a median() and what the record of its model says) as the JSON `file`, with
     what it comes from: `links` of chain(), and the files `inputs`. Print the figure."""
     made = provenance.made(file, inputs)
-    cli.write_json(file, {**known, **conditions(), "chain": links, "made": made})
-    if noise(known):
-        print(f"warning: {noise(known)}: this means little, measure again on an idle host")
+    why = reasons(known)
+    cli.write_json(file, {**known, "noise": why, **measure.conditions(), "chain": links,
+                          "made": made})
     what = [known.get("engine", "ascend"), known.get("precision", "?"), known["device"],
             "compute only"]
     if "ms" in known:
         what.append(f"{known['ms']['min']:.1f}…{known['ms']['max']:.1f} ms")
-    print(f"{known['fps']:.1f} fps at batch {known['batch']} ({', '.join(what)})")
+    several = known.get("several")
+    also = f"; {several['fps']:.1f} with {several['requests']} at once" if several else ""
+    again = f" — noisy: {why}; measure again on an idle host" if why else ""
+    print(f"{known['fps']:.1f} fps at batch {known['batch']} ({', '.join(what)}){also}{again}")
 
 
 def main():
@@ -193,10 +165,15 @@ def main():
     links = chain(args.model)
     facts = provenance.read(args.model) or {}
     on_npu = facts.get("engine", "ascend") == "ascend"
-    with alone():
-        others = Others()
-        runs = [parse(run(args.command, "ais_bench", on_npu)) for _ in range(args.repeats)]
+    command, several = args.command, None
+    with measure.alone():
+        if args.seconds:
+            command = for_seconds(command, args.seconds / args.repeats, on_npu)
+        others = measure.Others()
+        runs = [parse(run(command, "ais_bench", on_npu)) for _ in range(args.repeats)]
         busy = others.share()
+        if args.seconds and facts.get("device") == "CPU":
+            several = at_once(args.model, runs[0]["batch"], args.seconds)
     result = median(runs, busy if runs[0]["device"] == "CPU" else None)
     if (facts.get("batch") or result["batch"]) != result["batch"]:
         # ais_bench takes --batchsize at its word and only scales the throughput with it.
@@ -206,7 +183,7 @@ def main():
         result["device"] = facts.get("device", "CPU")
     # An .om for several batches may be slower than one for this batch: two figures, told apart.
     runner = "ais_bench --dymBatch" if facts.get("gears") else "ais_bench"
-    keep(args.json, {**facts, **result, "runner": runner}, links, [args.model])
+    keep(args.json, {**facts, **result, "several": several, "runner": runner}, links, [args.model])
 
 
 if __name__ == "__main__":

@@ -21,10 +21,9 @@ $(foreach v,$(SETTINGS),$(if $(filter environment%,$(origin $v)),\
   $(info note: $v of the environment is ignored; say it to make: make $v=…)))
 endif
 
-## images in a run of the offline model; dynamic, for om: one for
-## each of BATCHES, which the other verbs use while it is there
+## images in a run of the offline model, 1 to 512; dynamic, for
+## om: one for each of BATCHES, used while it is there
 BS := 8
-BS_is := 1 4 8 16 32 64 dynamic
 ## folder with val/: flat with val_label.txt or a folder per class;
 ## with demo weights it may be left out
 DATA :=
@@ -53,9 +52,11 @@ ALLOW_PARTIAL_is := 0 1
 ## 1: let a Top-1 pass that is below 99 % of the published
 ALLOW_BELOW := 0
 ALLOW_BELOW_is := 0 1
-## batch sizes of a sweep, and of BS=dynamic
+## batch sizes of a sweep, and of BS=dynamic, as in "1-16 32"
 BATCHES := 1 4 8 16 32 64
-## timed runs of bench; when left out: ModelZoo's, or 3 to 10 here
+## how long bench computes; when left out: 5 on a CPU
+SECONDS :=
+## runs of bench, in place of SECONDS; when left out: ModelZoo's
 LOOP :=
 ## an .om that was compiled elsewhere
 OM :=
@@ -106,10 +107,19 @@ $(foreach v,$(filter-out $(lists),$(given)),$(if $(findstring $(space),$(value $
   $(error $v=$(value $v) has a space in it: link it to a name without)))
 $(foreach v,$(SETTINGS),$(if $($v_is),$(if $(filter $($v_is),$($v)),,\
   $(error $v=$($v): choose one of $($v_is)))))
-sizes := $(filter-out dynamic,$(BS_is))
-$(foreach b,$(or $(BATCHES),none),$(if $(filter $(sizes),$b),,\
-  $(error BATCHES=$(BATCHES): choose from $(sizes))))
-$(foreach v,$(filter LIMIT LOOP,$(given)),$(if $(shell $(call number,$v,''|*[!0-9]*|0*)),\
+sizes := $(shell seq 512)
+$(if $(filter $(sizes) dynamic,$(BS)),,\
+  $(error BS=$(BS): give a whole number from 1 to 512$(comma) or dynamic))
+# a-b is each number from a to b; what is none gives nothing.
+ends = $(filter $(sizes),$(subst -, ,$1))
+range = $(if $(and $(word 2,$(ends)),$(filter $1,$(word 1,$(ends))-$(word 2,$(ends)))),\
+  $(wordlist $(word 1,$(ends)),$(word 2,$(ends)),$(sizes)))
+batches_in = $(or $(filter $(sizes),$1),$(call range,$1))
+$(foreach b,$(or $(BATCHES),none),$(if $(strip $(call batches_in,$b)),,\
+  $(error BATCHES=$(BATCHES): give whole numbers from 1 to 512$(comma) or ranges such as 1-16)))
+batches := $(filter $(foreach b,$(BATCHES),$(call batches_in,$b)),$(sizes))# each once, sorted
+$(if $(and $(LOOP),$(SECONDS)),$(error LOOP= and SECONDS=: give one of them))
+$(foreach v,$(filter LIMIT LOOP SECONDS,$(given)),$(if $(shell $(call number,$v,''|*[!0-9]*|0*)),\
   $(error $v=$($v): give a whole number above 0)))
 devices := ''|*[!0-9$(comma)]*|$(comma)*|*$(comma)
 $(foreach v,$(filter DEVICE,$(given)),$(if $(shell $(call number,$v,$(devices))),\

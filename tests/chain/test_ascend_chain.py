@@ -72,6 +72,12 @@ def test_commands_are_the_page_s(model, bs, tmp_path):
         "--model": f"{om}.om", "--loop": loops, "--batchsize": str(bs)}
 
 
+def test_seconds_in_place_of_the_page_s_loops(tmp_path):
+    words = ["bench", "ENGINE=ascend", "WEIGHTS=demo", "PYTHON=/x", f"OUT={tmp_path}/out"]
+    said = recipe(make(ROOT / "ShiftViT", "-n", *words, "SECONDS=7"), "common.speed.bench")
+    assert said[said.index("--seconds") + 1] == "7" and "--loop" not in said
+
+
 @pytest.mark.parametrize("more", [[], ["INPUT=uint8"]])
 def test_one_om_for_several_batches(more, tmp_path):
     """As GE's --dynamic_batch_size.md has it; AIPP that is static goes with it."""

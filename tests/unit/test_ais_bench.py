@@ -3,6 +3,7 @@ import json
 import os
 import re
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from graphs import images, logits, make_onnx, save_graph
 from onnx import helper
 
 from common import cli
-from common.cpu import compiler
+from common.cpu import compiler, engine, several
 from common.cpu.ais_bench import __main__ as ais_bench
-from common.cpu.ais_bench import inputs, outputs
+from common.cpu.ais_bench import inputs, outputs, timing
+from common.speed import bench
 
 TO_X = ("--input", "prep", "--output", "r", "--output_dirname", "x")
 
@@ -227,9 +229,46 @@ def test_flags_that_are_wrong(words, capsys):
         ais_bench.get_args(["--model", "x.om", "--output_dirname", "x"])
 
 
+def test_by_time(call, tiny, monkeypatch):
+    """A clock of the test: warm once five runs agree, then so many seconds."""
+    clock = iter(range(10**6))
+    fake = types.SimpleNamespace(perf_counter=lambda: next(clock) / 10)
+    monkeypatch.setattr(timing, "time", fake)
+    took = iter([9, 5, 3, 1, 1, 1, 1, 1.04] + [2] * 1000)
+    monkeypatch.setattr(timing, "milliseconds", lambda *_: (next(took), None))
+    said = call("--model", tiny[0], "--seconds", 3)
+    assert "[INFO] warm up 8 done" in said and next(took) == 2
+    assert any("(ms): min = 2.0, max = 2.0" in line for line in said)
+    assert timing.agree([9, 1, 1, 1, 1, 1]) and not timing.agree([1, 1, 1, 1])
+    assert not timing.agree([1, 1, 1, 1, 1.2]) and list(timing.until(0)) == [0]
+    with pytest.raises(cli.Usage, match="--seconds is for pure inference"):
+        call("--model", tiny[0], "--seconds", 3, "--input", "prep")
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_several_at_once_compute_what_one_does(tmp_path, monkeypatch, capsys, name):
+    """Both engines, the second in two parts a batch; results that are off are refused."""
+    monkeypatch.chdir(tmp_path)
+    make_onnx("tiny.onnx")
+    path = f"x{engine.ENDINGS[name]}"
+    compiler.compile_onnx("tiny.onnx", 4, name, path)
+    words = ["several", "--model", path, "--batch", "4", "--seconds", "0.03"]
+    monkeypatch.setattr(sys, "argv", words)
+    several.main()
+    found = bench.SEVERAL.search(capsys.readouterr().out)
+    result = json.loads(found[1])
+    assert result["fps"] > 0 and result["requests"] >= 1 and len(result["repeats"]) == 3
+    real = engine.several
+    off = lambda run: lambda arrays: [output + 1 for output in run(arrays)]  # noqa: E731
+    monkeypatch.setattr(engine, "several", lambda *a: [off(run) for run in real(*a)])
+    with pytest.raises(cli.Failure, match="several batches at once give other results"):
+        several.main()
+
+
 def test_statistics(capsys):
     assert outputs.report([1.0, 2.0, 3.0, 10.0], 8)["CPU_compute_time"] == {
-        "min": 1, "max": 10, "mean": 4, "median": 2.5, "percentile(99%)": 9.79, "count": 4}
+        "min": 1, "max": 10, "mean": 4, "median": 2.5, "percentile(99%)": 9.79,
+        "percentile(90%)": 7.9, "percentile(95%)": 8.95, "count": 4}
 
 
 def test_a_demo_says_so(call):

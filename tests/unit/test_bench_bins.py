@@ -8,7 +8,7 @@ import pytest
 
 from common import cli, provenance
 from common.data.manifest import Manifest, Row
-from common.speed import bench
+from common.speed import measure
 from tools.inspect import bench_bins
 
 # Prints what ais_bench prints, and writes a result for each bin but the first `drop`.
@@ -31,7 +31,7 @@ print("[INFO] unload model success")
 def folder(tmp_path, monkeypatch):
     """20 bins that others may write, an offline model, and its timing: 2 images/s at batch 4."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bench.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(measure.tempfile, "tempdir", str(tmp_path))
     stems = [f"img_{i}" for i in range(20)]
     Path("prep").mkdir()
     for stem in stems:

@@ -32,6 +32,17 @@ def test_one_line_and_a_status(code, status, said):
     assert (done.returncode, done.stderr) == (status, said)
 
 
+def test_progress_in_a_file_is_whole_lines(monkeypatch, capsys):
+    """And nothing where it is done before a line is due."""
+    assert list(cli.progress(range(3), "what")) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(cli, "EVERY", 1e-9)
+    list(cli.progress(range(3), "what"))
+    said = capsys.readouterr().err
+    assert "\r" not in said and all(line.startswith("what: ") for line in said.splitlines())
+    assert len(said.splitlines()) >= 3
+
+
 def test_debug_shows_where():
     assert "Traceback" in ended("raise cli.Failure('x')", DEBUG="1").stderr
 

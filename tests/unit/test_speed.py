@@ -12,11 +12,12 @@ from conftest import ROOT, load
 
 from common import cli, provenance
 from common.data.manifest import Manifest, Row
-from common.speed import bench, online, table
+from common.speed import bench, measure, online, table
 
 TOOLS = load(ROOT / "spnasnet/benchmark.py", "benchmark_of_spnasnet")
 LOG = """[INFO] warm up 1 done
 [INFO] NPU_compute_time (ms): min = 1.0, max = 4.0, mean = 2.5, median = 2.0, percentile(99%) = 3.9
+[INFO] also (ms): percentile(90%) = 3.2, percentile(95%) = 3.6
 [INFO] throughput 1000*batchsize.mean(8)/NPU_compute_time.mean(2.5): 3200.0
 """
 TRTEXEC = """&&&& RUNNING TensorRT.trtexec [TensorRT v8601] # trtexec --onnx=x.onnx
@@ -89,7 +90,7 @@ def tool(tmp_path, monkeypatch):
     ais_bench prints, with times from a file."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(bench.tempfile, "tempdir", None)
+    monkeypatch.setattr(measure.tempfile, "tempdir", None)
     Path("w.pth").write_text("weights")
     Path("m.blob").write_text("model")
     provenance.record("m.blob", ["w.pth"], batch=8, engine="openvino", precision="f32")
@@ -111,10 +112,13 @@ def test_the_median_of_the_repeats_counts(tool, monkeypatch, capfd):
     assert perf["host"]["cores"] >= 1 and perf["host"]["cpu"] and perf["date"].startswith("20")
     assert set(perf["chain"]) == {"w.pth"} and set(perf["made"]["from"]) == {"m.blob"}
     said = capfd.readouterr().out.strip().splitlines()
-    assert said[-2].startswith("warning: the repeats differ by 62%")
     assert said[-1].startswith("3200.0 fps at batch 8 (openvino, f32, NPU, compute only")
+    assert said[-1].endswith("noisy: the repeats differ by 62%; measure again on an idle host")
+    assert perf["noise"] == "the repeats differ by 62%"
     table.throughput(["perf.json"])
-    assert capfd.readouterr().out.splitlines()[-1].split()[:3] == ["8", "3200.0", "2.00"]
+    *_, row, note = capfd.readouterr().out.splitlines()
+    assert row.split() == ["8", "2.00", "3.20", "3.60", "3.90", "3200.0", "noisy", "-"]
+    assert note.startswith("note: batch 8: the repeats differ by 62%")
 
 
 @pytest.mark.parametrize(
@@ -155,10 +159,47 @@ def test_noise(result, words):
 
 
 def test_other_programs_are_seen(monkeypatch):
-    monkeypatch.setattr(bench.Others, "by_others", iter([95.0, 101.0]).__next__)
-    monkeypatch.setattr(bench.time, "perf_counter", iter([0.0, 10.0]).__next__)
-    monkeypatch.setattr(bench.os, "cpu_count", lambda: 2)
-    assert bench.Others().share() == pytest.approx(6 / 10 / 2)
+    monkeypatch.setattr(measure.Others, "by_others", iter([95.0, 101.0]).__next__)
+    monkeypatch.setattr(measure.time, "perf_counter", iter([0.0, 10.0]).__next__)
+    monkeypatch.setattr(measure.os, "cpu_count", lambda: 2)
+    assert measure.Others().share() == pytest.approx(6 / 10 / 2)
+
+
+# ---- how long, and which batch ----
+
+@pytest.mark.parametrize("log, loops", [(LOG, "2000"), (2 * LOG + "summary throughput: 6400\n",
+                                                        "2000")])
+def test_seconds_become_loops_on_an_npu(monkeypatch, log, loops):
+    """LOG's 8 images take 2.5 ms on each device; its short first run is not the figure."""
+    called = []
+    monkeypatch.setattr(bench, "run", lambda command, *_: called.append(command) or log)
+    assert bench.for_seconds(["ais_bench"], 5, True) == ["ais_bench", "--loop", loops]
+    assert called == [["ais_bench", "--loop", bench.FIRST]]
+    assert bench.for_seconds(["ais_bench"], 5, False) == ["ais_bench", "--seconds", "5"]
+
+
+@pytest.mark.parametrize("several, note", [("several at once: {\"fps\": 9.5}", ""), ("", "note:")])
+def test_several_at_once_is_a_figure_or_a_note(monkeypatch, capsys, several, note):
+    monkeypatch.setattr(cli, "tee", lambda *_: (0, f"x\n{several}\n"))
+    found = bench.at_once("m.blob", 8, 5)
+    assert (found or {}).get("fps") == (9.5 if several else None)
+    assert capsys.readouterr().out.startswith(note)
+
+
+def test_noise_of_either_figure_is_said():
+    perf = {"fps": 9, "spread": 0.01, "several": {"fps": 12, "spread": 0.2}}
+    assert bench.reasons(perf) == "several at once: the repeats differ by 20%"
+    assert [table.marked(p) for p in (perf, perf["several"], None)] == ["9.0", "12.0 noisy", "-"]
+
+
+@pytest.mark.parametrize("repeats, best", [
+    ([(100, 101, 102), (103, 104, 105), (104, 106, 107)], 2),  # 2 reaches 104, 1 does not
+    ([(100, 101, 102), (200, 300, 400), (103, 104, 105)], 3),  # 2 is noisy
+    ([(100,), (101,), (101,)], 2), ([(1, 2, 3), (2, 3, 4)], None)])
+def test_the_best_batch_is_the_smallest_that_cannot_be_told_from_the_best(repeats, best):
+    perfs = [{"batch": batch, "fps": r[len(r) // 2], "repeats": r,
+              "spread": (r[-1] - r[0]) / r[len(r) // 2]} for batch, r in enumerate(repeats, 1)]
+    assert table.best_of(perfs) == best
 
 
 # ---- timings wait for each other ----
@@ -170,8 +211,8 @@ def lock_folder():
 def test_two_timings_exclude_each_other(tool):
     """A second process waits until the first has done; so with two of make -j2 as well."""
     code = ("import sys, time; sys.path.insert(0, sys.argv[1])\n"
-            "from common.speed import bench\n"
-            "with bench.alone():\n"
+            "from common.speed import measure\n"
+            "with measure.alone():\n"
             "    print('begin', flush=True); time.sleep(0.3); print('end', flush=True)\n")
     from subprocess import PIPE, Popen
     read, write = os.pipe()
@@ -191,7 +232,7 @@ def test_two_timings_exclude_each_other(tool):
     (lambda folder: folder.write_text(""), "is not a private folder")])
 def test_a_lock_that_others_could_have_laid_is_refused(tool, harm, said):
     harm(lock_folder())
-    with pytest.raises(cli.Failure, match=said), bench.alone():
+    with pytest.raises(cli.Failure, match=said), measure.alone():
         pass
 
 
@@ -267,8 +308,8 @@ def test_demo_compares_answers_and_shows_noise(tmp_path, monkeypatch, capsys):
     run(monkeypatch, table, "--demo", "build", "--folders", "Net")
     said = capsys.readouterr().out
     row = next(line for line in said.splitlines() if line.startswith("Net "))
-    assert row.split() == ["Net", "200", "50.00%", "50.00%", "60.00%", "199/200", "12.5", "31.5",
-                           "74.2%", "700", "(310P)"]
+    assert row.split() == ["Net", "200", "50.00%", "50.00%", "60.00%", "199/200", "12.5", "noisy",
+                           "31.5", "noisy", "74.2%", "700", "(310P)"]
     assert "note: Net, fps torch: other programs took 40%" in said
     assert "note: Net, fps offline: the repeats differ by 30%" in said
     Path("Net/build/answers.csv").write_text("image,class1\n")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from common import cli, provenance
 from common.data import manifest as manifests
-from common.speed import bench
+from common.speed import bench, measure
 
 BEGIN, END = "warm up", "Performance Summary"
 KEPT = ("engine", "engine_version", "device", "precision", "batch", "demo")
@@ -116,24 +116,24 @@ def main():
     stems = choose(manifest.files, perf["batch"], args.seconds * perf["fps"])
     folder = Path(args.json).parent
     folder.mkdir(parents=True, exist_ok=True)
-    with bench.alone(), tempfile.TemporaryDirectory(dir=folder, prefix="frombin_") as scratch:
+    with measure.alone(), tempfile.TemporaryDirectory(dir=folder, prefix="frombin_") as scratch:
         scratch = Path(scratch)
         images = lay_out(args.bins, manifest, stems, scratch / "bins")
-        others = bench.Others()
+        others = measure.Others()
         taken = sorted(run(args.command, scratch / "bins", scratch / f"out{turn}", len(stems))
                        for turn in range(args.repeats))
         busy = others.share() if perf["device"] == "CPU" else None
     result = bench.median([{"fps": images / t} for t in taken], busy)
+    why = bench.noise(result)
     kept = {k: perf[k] for k in KEPT if k in perf}
     inputs = [args.model, args.bins / "manifest.json"]
     cli.write_json(args.json, {
-        **kept, **result, "images": images, "seconds": taken, **bench.conditions(),
+        **kept, **result, "images": images, "seconds": taken, **measure.conditions(),
         "made": provenance.made(args.json, inputs)})
-    if bench.noise(result):
-        print(f"warning: {bench.noise(result)}: this means little, measure again on an idle host")
     print(f"{result['fps']:.1f} fps at batch {perf['batch']} ({kept.get('engine', '?')}, "
           f"{kept.get('precision', '?')}, from .bin to result files, {images} images in "
-          f"{images / result['fps']:.2f} s)")
+          f"{images / result['fps']:.2f} s)"
+          + f" — noisy: {why}; measure again on an idle host" * bool(why))
 
 
 if __name__ == "__main__":

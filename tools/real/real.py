@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from common import cli
-from common.speed.table import table
+from common.speed.table import marked, table
 from tools.real import crops, fetch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +113,7 @@ def row(out, name, settings, run, torch):
     if status:
         return [name, "-", "-", f"{same} of {len(ours)}", "-", cli.short(reason(text), 60)]
     score = read(out, f"eval_bs8_{run}.json")
-    fps = "-" if estimated else f"{read(out, f'perf_bs8_{run}.json')['fps']:.0f}"
+    fps = "-" if estimated else marked(read(out, f"perf_bs8_{run}.json"))
     return [name, f"{score['top1']:.2f}%", f"{score['top5']:.2f}%", f"{same} of {len(ours)}",
             fps, "float16 as an NPU rounds, on this CPU" if estimated else ""]
 

@@ -165,6 +165,17 @@ def load(path, threads=None, batch=None):
     return dataclasses.replace(model, meta=meta)
 
 
+def several(path, meta):
+    """Functions as Model.run that compute at the same time, each for one caller, as many as the
+    engine advises; `path` is a model that load() took, `meta` its record."""
+    backend = backend_of(meta["engine"])
+    data, part = content(Path(path), meta)
+    parts = meta["batch"] // part
+    with explained(f"{backend.TITLE} cannot compute several batches of {path} at once", LESS):
+        runs = backend.several(data, meta["precision"])
+    return [in_parts(run, parts, 1) for run in runs] if parts > 1 else runs
+
+
 def chosen_gear(path, meta, batch):
     """The record of an offline model with `batch` as its "batch"; Failure when that is none of
     those it is for."""

@@ -15,7 +15,7 @@ from common import cli, provenance
 from common.data import manifest as manifests
 from common.score import metrics, verdict
 from common.score.against_onnx import read_bin
-from common.speed import bench
+from common.speed import bench, measure
 
 BATCH = 8
 CODE = ("model.py", "published.json", "common/model/checkpoint.py")  # what shapes the result
@@ -75,8 +75,8 @@ def main():
     if provenance.record_path(args.weights).exists():  # a demo's; official ones have none
         links = provenance.check(args.weights, "make demo")
     module, known = network(args.weights, args.net, args.ema)
-    with bench.alone():
-        others = bench.Others()
+    with measure.alone():
+        others = measure.Others()
         logits, seconds = answers(module, manifest, args.bins)
         speed = {"fps": 1 / float(np.median(seconds)), "others": others.share()}
     note = (provenance.read(args.weights) or {}).get("note")
@@ -86,7 +86,7 @@ def main():
                           findings=[note] if note else [])
     by = {"engine": "torch", "engine_version": torch.__version__, "precision": "f32",
           "batch": BATCH, "device": "CPU", **known, "weights": args.weights,
-          "weights_sha256": cli.sha256(args.weights), **speed, **bench.conditions()}
+          "weights_sha256": cli.sha256(args.weights), **speed, **measure.conditions()}
     names = [row.image for row in manifest.rows]
     metrics.write_result(
         args.json, score, by, answers=dict(zip(names, logits.argmax(1).tolist())), chain=links,

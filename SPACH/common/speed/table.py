@@ -1,10 +1,12 @@
 """Tables of what was measured, beside what ModelZoo publishes.
 
     python3 -m common.speed.table build/perf_bs1_openvino.json build/perf_bs8_openvino.json
+    python3 -m common.speed.table --of ShiftViT build/perf_bs8_openvino.json --of SPACH …
     python3 -m common.speed.table --demo build/demo --bs 8 --folders ShiftViT SPACH
 
-The first is throughput per batch size; the second the demo of several models, where the
-answers of torch and of the offline model are compared image by image.
+The first is throughput per batch size, the second that of several models, whose paths start in
+their folders; the third the demo of several models, where the answers of torch and of the
+offline model are compared image by image.
 """
 import argparse
 import csv
@@ -26,10 +28,12 @@ def get_args(argv=None):
     parser.add_argument("--bs", type=int, default=8, help="batch size (default: %(default)s)")
     parser.add_argument("--folders", nargs="+", default=["."],
                         help="model folders of the demo (default: this one)")
+    parser.add_argument("--of", nargs="+", action="append", default=[], metavar="WORD",
+                        help="a model folder and its perf_*.json; once for each")
     parser.add_argument("paths", nargs="*", help="perf_*.json")
     args = parser.parse_args(argv)
-    if bool(args.demo) == bool(args.paths):
-        parser.error("give either perf_*.json, or --demo")
+    if sum(map(bool, (args.demo, args.of, args.paths))) != 1:
+        parser.error("give either perf_*.json, or --of, or --demo")
     return args
 
 
@@ -39,6 +43,13 @@ def table(head, rows):
     for row in [head, ["-" * w for w in width], *rows]:
         first, *others = (cell.rjust(w) for cell, w in zip(row, width))
         print("  ".join([row[0].ljust(len(first)), *others]))
+
+
+def marked(figure):
+    """The fps of a figure as text, "31.5 noisy" where it means little; "-" for none."""
+    if not figure:
+        return "-"
+    return f"{figure['fps']:.1f}{' noisy' if bench.noise(figure) else ''}"
 
 
 def read(path, todo):
@@ -70,11 +81,11 @@ def demo_row(build, run, bs, todo):
     same, images = alike(online, offline, build, todo), len(online["answers"])
     fps = about.get("fps", {}).get(str(bs))
     top1 = about.get("top1")
+    noise = {"fps torch": bench.noise(online["produced_by"]), "fps offline": bench.reasons(perf)}
     cells = [about.model, str(offline["total"]), f"{online['top1']:.2f}%",
              f"{offline['top1']:.2f}%", f"{offline['top5']:.2f}%", f"{same}/{images}",
-             f"{online['produced_by']['fps']:.1f}", f"{perf['fps']:.1f}",
+             marked(online["produced_by"]), marked(perf),
              f"{top1:g}%" if top1 else "-", f"{fps:g} ({about.get('chip')})" if fps else "-"]
-    noise = {"fps torch": bench.noise(online["produced_by"]), "fps offline": bench.noise(perf)}
     notes = [f"{about.model}, {which}: {why}" for which, why in noise.items() if why]
     return cells, offline["line"], images - same <= DIFFER * images, notes
 
@@ -115,27 +126,67 @@ def demo(args):
         print(f"{line} {cells[0]}" if len(rows) > 1 else line)
 
 
+def best_of(perfs):
+    """The smallest batch whose fastest repeat reaches the slowest repeat of the batch with the
+    highest fps: its figure cannot be told from the best. Noisy ones do not count; None without
+    others."""
+    sound = [perf for perf in perfs if not bench.noise(perf)]
+    highest = max(sound, key=lambda perf: perf["fps"], default=None)
+    reach = [perf["batch"] for perf in sound
+             if max(perf.get("repeats", [perf["fps"]]))
+             >= min(highest.get("repeats", [highest["fps"]]))]
+    return min(reach, default=None)
+
+
+def rows_of(files, todo):
+    """The contents of perf_….json, a row of the table for each, and notes on noisy ones."""
+    perfs = [read(f, todo) for f in files]
+    best, rows, notes = best_of(perfs), [], []
+    for perf in perfs:
+        ms = perf.get("ms", {})
+        times = [f"{ms[k]:.2f}" if k in ms else "-" for k in ("median", "p90", "p95", "p99")]
+        rows.append([str(perf["batch"]), *times, marked(perf), marked(perf.get("several")),
+                     "best" if perf["batch"] == best and len(perfs) > 1 else ""])
+        if bench.reasons(perf):
+            notes.append(f"batch {perf['batch']}: {bench.reasons(perf)}")
+    return perfs, rows, notes
+
+
+def print_rows(rows, notes, head=()):
+    table([*head, "batch", "latency ms (p50)", "p90", "p95", "p99", "images/s, one at a time",
+           "images/s, several at once", ""], rows)
+    for note in notes:
+        print(f"note: {note}: measure again on an idle host")
+
+
 def throughput(files):
     """Print a row per batch size; the best is marked."""
-    perfs = [read(f, "make bench") for f in files]
-    best = max(p["fps"] for p in perfs)
-    rows = []
-    for perf in perfs:
-        ms = perf.get("ms")
-        times = [f"{ms[k]:.2f}" for k in ("median", "p99", "min", "max")] if ms else ["-"] * 4
-        word = "noisy" if bench.noise(perf) else "best" if perf["fps"] == best else ""
-        rows.append([str(perf["batch"]), f"{perf['fps']:.1f}", *times, word])
+    perfs, rows, notes = rows_of(files, "make bench")
     first = perfs[0]
     print(f"{first.get('engine', 'ascend')} {first.get('engine_version', '')}, "
           f"{first.get('precision', '')}, {first.get('cpu') or first['device']}"
           f"{', demo weights' if first.get('demo') else ''}, compute only")
-    table(["batch", "fps", "median ms", "p99 ms", "min ms", "max ms", ""], rows)
+    print_rows(rows, notes)
+
+
+def several(models):
+    """Print a row for each batch size of each of `models`, lists of a folder and its files."""
+    top, rows, notes = os.getcwd(), [], []
+    for folder, *files in models:
+        os.chdir(folder)  # the paths in its records start there
+        _, mine, said = rows_of(files, f"make -C {folder} sweep")
+        os.chdir(top)
+        rows += [[folder, *row] for row in mine]
+        notes += [f"{folder}, {note}" for note in said]
+    print_rows(rows, notes, ["model"])
 
 
 def main():
     args = get_args()
     if args.demo:
         demo(args)
+    elif args.of:
+        several(args.of)
     else:
         throughput(args.paths)
 

@@ -112,13 +112,29 @@ def load(data, precision="f32", threads=None):
     if used != config(precision)["INFERENCE_PRECISION_HINT"]:
         raise cli.Failure(f"OpenVINO computes in {used} although {precision} was asked for",
                           other(NAME, precision))
+    run = request_of(compiled)
+
+    def tensors(ports):
+        return [(p.any_name, tuple(p.shape), p.element_type.to_dtype()) for p in ports]
+
+    return tensors(compiled.inputs), tensors(compiled.outputs), run
+
+
+def request_of(compiled):
+    """A function that computes lists of arrays with a request of its own."""
     request = compiled.create_infer_request()
 
     def run(arrays):
         results = request.infer(arrays, share_inputs=True)
         return [results[i] for i in range(len(compiled.outputs))]
 
-    def tensors(ports):
-        return [(p.any_name, tuple(p.shape), p.element_type.to_dtype()) for p in ports]
+    return run
 
-    return tensors(compiled.inputs), tensors(compiled.outputs), run
+
+def several(data, precision):
+    """As many functions as load()'s run as OpenVINO's throughput hint has requests; they share the
+    weights and compute in streams, each with some of the cores."""
+    hint = {**config(precision), "PERFORMANCE_HINT": "THROUGHPUT"}
+    compiled = openvino.Core().import_model(data, "CPU", hint)
+    count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+    return [request_of(compiled) for _ in range(count)]

@@ -89,3 +89,9 @@ def load(data, precision="f32", threads=None):
                 for t in values]
 
     return tensors(ready.get_inputs()), tensors(ready.get_outputs()), run
+
+
+def several(data, precision):
+    """As many functions as load()'s run as there are cores: one session, which computes each call
+    in the caller's own thread."""
+    return [load(data, precision, 1)[2]] * cli.cores()

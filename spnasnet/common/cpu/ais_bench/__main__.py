@@ -6,12 +6,11 @@
 
 The time of a batch is the wall clock around the engine's run and nothing else. A padded last batch
 counts as a full one, and --loop N counts N runs, as in the original. Flags for what an NPU needs
-are not known here, nor those for open shapes but --dymBatch.
+are not known here, nor those for open shapes but --dymBatch; --seconds is this stand-in's own.
 """
 import argparse
 import os
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from common import cli  # noqa: E402
 from common.cpu import engine  # noqa: E402
-from common.cpu.ais_bench import inputs, outputs  # noqa: E402
+from common.cpu.ais_bench import inputs, outputs, timing  # noqa: E402
 from common.cpu.ais_bench.outputs import info  # noqa: E402
 
 KEPT = ("engine", "engine_version", "device", "cpu", "precision", "batch", "onnx", "demo",
@@ -36,6 +35,14 @@ def at_least(low):
     return number
 
 
+def duration(text):
+    """An argparse type: seconds, above 0."""
+    seconds = float(text)
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError("give seconds, above 0")
+    return seconds
+
+
 def get_args(argv=None):
     """The command line of ais_bench 0.0.2; unambiguous prefixes of flags are taken, as there."""
     p = argparse.ArgumentParser("ais_bench", description=__doc__,
@@ -48,6 +55,8 @@ def get_args(argv=None):
     p.add_argument("--outfmt", choices=("BIN", "NPY", "TXT"), default="BIN",
                    help="format of the result files")
     p.add_argument("--loop", "-l", type=at_least(1), default=1, help="executions on each batch")
+    p.add_argument("--seconds", type=duration, help="pure inference for so long, in place of "
+                   "--loop, after warming up until runs agree (not in the original)")
     p.add_argument("--warmup_count", type=at_least(0), default=1,
                    help="executions before the clock starts")
     p.add_argument("--batchsize", type=at_least(1),
@@ -58,6 +67,8 @@ def get_args(argv=None):
     args = p.parse_args(argv)
     if args.output_dirname is not None and not args.output:
         raise cli.Usage("error bad parameters --output_dirname", "it needs --output, its parent")
+    if args.seconds and args.input:
+        raise cli.Usage("--seconds is for pure inference", "omit --input")
     return args
 
 
@@ -89,6 +100,8 @@ def run(args, model, batches, size, folder):
     array = np.zeros(model.inputs[0].shape, model.inputs[0].dtype)
     if batches[0]:
         inputs.read(batches[0], array)
+    if args.seconds:
+        return {}, timing.for_seconds(model, array, args.seconds)
     for _ in range(args.warmup_count):
         model.run([array])
     info(f"warm up {args.warmup_count} done")
@@ -97,9 +110,8 @@ def run(args, model, batches, size, folder):
         if batch:
             inputs.read(batch, array)
         for _ in range(args.loop):
-            start = time.perf_counter()
-            results = model.run([array])
-            times.append(1000 * (time.perf_counter() - start))
+            taken, results = timing.milliseconds(model, array)
+            times.append(taken)
         if folder:
             stems = [outputs.stem(file) for file in batch or ["pure_infer_data"]]
             files = outputs.save(folder, stems, results, size, args.outfmt)

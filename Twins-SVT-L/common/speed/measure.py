@@ -1,0 +1,93 @@
+"""How a timing is taken on this host: alone, and knowing what the host did meanwhile."""
+import contextlib
+import datetime
+import os
+import platform
+import re
+import stat
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from common import cli
+
+
+def cpu_name():
+    """The processor's name as the system gives it."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        if found:
+            return found[1]
+    return platform.processor() or platform.machine()
+
+
+def clock():
+    """MHz of the fastest core now, as Linux on x86 says; None elsewhere."""
+    with contextlib.suppress(OSError):
+        found = re.findall(r"^cpu MHz\s*: ([0-9.]+)", Path("/proc/cpuinfo").read_text(), re.M)
+        return max(map(float, found), default=None)
+    return None
+
+
+def conditions():
+    """{"host": {cpu, cores of this process, mhz, system, python}, "date"} of a figure taken now.
+    "mhz" is there where it is known."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    host = {"cpu": cpu_name(), "cores": cli.cores(), "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}"}
+    mhz = clock()
+    if mhz:
+        host["mhz"] = mhz
+    return {"host": host, "date": now.isoformat(timespec="seconds")}
+
+
+@contextlib.contextmanager
+def alone():
+    """A block in which no other timing of this user runs on this host."""
+    import fcntl
+
+    # Anybody may write among the temporary files: so a private folder, which itself is the lock.
+    folder = Path(tempfile.gettempdir()) / f"ascend-timing-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise cli.Failure(f"{folder} is not a private folder of yours",
+                          "remove it, or set TMPDIR to a folder of your own")
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another timing on this host", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+class Others:
+    """Share of this host's CPUs that other programs take from now on."""
+
+    def __init__(self):
+        self.used, self.start = self.by_others(), time.perf_counter()
+
+    @staticmethod
+    def by_others():
+        """CPU seconds used so far by all programs but this one and its finished children; None
+        without /proc/stat."""
+        try:
+            fields = Path("/proc/stat").read_text().split()
+            user, nice, system, _, _, irq, softirq, steal = map(int, fields[1:9])
+        except (OSError, ValueError):
+            return None
+        ticks = user + nice + system + irq + softirq + steal
+        return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
+
+    def share(self):
+        """0…1; None where it cannot be known."""
+        if self.used is None:
+            return None
+        seconds = time.perf_counter() - self.start
+        return max(0.0, (self.by_others() - self.used) / seconds / os.cpu_count())
