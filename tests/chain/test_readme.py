@@ -71,7 +71,7 @@ def run_blocks(text, folder, env=None):
 
 
 @pytest.mark.parametrize("readme", [
-    pytest.param(p, id=name(p), marks=[] if name(p) == "ShiftViT" else pytest.mark.slow)
+    pytest.param(p, id=name(p), marks=[] if name(p) == "spnasnet" else pytest.mark.slow)
     for p in READMES])
 def test_steps_by_hand(readme, tmp_path):
     said = run_blocks(readme.read_text(), copy_of(name(readme), tmp_path))
@@ -281,7 +281,7 @@ def in_both(text):
     code = [(language, re.sub(r"\s+# .*|(?<=\S)  +\S.*", "", content))
             for language, content in blocks(text)]
     targets = re.findall(r"\]\(([^)\s]+)\)", running)
-    links = sorted(re.sub(r"(/?README)?(\.zh-CN)?\.md$|(?<=hiascend\.com/).*|(?<=#).*", "", target)
+    links = sorted(re.sub(r"(/?README)?(\.zh-CN)?\.md(#.*)?$|(?<=hiascend\.com/).*|(?<=#).*", "", target)
                    for target in targets)
     tables = [[(sorted(re.findall(r"\d+(?:\.\d+)?", row)), Counter(re.findall(r"`[^`]+`", row)),
                 row.count("|")) for row in table.splitlines()]

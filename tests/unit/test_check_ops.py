@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from common import cli
 from tools.inspect import check_ops
 
+CONV = {"kernel_shape": [3, 3], "pads": [0] * 4, "strides": [1, 1], "dilations": [1, 1]}
 EXPECTED = "check-ops: 5 operators, 5 nodes, opset 11: all in CANN's table\n"
 
 
@@ -23,7 +24,7 @@ def build(path, nodes=None, opset=11):
     """Write an ONNX: by default 8x8 images → 5 logits."""
     weights = [numpy_helper.from_array(np.zeros(shape, np.float32), name)
                for name, shape in (("w", (4, 3, 3, 3)), ("fc", (4, 5)))]
-    nodes = nodes or [helper.make_node("Conv", ["input", "w"], ["c"], kernel_shape=[3, 3]),
+    nodes = nodes or [helper.make_node("Conv", ["input", "w"], ["c"], **CONV),
                       helper.make_node("Relu", ["c"], ["r"]),
                       helper.make_node("GlobalAveragePool", ["r"], ["g"]),
                       helper.make_node("Flatten", ["g"], ["f"]),
@@ -103,3 +104,48 @@ def test_what_is_no_onnx_is_refused(tmp_path, content):
     (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(cli.Failure, match="is not an ONNX model"):
         check_ops.read(tmp_path / "x.onnx")
+
+
+def conv(**other):
+    given = {k: v for k, v in {**CONV, **other}.items() if v is not None}
+    return helper.make_node("Conv", ["input", "w"], ["output"], name="c", **given)
+
+
+BIAS = {"value_float": 1.0}
+
+
+@pytest.mark.parametrize("nodes, opset, said", [
+    ([node("Transpose", "/p/T")], 11, "Transpose '/p/T', layer p leaves perm to ONNX's default"),
+    ([conv(kernel_shape=None)], 11, "Conv 'c' leaves kernel_shape to"),
+    ([conv(pads=None)], 11, "leaves pads to"),
+    ([conv(strides=None, dilations=None)], 11, "leaves strides, dilations to"),
+    ([conv(pads=None, auto_pad="NOTSET")], 11, "leaves pads to"),
+    ([node("Relu", "a"), node("Sigmoid", "a")], 11, "2 nodes are named 'a'"),
+    ([node("Relu", "input")], 11, "Relu 'input' has the name of the graph's input"),
+    ([helper.make_node("Constant", [], ["k"], name="k", **BIAS)], 12, "'k' holds .* value_float"),
+    ([helper.make_node("Constant", [], ["k"], value_ints=[1])], 12, "value_ints, which is parsed"),
+    ([node("Softmax", "s", axis=1)], 12, "Softmax 's' is over axis 1 of 4 at opset 12"),
+    ([node("LogSoftmax", "s")], 11, "LogSoftmax 's' is over axis 1 of 4"),
+    ([node("Softmax", "s", axis=-2)], 11, "over axis -2 of 4")])
+def test_attributes_that_the_parser_takes_otherwise(tmp_path, nodes, opset, said):
+    found = check(build(tmp_path / "x.onnx", nodes, opset))[0]
+    assert len(found) == 1 and re.search(said, found[0][0]), found
+
+
+@pytest.mark.parametrize("nodes, opset", [
+    ([node("Softmax", "s", axis=3)], 11), ([node("Softmax", "s", axis=1)], 13),
+    ([conv(pads=None, auto_pad="SAME_UPPER")], 11)])
+def test_attributes_that_the_parser_takes_as_onnx_does(tmp_path, nodes, opset):
+    assert check(build(tmp_path / "x.onnx", nodes, opset))[0] == []
+
+
+@pytest.mark.parametrize("op, rank, more", [
+    ("MatMul", 7, {}), ("Transpose", 9, {"perm": list(range(9))})])
+def test_tensors_of_too_many_dimensions(tmp_path, op, rank, more):
+    shape = numpy_helper.from_array(np.array([0, 3] + [1] * (rank - 4) + [8, 8]))
+    inputs = ["r", "r"] if op == "MatMul" else ["r"]
+    nodes = [helper.make_node("Constant", [], ["s"], value=shape),
+             helper.make_node("Reshape", ["input", "s"], ["r"]),
+             helper.make_node(op, inputs, ["output"], name="m", **more)]
+    (what, _), = check(build(tmp_path / "x.onnx", nodes))[0]
+    assert f"{op} 'm' has {rank} dimensions" in what

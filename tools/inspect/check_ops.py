@@ -11,6 +11,7 @@ import collections
 
 from common import cli
 from common.model.operators import OPSETS
+from tools.inspect import attributes
 
 LOWEST, HIGHEST = 8, 18
 # What CANN's own documents state: atc's manual of each release, parameter --framework and the
@@ -122,17 +123,24 @@ def bounds(nodes):
                    f"CANN 5 takes kernels up to {MAX_KERNEL} and strides up to {MAX_STRIDE}")
 
 
-def long_slices(model):
-    """Note on Slice of tensors with more than 4 dimensions, as far as shapes are known."""
+def ranks_of(model):
+    """{tensor: number of dimensions}, as far as shapes are known."""
     import onnx
 
+    known = {weight.name: len(weight.dims) for weight in model.graph.initializer}
     try:
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, ValueError):  # unknown to the package too
-        return
-    ranks = {info.name: len(info.type.tensor_type.shape.dim)
-             for info in [*graph.input, *graph.value_info]}
-    slices = [node for node in graph.node
+        return known
+    for info in [*graph.input, *graph.value_info, *graph.output]:
+        if info.type.tensor_type.HasField("shape"):
+            known[info.name] = len(info.type.tensor_type.shape.dim)
+    return known
+
+
+def long_slices(nodes, ranks):
+    """Note on Slice of tensors with more than 4 dimensions."""
+    slices = [node for node in nodes
               if node.op_type == "Slice" and ranks.get(node.input[0], 0) > 4]
     if slices:
         yield (f"{len(slices)} Slice of tensors with more than 4 dimensions, the first "
@@ -152,7 +160,9 @@ def check(model):
     # Of a wrong opset, name what else is wrong.
     problems += unknown(nodes, min(max(opset, LOWEST), HIGHEST))
     problems += bounds(nodes)
-    notes = list(long_slices(model))
+    ranks = ranks_of(model)
+    problems += attributes.problems(model, nodes, opset, ranks, where)
+    notes = list(long_slices(nodes, ranks))
     against = [cann for cann, (low, high) in STATED.items() if not low <= opset <= high]
     if against:
         notes.append(f"opset {opset} is outside what CANN {', '.join(against)} states; opset 11 "

@@ -17,8 +17,8 @@ import re
 from pathlib import Path
 
 from common import cli
-from common.speed import bench
-from common.speed.table import table
+from common.speed import bench, measure
+from common.speed.table import best_of, marked, table
 
 SETTING = ("model", "batch", "engine", "precision", "device", "runner", "input", "bins", "demo",
            "engine_version")
@@ -26,6 +26,7 @@ REFERENCE = "reference.json"  # in results/: the records that the READMEs show
 SCHEMA = json.loads(Path(__file__).with_name("record.schema.json").read_text(encoding="utf-8"))
 TYPES = {"array": list, "object": dict, "string": str, "integer": int, "number": (int, float),
          "boolean": bool, "null": type(None)}
+PARTS = {"compute_only": "compute only", "several": "several at once", "from_bin": "from .bin"}
 COLUMNS = {  # of the .csv: name → path in the record
     **{k: (k,) for k in SETTING},
     "fps_compute_only": ("compute_only", "fps"),
@@ -35,6 +36,8 @@ COLUMNS = {  # of the .csv: name → path in the record
     "spread_from_bin": ("from_bin", "spread"),
     "others_compute_only": ("compute_only", "others"),
     "others_from_bin": ("from_bin", "others"),
+    "fps_several": ("several", "fps"),
+    "spread_several": ("several", "spread"),
     "images_from_bin": ("from_bin", "images"),
     "hardware": ("hardware", "name"),
     "cpu": ("hardware", "cpu"),
@@ -61,7 +64,7 @@ def get_args(argv=None):
 
 def path_in(folder):
     """The file of this machine's records in `folder`, named by its CPU and cores."""
-    name = re.sub(r"[^A-Za-z0-9]+", "_", f"{bench.cpu_name()} {cli.cores()} cores")
+    name = re.sub(r"[^A-Za-z0-9]+", "_", f"{measure.cpu_name()} {cli.cores()} cores")
     return Path(folder) / f"{name.strip('_')}.json"
 
 
@@ -133,6 +136,7 @@ def make(model, dtype, perf, from_bin):
         "engine_version": perf.get("engine_version"),
         # Images per second: the engine's run alone, and reading, running, writing together.
         "compute_only": {k: perf.get(k) for k in computed},
+        "several": perf.get("several"),
         "from_bin": from_bin and {k: from_bin[k] for k in from_bins},
         "hardware": {"name": name, "soc": perf.get("soc"), **host},
         # The engines take one thread per core of the process unless they say otherwise.
@@ -157,7 +161,7 @@ def of_file(args, path):
 
 def reliability(record):
     """(largest spread of its figures as text, whether they mean little)."""
-    parts = [part for part in (record["compute_only"], record["from_bin"]) if part]
+    parts = [part for part in map(record.get, ("compute_only", "several", "from_bin")) if part]
     spreads = [p["spread"] for p in parts if p["spread"] is not None]
     return f"{max(spreads):.0%}" if spreads else "-", any(map(bench.noise, parts))
 
@@ -167,8 +171,8 @@ def fallen(new, kept):
     larger spread of the two, NOISY where there were no repeats."""
     before, found = {setting(r): r for r in kept}, []
     for r in new:
-        for part, name in (("compute_only", "compute only"), ("from_bin", "from .bin")):
-            now, was = r[part], before.get(setting(r), {}).get(part)
+        for part, name in PARTS.items():
+            now, was = r.get(part), before.get(setting(r), {}).get(part)
             if not now or not was:
                 continue
             spreads = [p["spread"] for p in (now, was)]
@@ -200,17 +204,17 @@ def show(records):
     words = (f"{first['engine']} {first['engine_version'] or ''}".strip(), first["precision"],
              machine(first), "demo weights" if first["demo"] else "")
     print(f"\n{first['model']}: {', '.join(filter(None, words))}")
-    rows, best = [], max(r["compute_only"]["fps"] for r in records)
+    rows, best = [], best_of([{**r["compute_only"], "batch": r["batch"]} for r in records])
     for r in sorted(records, key=lambda r: r["batch"]):
         ms, whole = r["compute_only"]["ms"], r["from_bin"]
         spread, noisy = reliability(r)
-        word = "noisy" if noisy else "best" if r["compute_only"]["fps"] == best else ""
-        rows.append([str(r["batch"]), f"{r['compute_only']['fps']:.1f}",
-                     f"{whole['fps']:.1f}" if whole else "-",
+        word = "noisy" if noisy else "best" if r["batch"] == best else ""
+        rows.append([str(r["batch"]), marked(r["compute_only"]),
+                     marked(r.get("several")), marked(whole),
                      *(f"{ms[k]:.2f}" if ms else "-" for k in ("min", "median", "p99")),
                      spread, word])
-    table(["batch", "fps compute only", "fps from .bin", "min ms", "median ms", "p99 ms",
-           "spread", ""], rows)
+    table(["batch", "fps compute only", "several at once", "from .bin", "min ms", "median ms",
+           "p99 ms", "spread", ""], rows)
 
 
 def main():

@@ -131,11 +131,12 @@ def best_of(perfs):
     highest fps: its figure cannot be told from the best. Noisy ones do not count; None without
     others."""
     sound = [perf for perf in perfs if not bench.noise(perf)]
-    highest = max(sound, key=lambda perf: perf["fps"], default=None)
-    reach = [perf["batch"] for perf in sound
-             if max(perf.get("repeats", [perf["fps"]]))
-             >= min(highest.get("repeats", [highest["fps"]]))]
-    return min(reach, default=None)
+    if not sound:
+        return None
+    highest = max(sound, key=lambda perf: perf["fps"])
+    bar = min(highest.get("repeats") or [highest["fps"]])
+    return min(perf["batch"] for perf in sound
+               if max(perf.get("repeats") or [perf["fps"]]) >= bar)
 
 
 def rows_of(files, todo):
