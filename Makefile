@@ -18,7 +18,7 @@ dev := $(if $(PYTHON),,$(VENV)/.ready-dev)
 
 # ---- the verbs of a model folder, for each of MODELS ----
 VERBS := demo prep onnx om infer eval online bench sweep weights source \
-  predict compare half check-net check-ops bench-bins scale push pull clean
+  predict compare half profile check-net check-ops bench-bins scale push pull clean
 chosen := $(if $(filter new,$(MAKECMDGOALS)),$(ALL),$(or $(MODEL),$(MODELS)))
 $(foreach m,$(filter-out $(ALL),$(chosen)),$(error there is no model $m; there are $(ALL)))
 $(if $(chosen),,$(error MODELS= is empty; there are $(ALL)))

@@ -45,6 +45,10 @@ compare: $(result).json | $(onnx) ## where torch and the offline model differ
 half: $(prep)/manifest.json | $(onnx) ## what float16 on an NPU may cost, by layer (an estimate)
 	@$(tool).inspect.half --onnx $(onnx) --bins $(prep) --json $B/half.json
 
+profile: | $(om) ## the ten heaviest operators of the offline model, and what a larger batch gains
+	@$(tool).inspect.profile --model $(om) --batch $(BS) --json $B/profile_$(run).json -- \
+	  $(bench) --model $(om) --loop $(loop) --batchsize $(BS) $(dym) $(device)
+
 check-net: | $(ready) ## our network beside the authors' (after make source)
 	@$(tool).inspect.check_net
 

@@ -15,7 +15,7 @@ export DEBUG
 py := $(or $(PYTHON),$(VENV)/bin/python)
 ready := $(if $(PYTHON),,$(VENV)/.ready)
 CHAIN := prep onnx om infer eval online bench
-REPOSITORY := predict compare half check-net check-ops bench-bins scale push pull
+REPOSITORY := predict compare half profile check-net check-ops bench-bins scale push pull
 here := $(if $(wildcard ../tools/verbs.mk),$(filter-out push pull,$(REPOSITORY)))
 goals := $(filter steps $(CHAIN) $(here),$(MAKECMDGOALS))
 loaded := $(ASCEND_HOME_PATH)$(ASCEND_TOOLKIT_HOME)

@@ -1,0 +1,217 @@
+"""The heaviest operators of an offline model, with torch's modules. Run from a model's folder
+(make profile BS=8):
+
+    python3 -m tools.inspect.profile --model build/m_bs8.om --batch 8 --json build/profile_bs8.json
+
+On a CPU the engine's own clocks are read, in turn with runs that are not profiled; on an NPU the
+vendor's msprof (npu_profile.py), around the command after --. A picture goes beside the JSON.
+"""
+import argparse
+import json
+import re
+import tempfile
+import time
+from pathlib import Path
+
+from common import cli, provenance
+from common.cpu import engine
+from common.speed import bench
+from common.speed.table import table
+from tools.inspect.layers import place
+
+HEAVIEST = 10
+APART = 0.05  # how far the operators' sum may be from the time of a run
+SECONDS, FEWEST = 5, 5  # time of the runs that are not profiled, and how many at least
+MATRIX = re.compile("conv|matmul|gemm|fullyconnected|einsum", re.I)
+MEMORY = re.compile("reorder|transpose|reshape|slice|concat|pad|split|gather|transdata|memcpy|copy|"
+                    "squeeze|flatten|expand|tile|identity|parameter|result|input|output|roll", re.I)
+WHY = {"matrix": "a larger batch helps where the weights outweigh the images' data: they are read "
+                 "once for all images",
+       "vector": "a larger batch does not help: each value is computed by itself",
+       "memory": "a larger batch does not help: it only moves data, as many bytes for each image"}
+
+
+def get_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="offline model")
+    parser.add_argument("--batch", type=int, required=True, help="images in a run")
+    parser.add_argument("--json", required=True, help="file for all operators")
+    parser.add_argument("command", nargs="*", help="for an .om: -- and ais_bench's command")
+    return parser.parse_args(argv)
+
+
+def kind(operator):
+    """matrix, vector or memory, by the operator's type."""
+    if MEMORY.search(operator):
+        return "memory"
+    return "matrix" if MATRIX.search(operator) else "vector"
+
+
+def module(name):
+    """torch's module in an engine's name of a node, "" where there is none. Engines add words
+    after the operator (…/fc1/Conv/WithoutBiases) and before the first module."""
+    path = re.match(r"[^/]*((?:/[^/]+)*?)/[A-Z]", name)
+    return place(f"{path[1]}/") if path else ""
+
+
+def described(times):
+    """[{"name", "type", "module", "kind", "ms", "share"}] for [(name, type, ms)] in the order of
+    computation. What an engine made itself and gave no module belongs "before" the next one."""
+    total, rows, after = sum(ms for _, _, ms in times), [], ""
+    for name, operator, ms in reversed(times):
+        own = module(name)
+        after = own or after
+        said = own or (f"before {after}" if after else "(the network itself)")
+        rows.append({"name": name, "type": operator, "module": said, "kind": kind(operator),
+                     "ms": ms, "share": ms / total})
+    return rows[::-1]
+
+
+# ---- the engines of a CPU ----
+
+def openvino_clock(data, meta):
+    """(a function of [images], one that gives the times of all its runs)."""
+    import openvino
+
+    from common.cpu import openvino_engine
+
+    config = {**openvino_engine.config(meta["precision"]), "PERF_COUNT": True}
+    request = openvino.Core().import_model(data, "CPU", config).create_infer_request()
+
+    def times(runs):  # its clock gives the mean of the runs
+        return [(node.node_name, node.node_type, node.real_time.total_seconds() * 1e3)
+                for node in request.profiling_info
+                if node.status == openvino.ProfilingInfo.Status.EXECUTED]
+
+    return request.infer, times
+
+
+def onnxruntime_clock(data, meta):
+    """As openvino_clock(), for a batch that is computed in parts as engine.wrap() does it."""
+    import onnxruntime
+
+    parts = meta["batch"] // meta["part"]
+    at_once = min(parts, cli.cores())
+    folder = tempfile.TemporaryDirectory()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = cli.cores() // at_once if parts > 1 else 0
+    options.enable_profiling, options.profile_file_prefix = True, f"{folder.name}/profile"
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def compute(arrays):
+        return session.run(None, {name: arrays[0]})
+
+    def times(runs):
+        events = json.loads(Path(session.end_profiling()).read_text())
+        folder.cleanup()
+        found = {}
+        for event in events:
+            if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
+                key = int(event["args"]["node_index"]), event["name"][:-len("_kernel_time")]
+                place_of = found.setdefault(key, [event["args"]["op_name"], 0])
+                place_of[1] += event["dur"] / 1e3 / runs / at_once
+        return [(name, *row) for (_, name), row in found.items()]
+
+    return (engine.in_parts(compute, parts, at_once) if parts > 1 else compute), times
+
+
+def on_cpu(path, batch):
+    """(the record, [(name, type, ms)], ms of a run that is not profiled) of an offline model."""
+    import numpy as np
+
+    model = engine.load(path, batch=batch)
+    if model.meta["device"] != "CPU":
+        raise cli.Failure(f"{path} is for a GPU", "make profile without PROVIDER=")
+    data, part = engine.content(path, model.meta)
+    clock = {"openvino": openvino_clock, "onnxruntime": onnxruntime_clock}[model.meta["engine"]]
+    profiled, times = clock(data, {**model.meta, "part": part})
+    rng, taken = np.random.default_rng(0), model.inputs[0]
+    images = rng.normal(100, 50, taken.shape).clip(0, 255).astype(taken.dtype)
+    if taken.dtype.kind == "f":
+        images = (images - 100) / 50
+    plain = []
+    while len(plain) < FEWEST or sum(plain) < SECONDS:
+        begin = time.perf_counter()
+        model.run([images])
+        plain.append(time.perf_counter() - begin)
+        profiled([images])
+    return model.meta, times(len(plain)), 1e3 * sum(plain) / len(plain)
+
+
+# ---- what people see ----
+
+def show(content):
+    """Print the heaviest operators, the sum beside the time of a run, and what bounds it."""
+    rows = sorted(content["operators"], key=lambda row: -row["ms"])[:HEAVIEST]
+    print(f"\nthe heaviest {len(rows)} of {len(content['operators'])} operators:")
+    table(["module", "operator", "kind", "ms", "share"],
+          [[row["module"], row["type"], row["kind"], f"{row['ms']:.2f}", f"{row['share']:.1%}"]
+           for row in rows])
+    for name, share in content["kinds"].items():
+        print(f"{name} {share:.0%}: {WHY[name]}")
+    part = content.get("part")
+    if part and part != content["batch"]:
+        print(f"note: {part} images are computed at a time: from there on a batch changes little")
+    print(f"the operators' sum {content['sum_ms']:.2f} ms, a run without profiling "
+          f"{content['ms']:.2f} ms: {content['ratio']:.3f}")
+    if abs(content["ratio"] - 1) > APART:
+        print(f"warning: they differ by more than {APART:.0%}: gaps between operators, the "
+              "profiler's own cost, or another program; shares are of the sum")
+
+
+def draw(content, file):
+    """One bar for each outer module, its kinds of operators stacked, as a PNG."""
+    from matplotlib.figure import Figure
+
+    names = {}
+    for row in content["operators"]:
+        outer = ".".join(row["module"].removeprefix("before ").split(".")[:2])
+        kinds = names.setdefault(outer, dict.fromkeys(WHY, 0.0))
+        kinds[row["kind"]] += row["ms"]
+    figure = Figure(figsize=(9, 1.5 + 0.3 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    left = [0.0] * len(names)
+    for name in WHY:
+        width = [kinds[name] for kinds in names.values()]
+        axes.barh(list(names), width, left=left, label=name)
+        left = [a + b for a, b in zip(left, width)]
+    axes.invert_yaxis()
+    axes.set_xlabel("ms of a run")
+    axes.set_title(f"{content['engine']} {content['precision']}, batch {content['batch']}")
+    axes.legend()
+    with cli.whole_file(file) as part:
+        figure.savefig(part, format="png", dpi=120)
+
+
+def main():
+    args = get_args()
+    on_npu = Path(args.model).suffix == ".om" and Path(args.model).exists()
+    path = Path(args.model) if on_npu else engine.find(args.model)
+    links = bench.chain(path)
+    with bench.alone():
+        if on_npu:
+            from tools.inspect import npu_profile
+
+            meta, times, ms = npu_profile.measure(path, args.command)
+        else:
+            meta, times, ms = on_cpu(path, args.batch)
+    rows = described(times)
+    total = sum(row["ms"] for row in rows)
+    kinds = {name: sum(row["share"] for row in rows if row["kind"] == name) for name in WHY}
+    content = {**{key: meta.get(key) for key in ("engine", "engine_version", "device", "precision",
+                                                 "part", "demo")},
+               "batch": args.batch, "ms": ms, "sum_ms": total, "ratio": total / ms,
+               "kinds": kinds, "operators": rows, **bench.conditions(), "chain": links}
+    content["made"] = provenance.made(args.json, [path])
+    picture = Path(args.json).with_suffix(".png")
+    draw(content, picture)
+    cli.write_json(args.json, content)
+    show(content)
+    print(f"wrote {args.json} and {picture}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
