@@ -47,7 +47,7 @@ half: $(prep)/manifest.json | $(onnx) ## what float16 on an NPU may cost, by lay
 
 profile: | $(om) ## the ten heaviest operators of the offline model, and what a larger batch gains
 	@$(tool).inspect.profile --model $(om) --batch $(BS) --json $B/profile_$(run).json -- \
-	  $(bench) --model $(om) --loop $(loop) --batchsize $(BS) $(dym) $(device)
+	  $(bench) --model $(om) --loop $(or $(LOOP),20) --batchsize $(BS) $(dym) $(device)
 
 check-net: | $(ready) ## our network beside the authors' (after make source)
 	@$(tool).inspect.check_net

@@ -141,7 +141,9 @@ online_args = --weights $(weights) --bins $(prep) --json $(online) --net $(NET) 
 dym := $(if $(gear),--dymBatch $(BS))
 device := $(if $(filter 0,$(DEVICE)),,--device $(DEVICE))
 # By time where LOOP does not say otherwise; on an NPU, ModelZoo's loops where nothing is said.
-seconds := $(if $(LOOP),,$(or $(SECONDS),$(if $(filter ascend,$(engine)),,5)))
+# A demo shows a figure; bench and sweep measure it.
+seconds := $(if $(LOOP),,$(or $(SECONDS),$(if $(filter ascend,$(engine)),,\
+  $(if $(filter demo,$(goals)),1,5))))
 loop := $(if $(seconds),,--loop $(or $(LOOP),$(LOOPS)))
 bench_args = --json $(perf) --model $(om) --repeats $(if $(filter ascend,$(engine)),1,3) \
   $(seconds:%=--seconds %) -- $(bench) --model $(om) $(loop) --batchsize $(BS) $(dym) $(device)

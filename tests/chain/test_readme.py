@@ -281,8 +281,8 @@ def in_both(text):
     code = [(language, re.sub(r"\s+# .*|(?<=\S)  +\S.*", "", content))
             for language, content in blocks(text)]
     targets = re.findall(r"\]\(([^)\s]+)\)", running)
-    links = sorted(re.sub(r"(/?README)?(\.zh-CN)?\.md(#.*)?$|(?<=hiascend\.com/).*|(?<=#).*", "", target)
-                   for target in targets)
+    of_language = r"(/?README)?(\.zh-CN)?\.md(#.*)?$|(?<=hiascend\.com/).*|(?<=#).*"
+    links = sorted(re.sub(of_language, "", target) for target in targets)
     tables = [[(sorted(re.findall(r"\d+(?:\.\d+)?", row)), Counter(re.findall(r"`[^`]+`", row)),
                 row.count("|")) for row in table.splitlines()]
               for table in re.findall(r"(?:^\|.*\n)+", running, re.M)]

@@ -16,7 +16,7 @@ from common.speed import bench
 FOLDERS = "mindstudio_profiler_output", "summary"
 
 
-def measure(path, command):
+def timed(path, command):
     """(record of the .om, [(name, type, ms of a run)], ms of a run that is not profiled).
     `command` is ais_bench's. Failure without msprof, its tables, or a figure in the log."""
     program = shutil.which("msprof")
