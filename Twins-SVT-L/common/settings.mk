@@ -68,9 +68,9 @@ CANN_IMAGE :=
 ATC_FLAGS :=
 ## NPU, or several as in 0,1,2,3
 DEVICE := 0
-## for ENGINE=onnxruntime: an NVIDIA GPU instead of the CPU
+## for ENGINE=onnxruntime: an NVIDIA GPU, or an NPU (cann)
 PROVIDER := cpu
-PROVIDER_is := cpu cuda tensorrt
+PROVIDER_is := cpu cuda tensorrt cann
 ## ONNX operator set, 11 to 17; when left out: the model's own
 OPSET :=
 ## network code: ours, or the authors' (after make source)

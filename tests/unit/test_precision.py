@@ -1,4 +1,6 @@
 """PRECISION=bf16 and int8, and PROVIDER=cuda: what they compute, and where they are refused."""
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -130,8 +132,10 @@ def test_a_gpu_is_refused_where_there_is_none(monkeypatch):
         compiler.compile_onnx("net.onnx", 1, "onnxruntime", "net.ort")
 
 
-def test_gpu_sessions_ask_for_their_provider(monkeypatch):
-    """A stand-in for a GPU's ONNX Runtime: it notes what is asked for and computes on the CPU."""
+@pytest.fixture
+def device(monkeypatch):
+    """A stand-in for a device's ONNX Runtime: it notes what is asked for and computes on the CPU,
+    all but the first node of its profile on the device. Returns what is asked, and the class."""
     real, asked = onnxruntime_engine.onnxruntime.InferenceSession, []
 
     class Session:
@@ -143,12 +147,38 @@ def test_gpu_sessions_ask_for_their_provider(monkeypatch):
         def get_providers(self):
             return self.names
 
+        def end_profiling(self):
+            file = Path(self.ready.end_profiling())
+            events = json.loads(file.read_text())
+            for event in [e for e in events if "provider" in e.get("args", {})][1:]:
+                event["args"]["provider"] = self.names[0]
+            file.write_text(json.dumps(events))
+            return str(file)
+
         def __getattr__(self, name):
             return getattr(self.ready, name)
-    monkeypatch.setenv("HOST_PROVIDER", "cuda")
     monkeypatch.setattr(onnxruntime_engine.onnxruntime, "get_available_providers",
-                        lambda: ["CUDAExecutionProvider"])
+                        lambda: ["CUDAExecutionProvider", "CANNExecutionProvider"])
     monkeypatch.setattr(onnxruntime_engine.onnxruntime, "InferenceSession", Session)
+    return asked, Session
+
+
+@pytest.mark.parametrize("precision, mode", [("f32", "force_fp32"), ("fp16", "force_fp16")])
+def test_an_npu_by_onnx_runtime(monkeypatch, capsys, device, precision, mode):
+    """Its precision is asked for, and what it leaves to the CPU is counted and said."""
+    monkeypatch.setenv("HOST_PROVIDER", "cann")
+    model = compiler.compile_onnx("net.onnx", 2, "onnxruntime", "net.ort", precision=precision)
+    assert device[0][0] == [("CANNExecutionProvider", {"precision_mode": mode})]
+    said = capsys.readouterr().out
+    assert re.search(r"PROVIDER=cann: 1 of [2-9] nodes run on the CPU: 1 \w+", said), said
+    assert model.meta["device"] == "NPU" and model.meta["note"] is None  # no estimate
+    engine.load("net.ort")
+    assert device[0][-1] == device[0][0]
+
+
+def test_gpu_sessions_ask_for_their_provider(monkeypatch, device):
+    asked, Session = device
+    monkeypatch.setenv("HOST_PROVIDER", "cuda")
     model = compiler.compile_onnx("net.onnx", 2, "onnxruntime", "net.ort")
     assert asked[0] == [("CUDAExecutionProvider", {"use_tf32": "0"})]
     assert asked[-1][0][0] == "CPUExecutionProvider"  # what it is compared with

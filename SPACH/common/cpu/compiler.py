@@ -32,14 +32,15 @@ def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert
     aipp = toolchain.read_aipp(insert_op_conf) if insert_op_conf else None
     onnx_model = graph.read(onnx_path)
     about = facts.read(onnx_model)
-    if precision != "fp16":  # that rounds what atc is given, operator by operator
+    estimate = precision == "fp16" and backend.device() == "CPU"
+    if not estimate:  # that rounds what atc is given, operator by operator
         rewrites.group_norm_as_formula(onnx_model)
         rewrites.flat_tokens(onnx_model)
     if output_type == "FP16":
         graph.cast_outputs(onnx_model)
     if aipp:
         graph.take_bytes(onnx_model, aipp, onnx_path)
-    if precision == "fp16":
+    if estimate:
         half.round_all(onnx_model)
     samples = calibration = None
     part = part_of(batch, backend, onnx_model)
@@ -63,7 +64,7 @@ def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert
         "outputs": [t.described() for t in model.outputs],
         "onnx": {"file": Path(onnx_path).name, "sha256": cli.sha256(onnx_path), **about},
         "error_to_onnx": error, "demo": bool(about.get("demo")), "calibration": calibration,
-        "note": half.ESTIMATE if precision == "fp16" else None}
+        "note": half.ESTIMATE if estimate else None}
     code = [__file__, *(m.__file__ for m in (engine, graph, half, rewrites, toolchain, backend))]
     inputs = [onnx_path, *filter(None, [insert_op_conf, calibration and calib])]
     inputs += map(facts.code_path, [*code, backend.LIBRARY])

@@ -1,4 +1,9 @@
-"""ONNX Runtime as the embedded engine, on the CPU or on an NVIDIA GPU."""
+"""ONNX Runtime as the embedded engine, on the CPU, an NVIDIA GPU, or an NPU by onnxruntime-cann."""
+import collections
+import json
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 from onnxruntime import GraphOptimizationLevel as Level
@@ -18,7 +23,12 @@ PART = 2
 # TF32 would round the factors to 10 bits; what is called f32 here is f32.
 PROVIDERS = {"cpu": ("CPUExecutionProvider", {}),
              "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
-             "tensorrt": ("TensorrtExecutionProvider", {"trt_fp16_enable": "0"})}
+             "tensorrt": ("TensorrtExecutionProvider", {"trt_fp16_enable": "0"}),
+             "cann": ("CANNExecutionProvider", {"precision_mode": "force_fp32"})}
+DEVICES = {"cpu": "CPU", "cann": "NPU"}  # the others are GPUs
+HALF = {"precision_mode": "force_fp16"}  # of an NPU; it is what the provider does by default
+INSTALL = {"cann": "load CANN (source its set_env.sh), pip uninstall onnxruntime, pip install "
+                   "onnxruntime-cann (Python 3.11 or later)"}
 
 
 def provider():
@@ -26,17 +36,19 @@ def provider():
     name = choice("HOST_PROVIDER", PROVIDERS) or "cpu"
     if PROVIDERS[name][0] not in onnxruntime.get_available_providers():
         raise cli.Failure(f"PROVIDER={name}: this ONNX Runtime has no {PROVIDERS[name][0]}",
-                          "pip uninstall onnxruntime, pip install onnxruntime-gpu")
+                          INSTALL.get(name, "pip uninstall onnxruntime, pip install "
+                                      "onnxruntime-gpu"))
     return name
 
 
 def device():
-    """Where it computes, CPU or GPU."""
-    return "CPU" if provider() == "cpu" else "GPU"
+    """Where it computes: CPU, GPU or NPU."""
+    return DEVICES.get(provider(), "GPU")
 
 
-def session(source, level, on="cpu", save=None, threads=None):
-    """Return an InferenceSession, in float32; as many threads as cores unless `threads` says."""
+def session(source, level, on="cpu", save=None, threads=None, half=False, profile=None):
+    """Return an InferenceSession, in float32, or with `half` in an NPU's float16; as many threads
+    as cores unless `threads` says. `profile` starts the name of the file of its clocks."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors come as exceptions
     options.graph_optimization_level = level
@@ -44,28 +56,55 @@ def session(source, level, on="cpu", save=None, threads=None):
     if save:
         options.optimized_model_filepath = save
         options.add_session_config_entry("session.save_model_format", "ORT")
-    ready = onnxruntime.InferenceSession(source, options, providers=[PROVIDERS[on]])
-    if ready.get_providers()[0] != PROVIDERS[on][0]:  # when a GPU's libraries do not load
+    if profile:
+        options.enable_profiling, options.profile_file_prefix = True, profile
+    name, how = PROVIDERS[on]
+    ready = onnxruntime.InferenceSession(source, options,
+                                         providers=[(name, {**how, **HALF} if half else how)])
+    if ready.get_providers()[0] != name:  # when a device's libraries do not load
+        check = "CANN's set_env.sh (npu-smi info)" if on == "cann" else "CUDA, cuDNN (nvidia-smi)"
         raise cli.Failure(f"PROVIDER={on}: ONNX Runtime fell back to {ready.get_providers()[0]}",
-                          "check the driver, CUDA and cuDNN (nvidia-smi)")
+                          f"check the driver and {check}")
     return ready
+
+
+def left_on_cpu(onnx_bytes, on, half):
+    """Which nodes of a graph a device leaves to the CPU, as text. ONNX Runtime itself does not
+    say: they are counted in the profile of one run."""
+    with tempfile.TemporaryDirectory() as folder:
+        ready = session(onnx_bytes, Level.ORT_ENABLE_ALL, on, half=half, profile=f"{folder}/run")
+        given = ready.get_inputs()
+        ready.run(None, {t.name: np.zeros(t.shape, dtype_of(t)) for t in given})
+        events = json.loads(Path(ready.end_profiling()).read_text())
+    ran = [event["args"] for event in events
+           if event["cat"] == "Node" and event["name"].endswith("_kernel_time")]
+    left = collections.Counter(each["op_name"] for each in ran
+                               if each["provider"] == PROVIDERS["cpu"][0])
+    kinds = ", ".join(f"{count} {name}" for name, count in left.most_common())
+    return f"{sum(left.values())} of {len(ran)} nodes run on the CPU{kinds and f': {kinds}'}"
+
+
+def dtype_of(tensor):
+    """The numpy.dtype of an input or output of a session: tensor(float), tensor(uint8)."""
+    return np.dtype({"tensor(float)": "float32"}.get(tensor.type, tensor.type[7:-1]))
 
 
 def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
     """Optimise a serialised ONNX of fixed shape for this CPU and save it to `path`.
 
-    For a GPU the ONNX itself is saved: what its provider compiles cannot be stored. fp16 is f32
-    with Casts in the graph (half.py), which nothing may optimise away.
+    For a GPU or NPU the ONNX itself is saved: what its provider compiles cannot be stored. fp16 on
+    a CPU is f32 with Casts in the graph (half.py), which nothing may optimise away.
     """
+    on, half = provider(), precision == "fp16"
     if precision not in ("f32", "fp16"):
         raise cli.Failure(f"PRECISION={precision}: ONNX Runtime computes in f32 here",
                           "use ENGINE=openvino")
-    if precision == "fp16" and provider() != "cpu":
+    if half and device() == "GPU":
         raise cli.Failure("PRECISION=fp16 is estimated on a CPU", "omit PROVIDER=")
-    if provider() == "cpu":
-        level = Level.ORT_DISABLE_ALL if precision == "fp16" else Level.ORT_ENABLE_ALL
-        session(onnx_bytes, level, save=str(path))
+    if on == "cpu":
+        session(onnx_bytes, Level.ORT_DISABLE_ALL if half else Level.ORT_ENABLE_ALL, save=str(path))
     else:
+        print(f"PROVIDER={on}: {left_on_cpu(onnx_bytes, on, half)}")
         path.write_bytes(onnx_bytes)
 
 
@@ -77,16 +116,15 @@ def load(data, precision="f32", threads=None):
     """
     on = provider()
     level = Level.ORT_DISABLE_ALL if on == "cpu" else Level.ORT_ENABLE_ALL
-    ready = session(data, level, on, threads=threads)
+    half = on == "cann" and precision == "fp16"
+    ready = session(data, level, on, threads=threads, half=half)
     names = [t.name for t in ready.get_inputs()]
-    dtypes = {"tensor(float)": "float32"}  # the others are called as numpy's, tensor(uint8)
 
     def run(arrays):
         return ready.run(None, dict(zip(names, arrays, strict=True)))
 
     def tensors(values):
-        return [(t.name, tuple(t.shape), np.dtype(dtypes.get(t.type, t.type[7:-1])))
-                for t in values]
+        return [(t.name, tuple(t.shape), dtype_of(t)) for t in values]
 
     return tensors(ready.get_inputs()), tensors(ready.get_outputs()), run
 
