@@ -124,20 +124,34 @@ def main():
           f"batch {', '.join(map(str, gears or [batch]))}, {output.stat().st_size / 1e6:.1f} MB)")
 
 
-def apart():
-    """Run main() in a process of its own, so that an engine's crash leaves one to say so.
+def child():
+    """How a process of its own that runs main() ended, as os.waitpid() says it.
 
-    Forked before numpy or an engine is imported: it costs a millisecond. Failure when a signal
-    ended that process.
+    Forked before numpy or an engine is imported: it costs a millisecond.
     """
-    args = get_args()
-    (name, precision), child = chosen(), os.fork()
-    if not child:
+    number = os.fork()
+    if not number:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
         sys.stdout.flush()
         os._exit(0)  # the file is whole and checked: no engine may crash while it is unloaded
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the child to report
-    status = os.waitpid(child, 0)[1]
+    return os.waitpid(number, 0)[1]
+
+
+def apart():
+    """main() in a process of its own, so that an engine's crash leaves one to say so.
+
+    An int8 model that crashes (XCiT did) is tried again with NNCF's SmoothQuant. Failure when a
+    signal ended that process.
+    """
+    args = get_args()
+    (name, precision), status = chosen(), child()
+    crashed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSEGV
+    if crashed and precision == "int8" and not engine.smooth_quant():
+        print("note: OpenVINO crashed; now with SmoothQuant, NNCF's default", flush=True)
+        os.environ["HOST_SMOOTHQUANT"] = "1"
+        status = child()
     if not os.WIFSIGNALED(status):
         sys.exit(os.WEXITSTATUS(status))
     print("ATC run failed.", flush=True)

@@ -140,7 +140,7 @@ def calibrate(onnx_path, model, about, folder, aipp=None):
         raise cli.Failure(f"{len(bad)} images cannot be read: {cli.some(bad)}",
                           "take them out of CALIB's folder")
     said = {"folder": str(folder), "images": len(inputs), "of": len(found.images),
-            "demo": found.demo}
+            "demo": found.demo, "smooth_quant": engine.smooth_quant()}
     if len(inputs) < FEW:
         said["note"] = f"int8 is calibrated with {len(inputs)} images only; {MOST} are better"
     return inputs, said
