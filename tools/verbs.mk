@@ -45,7 +45,7 @@ compare: $(result).json | $(onnx) ## where torch and the offline model differ
 half: $(prep)/manifest.json | $(onnx) ## what float16 on an NPU may cost, by layer (an estimate)
 	@$(tool).inspect.half --onnx $(onnx) --bins $(prep) --json $B/half.json
 
-profile: | $(om) ## the ten heaviest operators of the offline model, and what a larger batch gains
+profile: | $(om) ## the ten heaviest operators of the offline model
 	@$(tool).inspect.profile --model $(om) --batch $(BS) --json $B/profile_$(run).json -- \
 	  $(bench) --model $(om) --loop $(or $(LOOP),20) --batchsize $(BS) $(dym) $(device)
 
