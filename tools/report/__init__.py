@@ -1,1 +1,3 @@
-"""Records of timings, the report page, and the READMEs' measured tables."""
+"""results/: records of timings kept per machine, the report page with its charts, the READMEs'
+measured tables and the generated FAQ.
+"""

@@ -1,1 +1,3 @@
-"""What drives Ascend's own tools: chip, atc, ais_bench, AIPP."""
+"""What drives Ascend's own tools on an Ascend host: the chip's name, atc's command line, AIPP,
+ais_bench's runs, CANN in a container, and what the tools' messages mean.
+"""
