@@ -91,7 +91,8 @@ def compare(onnx_file, weights, about):
 
     ema = about.get("weights_key") not in checkpoint.RAW
     module, _ = checkpoint.network(model, weights, about.get("net", "bundled"), ema)
-    export.check(onnx_file, model, *export.reference(module, model.RECIPE.crop))
+    images, wanted = export.reference(module, model.RECIPE.crop)
+    export.check(onnx_file, model, images, wanted, lambda: module)
     return [weights, *export.code(model, module)]
 
 

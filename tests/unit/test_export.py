@@ -185,7 +185,28 @@ def test_the_order_of_images_counts():
     session = onnxruntime.InferenceSession("place.onnx")
     np.testing.assert_array_equal(session.run(None, {"image": images})[0], wanted)
     with pytest.raises(cli.Failure, match="disagrees with torch"):
-        export.check("place.onnx", model, images, wanted)
+        export.check("place.onnx", model, images, wanted, Net().eval)
+
+
+@pytest.mark.parametrize("error, own, passes", [
+    (2e-5, 0.0, True), (5e-4, 1e-4, True), (5e-4, 2e-5, False), (5e-2, 1.0, False),
+    (float("nan"), 1.0, False)])
+def test_rounding_of_the_network_itself_is_no_wrong_graph(capsys, error, own, passes):
+    """RepVGG's branches nearly cancel out: float32 alone moves its logits by as much."""
+    wanted = np.eye(3, 5, dtype=np.float32)
+    if passes:
+        export.compare(wanted + np.float32(error), wanted, 3, lambda: own)
+        assert ("these weights magnify rounding" in capsys.readouterr().out) == (own > 0)
+    else:
+        with pytest.raises(cli.Failure, match="disagrees with torch"):
+            export.compare(wanted + np.float32(error), wanted, 3, lambda: own)
+
+
+def test_own_rounding_is_that_of_float32():
+    net = Net().eval()
+    images, logits = export.reference(net, 16)
+    assert 0 < export.own_rounding(net, images, logits) < 1e-5
+    assert export.own_rounding(net, images, logits + 1) == pytest.approx(1, abs=1e-4)
 
 
 def test_convert_is_applied():

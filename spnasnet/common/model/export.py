@@ -14,6 +14,9 @@ from common import cli, provenance, published
 from common.model import checkpoint, facts, operators
 
 TOLERANCE = 1e-4  # of the largest logit; float32 engines differ by 1e-6, a wrong graph by 1e-1
+# Weights that magnify rounding (RepVGG's branches that nearly cancel out) are held against what
+# float32 alone does to torch's logits: so many times that, and never more than a hundredth.
+ROUNDINGS, MOST = 10, 1e-2
 CHECKED_BATCHES = (1, 3, 8)
 LARGEST = 2 ** 31 - 2 ** 20  # bytes; protobuf ends at 2 GiB, and the graph needs a little
 
@@ -45,7 +48,8 @@ def run(model, weights, output, opset=None, net="bundled", ema=True):
         facts.write(graph, about)
         onnx.save(graph, part)
         onnx.checker.check_model(str(part), full_check=True)
-        check(part, model, images, wanted)
+        check(part, model, images, wanted,
+              lambda: checkpoint.network(model, weights, net, ema)[0])
     note_operators(graph, output)
     provenance.record(output, inputs, **about)
     size = Path(output).stat().st_size / 1e6
@@ -125,8 +129,9 @@ def simplify(path):
     return onnxslim.slim(onnx.load(path))
 
 
-def check(onnx_file, model, images, wanted):
+def check(onnx_file, model, images, wanted, network):
     """Compare ONNX Runtime with torch's logits of reference(); Failure when they disagree.
+    `network` makes the torch module again, where float32's own error has to be known.
 
     torch saw single images, and here the batches come in another order: a batch that is frozen
     into the graph, and rows that leak into each other or change places, cannot pass.
@@ -143,21 +148,38 @@ def check(onnx_file, model, images, wanted):
             raise cli.Failure(f"the graph does not run at batch {batch} "
                               f"({cli.short(str(e).splitlines()[0])})",
                               "the batch is frozen into it; the file was not kept") from None
-        compare(actual, wanted[order], batch)
+        compare(actual, wanted[order], batch,
+                lambda: own_rounding(network(), images, wanted))
 
 
-def compare(actual, expected, batch):
-    """Print how far ONNX Runtime's logits are from torch's; Failure above TOLERANCE."""
-    scale = float(np.abs(expected).max())
+def compare(actual, expected, batch, rounding):
+    """Print how far ONNX Runtime's logits are from torch's; Failure above TOLERANCE. Calls
+    `rounding` for the error of float32 itself where that would explain it."""
+    scale = max(float(np.abs(expected).max()), 1)
     error = float(np.abs(actual - expected).max())
     agree = int((actual.argmax(1) == expected.argmax(1)).sum())
     print(f"  torch against ONNX Runtime, batch {batch}: max abs {error:.1e}, relative to the "
-          f"largest logit {error / scale:.1e}, Top-1 agreement {agree}/{batch}")
-    if not error <= TOLERANCE * max(scale, 1):  # also when it is NaN
-        raise cli.Failure(
-            f"ONNX Runtime disagrees with torch by {error:.1e} at batch {batch} "
-            f"(logits up to {scale:.1e}, tolerance {TOLERANCE:g} of that)",
-            "the file was not kept; logit noise is about 1e-6, this is a wrong graph")
+          f"largest logit {error / np.abs(expected).max():.1e}, Top-1 agreement {agree}/{batch}")
+    if error <= TOLERANCE * scale:
+        return
+    own = rounding() if error <= MOST * scale else 0.0
+    if error <= ROUNDINGS * own:
+        print(f"  note: these weights magnify rounding: float32 alone moves torch's logits by "
+              f"{own:.1e}")
+        return
+    raise cli.Failure(
+        f"ONNX Runtime disagrees with torch by {error:.1e} at batch {batch} "
+        f"(logits up to {scale:.1e}, tolerance {TOLERANCE:g} of that)",
+        "the file was not kept; logit noise is about 1e-6, this is a wrong graph")
+
+
+def own_rounding(module, images, logits):
+    """The largest difference of torch's float32 `logits` of `images` from those in float64."""
+    exact = module.double()
+    with torch.no_grad():
+        return max(float((exact(torch.from_numpy(image[None]).double())[0]
+                          - torch.from_numpy(logit)).abs().max())
+                   for image, logit in zip(images, logits))
 
 
 def note_operators(graph, output):
