@@ -51,7 +51,8 @@ help: ## this list
 	@echo '  make -C ShiftViT              what a model folder can do, and its settings'
 	@echo; echo 'make <verb> [MODELS="A B"] [NAME=value …]; for each of MODELS:'
 	@echo '  $(wordlist 1,11,$(VERBS))'
-	@echo '  $(wordlist 12,99,$(VERBS))'; echo
+	@echo '  $(wordlist 12,19,$(VERBS))'
+	@echo '  $(wordlist 20,99,$(VERBS))'; echo
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n",$$1,$$2}' Makefile
 	@awk -f common/help.awk Makefile
 

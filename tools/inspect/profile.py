@@ -17,7 +17,6 @@ from common import cli, provenance
 from common.cpu import engine
 from common.speed import bench, measure
 from common.speed.table import table
-from tools.inspect.layers import place
 
 HEAVIEST = 10
 APART = 0.05  # how far the operators' sum may be from the time of a run
@@ -54,6 +53,8 @@ def kind(operator):
 def module(name):
     """torch's module in an engine's name of a node, "" where there is none. Engines add words
     after the operator (…/fc1/Conv/WithoutBiases) and before the first module."""
+    from tools.inspect.layers import place  # it imports torch
+
     path = re.match(r"[^/]*((?:/[^/]+)*?)/[A-Z]", name)
     return place(f"{path[1]}/") if path else ""
 
