@@ -156,7 +156,7 @@ def test_a_crash_of_an_engine_is_one_line(number, precision, said):
     assert done.stderr.startswith(f"error: openvino was ended by {number} while it compiled or "
                                   f"checked tiny.onnx in {precision} — {said}")
     assert done.stderr.count("\n") == 1
-    again = (number, precision) == ("SIGSEGV", "int8")  # SmoothQuant off did that to XCiT
+    again = precision == "int8"  # SmoothQuant off made XCiT crash, with either signal
     assert ("now with SmoothQuant" in done.stdout) == again
 
 

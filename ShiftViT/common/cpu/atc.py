@@ -147,7 +147,8 @@ def apart():
     """
     args = get_args()
     (name, precision), status = chosen(), child()
-    crashed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSEGV
+    crashes = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
+    crashed = os.WIFSIGNALED(status) and os.WTERMSIG(status) in crashes
     if crashed and precision == "int8" and not engine.smooth_quant():
         print("note: OpenVINO crashed; now with SmoothQuant, NNCF's default", flush=True)
         os.environ["HOST_SMOOTHQUANT"] = "1"
