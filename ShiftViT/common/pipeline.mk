@@ -47,8 +47,8 @@ $(if $(CANN_IMAGE),$(error CANN_IMAGE= is for an .om: leave out ENGINE=$(ENGINE)
 precise := $(if $(filter-out f32,$(PRECISION)),openvino,$(engine))
 precise := $(if $(filter fp16,$(PRECISION)),onnxruntime,$(precise))
 $(if $(filter $(precise),$(engine)),,$(error PRECISION=$(PRECISION) needs ENGINE=$(precise)))
-timed := $(filter demo steps bench sweep bench-bins,$(MAKECMDGOALS))
-$(if $(filter fp16,$(PRECISION)),$(if $(and $(timed),$(filter-out cann,$(PROVIDER))),\
+$(if $(and $(filter fp16,$(PRECISION)),$(filter-out cann,$(PROVIDER))),\
+  $(if $(filter demo steps bench sweep bench-bins,$(MAKECMDGOALS)),\
   $(error PRECISION=fp16 estimates accuracy and says nothing of speed: make eval, or make half)))
 $(if $(filter-out cpu,$(PROVIDER)),$(if $(filter onnxruntime,$(engine)),,\
   $(error PROVIDER=$(PROVIDER) needs ENGINE=onnxruntime)))

@@ -22,15 +22,15 @@ def given(node):
 def lacking(node):
     """Attributes that the parser wants and the node leaves to ONNX's defaults. `auto_pad` stands
     for `pads`."""
-    there = set(given(node))
-    if given(node).get("auto_pad") and given(node)["auto_pad"].s != b"NOTSET":
-        there.add("pads")
+    there = given(node)
+    if "auto_pad" in there and there["auto_pad"].s != b"NOTSET":
+        there["pads"] = there["auto_pad"]
     return [name for name in NEEDS.get(node.op_type, ()) if name not in there]
 
 
 def softmax_axis(node, opset, rank):
-    """The axis of a Softmax or LogSoftmax below opset 13 that is not the last; None for others and
-    where the rank is not known, unless the axis itself tells."""
+    """The axis of a Softmax, LogSoftmax or Hardmax below opset 13 that is not the last; None for
+    others. Without a known rank only the axis -1 is known to be the last."""
     if node.op_type not in ("Softmax", "LogSoftmax", "Hardmax") or opset >= ONE_AXIS:
         return None
     axis = given(node)["axis"].i if "axis" in given(node) else 1
@@ -60,8 +60,9 @@ def each(node, opset, rank, where):
     if numbers:
         yield (f"{here} holds its number as {numbers[0]}, which is parsed as an empty one: other "
                "results, in silence", "hold it as a tensor, in the attribute value")
-    if softmax_axis(node, opset, rank) is not None:
-        yield (f"{here} is over axis {softmax_axis(node, opset, rank)} of "
+    axis = softmax_axis(node, opset, rank)
+    if axis is not None:
+        yield (f"{here} is over axis {axis} of "
                f"{rank or 'unknown'} at opset {opset}; it is taken as that axis alone, as from "
                f"opset {ONE_AXIS} on: other results, in silence", "export it at opset 13 or later")
     if rank and rank > RANKS.get(node.op_type, rank):

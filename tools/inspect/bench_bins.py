@@ -124,7 +124,6 @@ def main():
                        for turn in range(args.repeats))
         busy = others.share() if perf["device"] == "CPU" else None
     result = bench.median([{"fps": images / t} for t in taken], busy)
-    why = bench.noise(result)
     kept = {k: perf[k] for k in KEPT if k in perf}
     inputs = [args.model, args.bins / "manifest.json"]
     cli.write_json(args.json, {
@@ -132,8 +131,7 @@ def main():
         "made": provenance.made(args.json, inputs)})
     print(f"{result['fps']:.1f} fps at batch {perf['batch']} ({kept.get('engine', '?')}, "
           f"{kept.get('precision', '?')}, from .bin to result files, {images} images in "
-          f"{images / result['fps']:.2f} s)"
-          + f" — noisy: {why}; measure again on an idle host" * bool(why))
+          f"{images / result['fps']:.2f} s){bench.noted(bench.noise(result))}")
 
 
 if __name__ == "__main__":

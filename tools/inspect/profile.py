@@ -7,7 +7,6 @@ On a CPU the engine's own clocks are read, in turn with runs that are not profil
 vendor's msprof (npu_profile.py), around the command after --. A picture goes beside the JSON.
 """
 import argparse
-import json
 import re
 import tempfile
 import time
@@ -93,30 +92,26 @@ def openvino_clock(data, meta):
 
 def onnxruntime_clock(data, meta):
     """As openvino_clock(), for a batch that is computed in parts as engine.wrap() does it."""
-    import onnxruntime
+    from common.cpu import onnxruntime_engine as ort
 
     parts = meta["batch"] // meta["part"]
     at_once = min(parts, cli.cores())
     folder = tempfile.TemporaryDirectory()
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = cli.cores() // at_once if parts > 1 else 0
-    options.enable_profiling, options.profile_file_prefix = True, f"{folder.name}/profile"
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    threads = cli.cores() // at_once if parts > 1 else None
+    session = ort.session(data, ort.Level.ORT_DISABLE_ALL, threads=threads,
+                          profile=f"{folder.name}/profile")
     name = session.get_inputs()[0].name
 
     def compute(arrays):
         return session.run(None, {name: arrays[0]})
 
     def times(runs):
-        events = json.loads(Path(session.end_profiling()).read_text())
-        folder.cleanup()
         found = {}
-        for event in events:
-            if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
-                key = int(event["args"]["node_index"]), event["name"][:-len("_kernel_time")]
-                place_of = found.setdefault(key, [event["args"]["op_name"], 0])
-                place_of[1] += event["dur"] / 1e3 / runs / at_once
+        for node, event in ort.kernels(session):
+            key = int(event["args"]["node_index"]), node
+            row = found.setdefault(key, [event["args"]["op_name"], 0])
+            row[1] += event["dur"] / 1e3 / runs / at_once
+        folder.cleanup()
         return [(name, *row) for (_, name), row in found.items()]
 
     return (engine.in_parts(compute, parts, at_once) if parts > 1 else compute), times
@@ -124,7 +119,7 @@ def onnxruntime_clock(data, meta):
 
 def on_cpu(path, batch):
     """(the record, [(name, type, ms)], ms of a run that is not profiled) of an offline model."""
-    import numpy as np
+    from common.cpu import verify
 
     model = engine.load(path, batch=batch)
     if model.meta["device"] != "CPU":
@@ -132,10 +127,7 @@ def on_cpu(path, batch):
     data, part = engine.content(path, model.meta)
     clock = {"openvino": openvino_clock, "onnxruntime": onnxruntime_clock}[model.meta["engine"]]
     profiled, times = clock(data, {**model.meta, "part": part})
-    rng, taken = np.random.default_rng(0), model.inputs[0]
-    images = rng.normal(100, 50, taken.shape).clip(0, 255).astype(taken.dtype)
-    if taken.dtype.kind == "f":
-        images = (images - 100) / 50
+    images = verify.random(model.inputs[0])
     plain = []
     model.run([images])  # the first run is slower than all others
     while len(plain) < FEWEST or sum(plain) < SECONDS:

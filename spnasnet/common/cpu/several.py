@@ -8,7 +8,6 @@ are those of one batch at a time. The last line is `several at once: {"fps": …
 """
 import argparse
 import json
-import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +15,8 @@ import numpy as np
 
 from common import cli
 from common.cpu import engine, verify
+from common.cpu.ais_bench.timing import until
+from common.speed.bench import median
 
 REPEATS = 3
 
@@ -59,7 +60,7 @@ def rate(runs, pool, array, seconds):
 
     def work(run):
         count = 0
-        while not count or time.perf_counter() - begin < seconds:
+        for _ in until(begin + seconds):
             run([array])
             count += 1
         return count / (time.perf_counter() - begin)
@@ -76,8 +77,8 @@ def main():
         array, batch = np.zeros(model.inputs[0].shape, model.inputs[0].dtype), model.meta["batch"]
         fps = [batch * rate(runs, pool, array, args.seconds / REPEATS)
                for _ in cli.progress(range(REPEATS), "several at once")]
-    result = {"fps": statistics.median(fps), "requests": len(runs), "repeats": sorted(fps),
-              "spread": (max(fps) - min(fps)) / statistics.median(fps), "difference": worst}
+    result = {**median([{"fps": each} for each in fps]), "requests": len(runs),
+              "difference": worst}
     print(f"several at once: {json.dumps(result)}")
 
 
