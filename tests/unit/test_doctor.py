@@ -45,6 +45,16 @@ def test_a_host_without_an_npu(doctor):
     assert "not needed for the CPU engines" in line(said, "CANN") and "ais_bench" not in said
 
 
+@pytest.mark.parametrize("gigabytes, mark", [(50, "✓"), (3, "·"), (0.5, "✗")])
+def test_little_room_is_a_problem_only_where_nothing_fits(monkeypatch, capsys, gigabytes, mark):
+    usage = module.shutil.disk_usage(".")._replace(free=int(gigabytes * 1e9))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(module, "problems", [])
+    module.host()
+    said = line(capsys.readouterr().out, "disk")
+    assert said.startswith(f" {mark}") and ("ImageNet's bins 30 GB" in said) == (gigabytes < 40)
+
+
 def test_missing_packages_are_one_thing(doctor):
     (doctor.folder / "requirements.txt").write_text(PINNED)
     said = doctor(1)
