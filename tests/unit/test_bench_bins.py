@@ -42,7 +42,8 @@ def folder(tmp_path, monkeypatch):
     Path("m.blob").write_text("m")
     provenance.record("m.blob", ["prep/manifest.json"])
     cli.write_json("perf.json", {"batch": 4, "fps": 2.0, "device": "CPU", "engine": "openvino",
-                                 "precision": "f32"})
+                                 "precision": "f32",
+                                 "made": provenance.made("perf.json", ["m.blob"], [])})
     Path("tool.py").write_text(TOOL)
     return tmp_path
 
@@ -64,6 +65,13 @@ def test_from_bin(folder, monkeypatch):
     assert (result["images"], result["fps"], result["seconds"]) == (12, 4.0, [2.0, 3.0, 4.0])
     assert set(result["made"]["from"]) == {"m.blob", "prep/manifest.json"}
     assert os.listdir("out") == ["from.json"] and len(list(Path("prep").glob("*.bin"))) == 20
+
+
+def test_a_timing_of_another_model_is_refused(folder, monkeypatch):
+    Path("m.blob").write_text("another")
+    provenance.record("m.blob", [])
+    with pytest.raises(cli.Failure, match="perf.json is the timing of another model than m.blob"):
+        run(monkeypatch, "tool.py", "0")
 
 
 def test_the_clock_runs_from_the_end_of_warming_up_to_the_summary():

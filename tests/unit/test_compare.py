@@ -54,6 +54,7 @@ def ten(tmp_path, monkeypatch):
     provenance.record("m.onnx", ["w.pth"], weights_sha256=cli.sha256("w.pth"))
     provenance.record("m.om", ["m.onnx"], onnx={
         "sha256": cli.sha256("m.onnx"), "weights_sha256": cli.sha256("w.pth")})
+    provenance.record("result", ["m.om", "bins/manifest.json"])
     return ours
 
 
@@ -61,6 +62,7 @@ def test_images_with_another_answer_are_named(ten, monkeypatch, capsys):
     """Two images' results are exchanged: these two differ, and no other."""
     for i, k in ((3, 7), (7, 3)):
         ten[k].tofile(f"result/img_{i}_0.bin")
+    provenance.record("result", ["m.om", "bins/manifest.json"])
     found = run(monkeypatch)
     said, best, names = capsys.readouterr().out, ten.argmax(1), class_names.load()
     assert [d["image"] for d in found["disagree"]] == ["img_3.png", "img_7.png"]
@@ -74,8 +76,6 @@ def test_images_with_another_answer_are_named(ten, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("change, said", [
-    (lambda: Path("w.pth").write_text("other"), "exported from other weights"),
-    (lambda: Path("m.onnx").write_text("other"), "m.om was made from another ONNX than m.onnx"),
     (lambda: provenance.record("m.onnx", [], weights="v.pth", weights_sha256="0"),
      "exported from other weights (v.pth) than w.pth"),
     (lambda: provenance.record("m.om", [], onnx={"sha256": "0"}), "was made from another ONNX"),
@@ -89,8 +89,32 @@ def test_files_that_do_not_belong_together_are_named(ten, monkeypatch, capsys, c
     assert f"note: {notes[0]}" in capsys.readouterr().out
 
 
+def test_results_of_another_model_or_of_other_bins_are_refused(ten, monkeypatch):
+    Path("other.om").write_text("another")
+    Path("other.json").write_text(Path("bins/manifest.json").read_text() + " ")
+    for model, bins, wrong in (
+            ("other.om", "bins/manifest.json", "holds results of another model than m.om"),
+            ("m.om", "other.json", "the results in result are not of the bins")):
+        provenance.record("result", [model, bins])
+        with pytest.raises(cli.Failure, match=wrong):
+            run(monkeypatch)
+    Path("result.json").unlink()
+    note, = run(monkeypatch)["notes"]
+    assert "is not checked" in note
+
+
+@pytest.mark.parametrize("file, wrong", [
+    ("w.pth", "m.onnx was made from another w.pth"),
+    ("m.onnx", "m.om was made from another m.onnx")])
+def test_a_file_that_was_changed_is_refused(ten, monkeypatch, file, wrong):
+    Path(file).write_text("other")
+    with pytest.raises(cli.Failure, match=wrong):
+        run(monkeypatch)
+
+
 def test_a_result_that_is_missing_stops_it(ten, monkeypatch):
     Path("result/img_4_0.bin").unlink()
+    provenance.record("result", ["m.om", "bins/manifest.json"])
     with pytest.raises(cli.Failure, match="no result for img_4.png"):
         run(monkeypatch)
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import matplotlib.text
 import pytest
@@ -214,7 +215,8 @@ def measure(root):
                     "demo/eval_bs8_openvino": accuracy(
                         "openvino", 235, 240, demo=True,
                         verdict={"result": None, "words": "none: demo"})}.items():
-        (root / f"ShiftViT/build/{name}.json").write_text(json.dumps(r))
+        made = provenance.made("x.json", [], [])
+        cli.write_json(root / f"ShiftViT/build/{name}.json", {**r, "made": made})
 
 
 def report(monkeypatch, root, *models):
@@ -363,20 +365,36 @@ def test_the_overview_leads_to_the_models_and_marks_noise(root, monkeypatch):
     assert "Latency of a batch: Some CPU" in "".join(page.itertext()).replace("\n", " ")
 
 
-def test_the_demos_own_timing_is_shown_unless_it_is_stale(root, monkeypatch):
+def test_figures_of_the_demo_are_shown_unless_a_file_of_their_chain_changed(
+        root, monkeypatch, capsys):
+    """The ONNX is two steps behind the timing and the score."""
     build = root / "ShiftViT/build/demo"
     build.mkdir(parents=True)
-    (build / "m.blob").write_text("m")
     monkeypatch.chdir(root / "ShiftViT")
-    made = provenance.made("x.json", ["build/demo/m.blob"], [])
-    monkeypatch.chdir(root)
+    onnx, model = Path("build/demo/m.onnx"), Path("build/demo/m.blob")
+    for path, inputs in ((onnx, []), (model, [onnx])):
+        path.write_text("m")
+        provenance.record(path, inputs)
+    made = provenance.made("x.json", [model], [])
+    score = accuracy("openvino", 235, 240, demo=True, verdict={"result": None, "words": "none: x"})
     cli.write_json(build / "perf_bs8_openvino.json", {**PERF, "fps": 23.4, "made": made})
-    page = report(monkeypatch, root, "ShiftViT")
-    row = next(r for r in cells(parsed(page)) if "best 23.4" in r)
-    assert row[0] == "openvino 2026.4.1 f32 demo weights"
-    (build / "m.blob").write_text("another")
+    cli.write_json(build / "eval_bs8_openvino.json", {**score, "made": made})
+    rows = cells(parsed(report(monkeypatch, root, "ShiftViT")))
+    assert next(r for r in rows if "best 23.4" in r)[0] == "openvino 2026.4.1 f32 demo weights"
+    assert any("openvino 1.0, f32, batch 8" in r for r in rows)
+    onnx.write_text("another")
     with pytest.raises(cli.Failure, match="nothing is measured yet"):
         report(monkeypatch, root, "ShiftViT")
+    said = capsys.readouterr().out
+    assert "it is left out; make demo makes it again" in said
+    assert "it is left out; make eval makes it again" in said
+
+
+def test_a_file_that_is_no_record_is_not_to_be_deleted(root, monkeypatch):
+    other = root / "other.json"
+    other.write_text("[1]")
+    with pytest.raises(cli.Failure, match="holds no records.*FROM= takes files of results/"):
+        run(monkeypatch, page_of, "--root", root, "--from", other, "--", "ShiftViT")
 
 
 @pytest.mark.filterwarnings("error")  # matplotlib warns of a character that it cannot draw

@@ -111,6 +111,9 @@ def main():
     args = get_args()
     perf = cli.read_json(args.perf, "make bench")
     bench.chain(args.model)
+    if cli.sha256(args.model) not in {file["sha256"] for file in perf["made"]["from"].values()}:
+        raise cli.Failure(f"{args.perf} is the timing of another model than {args.model}",
+                          "make bench, or give the timing of this model")
     manifest = manifests.Manifest.load(args.bins)
     manifest.check_bins(args.bins)
     stems = choose(manifest.files, perf["batch"], args.seconds * perf["fps"])

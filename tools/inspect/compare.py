@@ -15,7 +15,7 @@ import numpy as np
 
 from common import cli, provenance, published
 from common.data import manifest as manifests
-from common.score import results
+from common.score import origin, results
 from common.speed import online
 from common.speed.table import table
 from tools.inspect import class_names, predict
@@ -68,11 +68,19 @@ def origins(weights, onnx, model):
     if exported.get("weights_sha256") not in (None, cli.sha256(weights)):
         said.append(f"{onnx} was exported from other weights ({exported.get('weights')}) than "
                     f"{weights}, which torch loads: make onnx")
-    if facts.get("note"):
-        said.append(facts["note"])
     if not facts:
         said.append(f"{model} has no record, so it is not known which ONNX it was made from")
     return said
+
+
+def results_of(folder, model, bins):
+    """Notes on where the results in `folder` come from; Failure when they are of another offline
+    model or of other bins."""
+    came = origin.of(folder, bins)
+    if came.model_path and came.chain[str(came.model_path)] != cli.sha256(model):
+        raise cli.Failure(f"{folder} holds results of another model than {model} (of "
+                          f"{came.model_path})", "make infer, or give that model")
+    return came.notes
 
 
 def answer(logits, names):
@@ -123,6 +131,7 @@ def main():
 
     manifest = manifests.Manifest.load(args.bins)
     manifest.check_bins(args.bins)
+    about_results = results_of(args.result, args.model, args.bins)
     classes = published.load().classes
     got = results.read(args.result, manifest, classes)
     if got.missing or got.broken:
@@ -134,7 +143,8 @@ def main():
     ours, theirs = online.answers(module, manifest, args.bins)[0], got.logits
     differences, scale = np.abs(ours - theirs), max(float(np.abs(ours).max()), 1e-30)
     differ = disagreements(ours, theirs, manifest, class_names.load(is_demo, classes))
-    notes, rows = origins(args.weights, args.onnx, args.model), histogram(differences.ravel())
+    notes = [*origins(args.weights, args.onnx, args.model), *about_results]
+    rows = histogram(differences.ravel())
 
     facts = provenance.read(args.model) or {}
     engine = (facts.get("engine", "offline model"), facts.get("engine_version"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from common import cli, provenance
 from tools.report import record
 
+FROM = "FROM= takes files of results/, of this host or of others"
 OTHERS = {"fps_310": "310", "fps_t4": "T4", "fps_baseline": "baseline"}
 KINDS = {"torch": "torch", "onnxruntime": "ONNX Runtime"}  # others are offline models
 
@@ -24,7 +25,7 @@ def speeds(root, folder, build, model, files):
     """The model's records in `files`; without any, in results/ but for the committed ones that
     the READMEs show, and the demo's own."""
     if files:
-        return record.newest([r for path in files for r in record.read(path, model)])
+        return record.newest([r for path in files for r in record.read(path, model, FROM)])
     files = [path for path in sorted((root / "results").glob("*.json"))
              if path.name != record.REFERENCE]
     swept = [r for path in files for r in record.read(path, model)]
@@ -32,26 +33,37 @@ def speeds(root, folder, build, model, files):
 
 
 def of_the_demo(folder, build, model):
-    """The records of what make demo timed and is not stale; from .bin it times nothing."""
+    """The records of what make demo timed; from .bin it times nothing."""
     found = []
-    with contextlib.chdir(folder):  # the paths in its records start there
-        for path in sorted(Path(build, "demo").glob("perf_*.json")):
-            if provenance.misfit(path) is None:
-                perf = cli.read_json(path, "make demo")
-                dtype = "uint8" if "uint8" in path.name else "float32"
-                found.append(record.make(model, dtype, perf, None))
+    for path, perf in belonging(folder, [Path(build, "demo")], "perf_*.json", "make demo"):
+        dtype = "uint8" if "uint8" in path.name else "float32"
+        found.append(record.make(model, dtype, perf, None))
     return found
 
 
 def accuracies(folder, build):
     """What make eval and make online have left: [(kind, result)]."""
-    found = []
-    for base in (folder / build, folder / build / "demo"):
-        for path in [base / "online.json", *sorted(base.glob("eval_*.json"))]:
-            result = cli.read_json(path, "make eval") if path.exists() else {}
+    found, places = [], [Path(build), Path(build, "demo")]
+    for pattern, verb in (("online.json", "make online"), ("eval_*.json", "make eval")):
+        for _, result in belonging(folder, places, pattern, verb):
             if result.get("produced_by"):
                 engine = result["produced_by"].get("engine", "")
                 found.append((KINDS.get(engine, "offline model"), result))
+    return found
+
+
+def belonging(folder, places, pattern, verb):
+    """[(path, content)] of the JSONs of a model's `folder` whose chain holds; one that is stale is
+    left out, and said with the `verb` that makes it again."""
+    found = []
+    with contextlib.chdir(folder):  # the paths in its records start there
+        for path in sorted(path for place in places for path in place.glob(pattern)):
+            try:
+                provenance.check(path, f"it is left out; {verb} makes it again")
+            except cli.Failure as e:
+                print(f"note: {folder.name}: {e}")
+                continue
+            found.append((path, cli.read_json(path, verb)))
     return found
 
 

@@ -87,12 +87,11 @@ def misfit(value, schema, where=""):
     return next(filter(None, (misfit(*each) for each in inside)), None)
 
 
-def read(path, model=None):
-    """The records in a file, of one `model` or all, [] when there is none; Failure when it holds
-    something else."""
+def read(path, model=None, todo="delete it and run make sweep"):
+    """The records in a file, of one `model` or all, [] when there is none; Failure with `todo` when
+    it holds something else."""
     if not Path(path).exists():
         return []
-    todo = "delete it and run make sweep"
     content = cli.read_json(path, todo, list)
     wrong = misfit(content, SCHEMA)
     if wrong:

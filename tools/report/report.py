@@ -35,8 +35,7 @@ def main():
     out = args.out or args.root / "report"
     gone = [path for path in args.files if not path.exists()]
     if gone:
-        raise cli.Failure(f"there is no {cli.some(gone)}",
-                          "FROM= takes files of results/, of this host or of others")
+        raise cli.Failure(f"there is no {cli.some(gone)}", figures.FROM)
     models = []
     for folder in args.models:
         published = cli.read_json(args.root / folder / "published.json", "restore the file")
