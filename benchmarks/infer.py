@@ -5,24 +5,22 @@ and beside the ALU's limit.
     python3 -m benchmarks.infer --models ShiftViT --batches 1 --rounds 3
 
 ours: what `make om` builds with the model's CPU engine, run as ais_bench's stand-in runs it;
-other engine: the same with the engine that it does not take. torch: eager. compiled:
-torch.compile. ort and ov: an ONNX with an open batch, in ONNX Runtime and OpenVINO as they come; ov
-static: the same with the batch fixed. Which ONNX these get is in the table: torch's plain export;
-for ShiftViT with the authors' way to shift, assigning to slices, and in rows of their own our ONNX.
-The peak is measured in the same rounds by peak.c.
+other engine: the same with the engine that it does not take. The peers are those of peers.py. Which
+ONNX ort and ov get is in the table: torch's plain export, its batch open; for ShiftViT with the
+authors' way to shift, assigning to slices, and in rows of their own our ONNX. The peak is measured
+in the same rounds by peak.c.
 """
 import argparse
 import contextlib
-import importlib.util
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 
-from benchmarks import measure
+from benchmarks import measure, peers
+from benchmarks.peers import OURS, PLAIN, SLICES
 from common import cli
 from common.cpu.engine import ENDINGS
 from common.speed.table import engine_of
@@ -31,9 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MODELS = ("spnasnet", "ShiftViT", "SPACH", "Twins-SVT-L", "Convmixer")
 # % of the peak that is wanted at batch 8.
 SHARE = {"ShiftViT": 75, "SPACH": 78, "Twins-SVT-L": 76, "Convmixer": 78, "spnasnet": 62}
-PEERS = ("torch", "compiled", "ort", "ov", "ov static")
+PEERS = peers.TORCH + peers.ENGINES
 OTHER = "other engine"
-PLAIN, SLICES, OURS = "torch's plain export", "torch's, with the authors' slices", "ours"
 EXPORTS = {"ShiftViT": (SLICES, OURS)}
 TURN = 0.33  # seconds that a turn lasts at least
 
@@ -51,123 +48,33 @@ def get_args(argv=None):
 
 # ---- the sides ----
 
-def network(folder):
-    """The torch module of a model folder with the demo's weights, and its model.py."""
-    import torch
-
-    from common.model import checkpoint
-
-    spec = importlib.util.spec_from_file_location("model", ROOT / folder / "model.py")
-    model = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(model)
-    weights, = (ROOT / folder / "build/demo").glob("*_demo.pth")
-    net, _ = checkpoint.network(model, weights)
-    torch.set_grad_enabled(False)
-    return net, model
-
-
-def assign_to_slices(block, x):
-    """ShiftViT's shift in the authors' form, which exports as ScatterND; float32 (N, C, H, W) →
-    the same shape."""
-    import torch
-
-    g, out = block.group, torch.zeros_like(x)
-    out[:, :g, :, :-1] = x[:, :g, :, 1:]
-    out[:, g:2 * g, :, 1:] = x[:, g:2 * g, :, :-1]
-    out[:, 2 * g:3 * g, :-1] = x[:, 2 * g:3 * g, 1:]
-    out[:, 3 * g:4 * g, 1:] = x[:, 3 * g:4 * g, :-1]
-    out[:, 4 * g:] = x[:, 4 * g:]
-    return out
-
-
-def plain_export(net, model, path):
-    """Export with an open batch as torch's documentation shows it: nothing is simplified."""
-    import torch
-
-    axes = {model.INPUT: {0: "batch"}, model.OUTPUT: {0: "batch"}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(net, torch.zeros(2, 3, 224, 224), str(path), opset_version=model.OPSET,
-                          dynamo=False, input_names=[model.INPUT], output_names=[model.OUTPUT],
-                          dynamic_axes=axes)
-
-
-def onnx_for(folder, export, net, model, temp):
-    """The ONNX file that the peers get."""
-    for module in net.modules():
-        if export == SLICES and hasattr(module, "shift"):
-            module.shift = assign_to_slices.__get__(module)
-    if export == OURS:
-        name = {"ShiftViT": "shiftvit2"}.get(folder, model.STEM)
-        return ROOT / folder / f"build/demo/{name}.onnx"
-    plain_export(net, model, temp / "peer.onnx")
-    return temp / "peer.onnx"
-
-
-def torch_sides(net, x, peers):
-    """{peer: function} of torch itself."""
-    import torch
-
-    for module in net.modules():
-        if hasattr(module, "fused_attn"):
-            module.fused_attn = True  # what timm gives its users; it is off for the export alone
-    tensor, found = torch.from_numpy(x), {}
-    if "torch" in peers:
-        found["torch"] = lambda: net(tensor).numpy()
-    if "compiled" in peers:
-        compiled = torch.compile(net)
-        found["compiled"] = lambda: compiled(tensor).numpy()
-    return found
-
-
-def engine_sides(file, x, peers):
-    """{peer: function} of the two engines as they come, on the ONNX `file`."""
-    import onnxruntime
-    import openvino
-
-    found = {}
-    if "ort" in peers:
-        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        found["ort"] = lambda: session.run(None, {name: x})[0]
-    hint = {"INFERENCE_PRECISION_HINT": "f32"}  # else it is bf16, where the CPU has that
-    for peer in {"ov", "ov static"} & set(peers):
-        core = openvino.Core()
-        graph = core.read_model(str(file))
-        if peer == "ov static":
-            graph.reshape(x.shape)
-        request = core.compile_model(graph, "CPU", hint).create_infer_request()
-        found[peer] = lambda request=request: request.infer([x])[0]
-    return found
-
-
 def offline(folder, batch, engine):
-    """The offline model for `batch` by `engine`, built by make."""
-    from common.cpu import engine as engines
-
+    """The file of the offline model for `batch` by `engine`, built by make."""
     subprocess.run(["make", "--no-print-directory", "-C", str(ROOT / folder), "om", "WEIGHTS=demo",
                     f"BS={batch}", f"ENGINE={engine}", f"PYTHON={sys.executable}"],
                    check=True, stdout=subprocess.DEVNULL)
     ending = ENDINGS[engine]
-    return engines.load(next((ROOT / folder / "build/demo").glob(f"*[_s]{batch}{ending}")))
+    return next((ROOT / folder / "build/demo").glob(f"*[_s]{batch}{ending}"))
 
 
-def sides(folder, batch, export, peers, temp):
+def sides(folder, batch, export, wanted, temp):
     """({side: function that computes one batch}, title of our engine, GMAC per image)."""
     import numpy as np
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    from common.cpu import engine as engines
+
     own = engine_of(ROOT / folder, "auto")
-    ours = offline(folder, batch, own)
-    other = offline(folder, batch, next(e for e in ENDINGS if e != own))
-    net, model = network(folder)
+    ours = engines.load(offline(folder, batch, own))
+    other = engines.load(offline(folder, batch, next(e for e in ENDINGS if e != own)))
+    net, model = peers.network(folder)
     x = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)
     with FlopCounterMode(display=False) as counter:
         net(torch.from_numpy(x[:1]))
-    file = onnx_for(folder, export, net, model, temp)
+    file = peers.onnx_for(folder, export, net, model, temp)
     found = {"ours": lambda: ours.run([x])[0], OTHER: lambda: other.run([x])[0],
-             **torch_sides(net, x, peers), **engine_sides(file, x, peers)}
+             **peers.torch_sides(net, x, wanted), **peers.engine_sides(file, x, wanted)}
     return found, ours.title.split()[0], counter.get_total_flops() / 2e9
 
 
@@ -245,25 +152,25 @@ def timed(found, batch, rounds, program):
 def targets_of(folder, batch, export, ratios, noise):
     """Claims about one row: at least as fast as the best peer, with what two turns of one side
     differ by; 1.5 times torch; for ShiftViT more."""
-    peers = {name: ratio[0] for name, ratio in ratios.items() if name != OTHER}
-    if not peers:
+    theirs = {name: ratio[0] for name, ratio in ratios.items() if name != OTHER}
+    if not theirs:
         return
     label = f"{folder}, batch {batch}" + (", peers on our ONNX" if export == OURS else "")
-    best = min(peers, key=peers.get)
-    yield f"{label}: the best peer's ({best}) time over ours, noise {noise:.0%}", peers[best], 1
-    if "torch" in peers and export != OURS:
-        yield f"{label}: torch's time over ours", peers["torch"], 1.5
+    best = min(theirs, key=theirs.get)
+    yield f"{label}: the best peer's ({best}) time over ours, noise {noise:.0%}", theirs[best], 1
+    if "torch" in theirs and export != OURS:
+        yield f"{label}: torch's time over ours", theirs["torch"], 1.5
     if export == SLICES:
         for name, wanted in (("ov static", 1.35), ("ov", 1.7)):
-            if name in peers:
+            if name in theirs:
                 claim = f"{label}: time of {name} on the authors' slices over ours"
-                yield claim, peers[name], wanted
+                yield claim, theirs[name], wanted
 
 
 def one(folder, batch, export, args, temp, program):
     """Measure one model at one batch size; its row and targets."""
-    peers = [p for p in args.peers if export != OURS or p not in ("torch", "compiled")]
-    found, engine, gmac = sides(folder, batch, export, peers, temp)
+    wanted = [p for p in args.peers if export != OURS or p not in peers.TORCH]
+    found, engine, gmac = sides(folder, batch, export, wanted, temp)
     check(found)
     times, peaks = timed(found, batch, args.rounds, program)
     ratios = {name: measure.ratio(times, name, "ours") for name in found if name != "ours"}

@@ -1,7 +1,7 @@
 """Put together what the benchmarks wrote: build/benchmarks/*.json → benchmarks/RESULTS.md.
 
-    python3 -m benchmarks.results --run    (make benchmarks) measure all parts, three quarters of
-                                           an hour; only this writes the headline
+    python3 -m benchmarks.results --run    (make benchmarks) measure all parts, about an
+                                           hour; only this writes the headline
     python3 -m benchmarks.results          after a part was measured again by itself: it gets a
                                            date of its own, the headline stays that of the run
 """
@@ -16,7 +16,7 @@ from benchmarks import measure
 from common import cli
 
 HERE = Path(__file__).parent
-PARTS = ("prep", "e2e", "infer", "precision", "score", "startup", "memory")
+PARTS = ("prep", "e2e", "infer", "throughput", "precision", "score", "startup", "memory")
 INTRO = ("Written by `make benchmarks`; do not edit. Figures are medians; ratios are of two sides "
          "measured turn about in one run, median (lowest…highest of the rounds). Absolute figures "
          "are of this machine on this day only.")
@@ -36,12 +36,14 @@ def get_args(argv=None):
 def run(folder):
     """Measure all parts as one run, and keep its headline in `folder`."""
     token = secrets.token_hex(8)
+    failed = []
     for name in PARTS:
         command = [sys.executable, "-m", f"benchmarks.{name}", "--json", folder / f"{name}.json"]
-        done = subprocess.run(command, env={**os.environ, measure.RUN: token})
-        if done.returncode:
-            raise cli.Failure(f"benchmarks.{name} ended with status {done.returncode}",
-                              "see its messages above")
+        if subprocess.run(command, env={**os.environ, measure.RUN: token}).returncode:
+            failed.append(f"benchmarks.{name}")
+    if failed:
+        raise cli.Failure(f"{cli.some(failed)} failed, so there is no headline of this run",
+                          "see the messages above")
     parts = read(folder)
     cli.write_json(folder / "headline.json", {"run": token, "line": headline(parts.values())})
 
