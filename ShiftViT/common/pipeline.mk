@@ -28,7 +28,7 @@ engine := $(if $(CANN_IMAGE),$(ENGINE:auto=ascend),$(ENGINE))
 ifeq ($(engine)$(PRECISION),autofp16)
 engine := onnxruntime# which rounds on any host
 else ifeq ($(engine),auto)
-engine := $(if $(loaded),ascend,$(ENGINE_CPU))
+engine := $(if $(loaded),ascend,$(if $(filter bf16 int8,$(PRECISION)),openvino,$(ENGINE_CPU)))
 $(if $(and $(installed),$(goals)),$(if $(loaded),,\
   $(error CANN is installed but not loaded: source $(installed) first, \
   or say ENGINE=$(ENGINE_CPU))))

@@ -71,6 +71,13 @@ def test_wrong_calls_are_refused_at_once(where, words, named):
     assert not (ROOT / "ShiftViT/x").exists()
 
 
+def test_int8_takes_the_engine_that_has_it():
+    """spnasnet's own engine on a CPU is ONNX Runtime."""
+    for words, ending in (["PRECISION=f32"], "bs8.ort"), (["PRECISION=int8"], "bs8_int8.blob"):
+        done = make(ROOT / "spnasnet", "-p", "-n", "help", *words)
+        assert re.search(rf"^om := \S*{ending}$", done.stdout, re.M), done.stderr
+
+
 @pytest.mark.parametrize("variable", ["DATA", "WEIGHTS", "OUT", "SOC", "PYTHON", "OM", "ATC_FLAGS"])
 @pytest.mark.parametrize("text", [
     "$(shell touch {0})", "`touch {0}`", "x;touch {0}", "x'", 'x"', "x|touch {0}", "x&touch {0}",

@@ -5,8 +5,8 @@
 #     python3 -m ais_bench --model x_bs8.om --input prep/ --output result --output_dirname x_bs8
 #
 # It puts `atc` on PATH and `ais_bench` on PYTHONPATH, and first on PATH the .venv of the model
-# folder or of the one above it, so that `python3` is the one that has the packages. It prints
-# nothing.
+# folder or of the one above it, so that `python3` is the one that has the packages. HOST_ENGINE
+# becomes the engine that make takes for the model, unless it is set. It prints nothing.
 
 _host=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 # Sourcing it again must not make the lists longer.
@@ -18,5 +18,7 @@ case ":$PATH:" in
             [ -x "$_venv/bin/python3" ] && PATH=$_venv/bin:$PATH
         done ;;
 esac
+_engine=$(sed -n 's/^ENGINE_CPU := *//p' "${_host%/*/*}/Makefile" 2>/dev/null)
+[ -n "$_engine" ] && export HOST_ENGINE="${HOST_ENGINE:-$_engine}"
 export PATH PYTHONPATH
-unset _host _venv
+unset _host _engine _venv
