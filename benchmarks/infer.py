@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks import measure, peers
 from benchmarks.peers import OURS, PLAIN, SLICES
 from common import cli
-from common.cpu.engine import ENDINGS
+from common.cpu.host import ENDINGS
 from common.speed.table import engine_of
 
 ROOT = Path(__file__).resolve().parent.parent

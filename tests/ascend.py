@@ -82,6 +82,7 @@ class FakeAscend:
             self.script(latest / "bin/atc.bin", FAKES / "atc.py")
             (latest / "bin/atc").write_text(ATC)
             (latest / "bin/atc").chmod(0o755)
+            self.script(latest / "bin/amct_onnx", FAKES / "amct_onnx.py")
         info = latest / "x86_64-linux/ascend_toolkit_install.info"
         info.parent.mkdir(exist_ok=True)
         info.write_text(f"package_name=Ascend-cann-toolkit\nversion={release}\narch=x86_64\n")

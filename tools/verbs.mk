@@ -52,11 +52,11 @@ profile: | $(om) ## the ten heaviest operators of the offline model
 check-net: | $(ready) ## our network beside the authors' (after make source)
 	@$(tool).inspect.check_net
 
-check-ops: $(onnx) ## the ONNX beside the operators that CANN has
-	@$(tool).inspect.check_ops $(onnx)
+check-ops: $(for_atc) ## the ONNX beside the operators that CANN has
+	@$(tool).inspect.check_ops $(for_atc)
 
 bench-bins: $(perf) $(prep)/manifest.json ## throughput from .bin to result files
-	$(tool).inspect.bench_bins --bins $(prep) --perf $(perf) --model $(om) \
+	$(tool).inspect.bench_bins$(again:%= %) --bins $(prep) --perf $(perf) --model $(om) \
 	  --json $(perf:$B/perf_%=$B/frombin_%) -- \
 	  $(bench) --model $(om) --outfmt $(OUTFMT) --batchsize $(BS) $(dym) $(device)
 

@@ -34,7 +34,7 @@ $(if $(and $(installed),$(goals)),$(if $(loaded),,\
   or say ENGINE=$(ENGINE_CPU))))
 endif
 ifeq ($(engine),ascend)
-$(if $(filter-out f32,$(PRECISION)),$(error PRECISION=$(PRECISION) is for a CPU; \
+$(if $(filter-out f32 int8,$(PRECISION)),$(error PRECISION=$(PRECISION) is for a CPU; \
   on Ascend say it to atc: ATC_FLAGS=--precision_mode_v2=fp16))
 atc := $(py) -m common.ascend.$(if $(CANN_IMAGE),container $(CANN_IMAGE),atc)
 $(if $(and $(CANN_IMAGE),$(goals),$(filter auto,$(SOC))),$(error CANN_IMAGE= has no NPU \
@@ -77,6 +77,8 @@ lower := $(patsubst %,_%,$(filter-out f32,$(PRECISION)))
 gpu := $(patsubst %,_%,$(filter-out cpu,$(PROVIDER)))
 prep := $B/prep$(kind)
 onnx := $B/$(ONNX).onnx
+quantised := $(if $(filter ascendint8,$(engine)$(PRECISION)),$B/$(ONNX)_int8.onnx)
+for_atc := $(or $(quantised),$(onnx))
 om_of = $B/$(foreach BS,$1,$(OFFLINE))$(kind)$(lower)$(gpu).$(ending)
 
 # ---- one offline model for several batches, its gears; used where it is there ----
@@ -108,7 +110,7 @@ $(if $(filter-out demo,$(DATA)),$(if $(data_is),,$(error DATA=$(DATA) does not e
 $(if $(images),$(if $(data),$(if $(and $(DATA),$(demo)),$(if $(or $(WEIGHTS),$(OM)),,\
   $(error DATA= is given but there are no weights: make weights, or say WEIGHTS=/path or \
   WEIGHTS=demo))),$(error the weights are real ($(weights)): say DATA=/path/to/imagenet)))
-$(if $(and $(offline),$(filter int8,$(PRECISION))),$(if $(calib),,$(error PRECISION=int8 \
+$(if $(and $(or $(offline),$(quantised)),$(filter int8,$(PRECISION))),$(if $(calib),,$(error PRECISION=int8 \
   with real weights needs training images: CALIB=/path/to/some/hundred)))
 
 # ---- OUT belongs to one model; only a folder that make marked is used, or cleaned ----
@@ -127,10 +129,11 @@ EXPORT_ARGS = $(wordlist 2,99,$(EXPORT)) $(OPSET_ARGS) $(NET_ARGS) $(no_ema)
 NET_ARGS = $(patsubst %,--net %,$(filter-out bundled,$(NET)))
 OPSET_ARGS = $(addprefix $(OPSET_FLAG) ,$(or $(OPSET),$(OPSET_DEFAULT)))
 side := $(or $(SIZE),224)
-atc_args = --framework=5 --model=$(onnx) --output=$(basename $(om)) --input_format=NCHW \
+quantise_args = --model=$(onnx) --output=$(quantised) --calibration=$(calib) --bins=$(prep)
+atc_args = --framework=5 --model=$(for_atc) --output=$(basename $(om)) --input_format=NCHW \
   --input_shape="$(INPUT_NAME):$(if $(many),-1,$(BS)),3,$(side),$(side)" \
   $(if $(many),--dynamic_batch_size="$(many)") --soc_version=$(SOC) $(ATC_OWN) $(ATC_FLAGS) \
-  $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1) $(calib:%=--calibration=%)
+  $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1) $(if $(quantised),,$(calib:%=--calibration=%))
 after_om = infer$(if $(filter dynamic,$(BS)), BS=$(lastword $(gears)))
 many = $(if $(gear)$(filter dynamic,$(BS)),$(subst $(space),$(comma),$(strip $(gears))))
 check_args = --result $(result) --model $(om) --bins $(prep) $(if $(OM),,--onnx $(onnx))
@@ -155,6 +158,9 @@ run_model = $(infer) --model $(om) --input $(prep) --output $B/result --output_d
   --outfmt $(OUTFMT) --batchsize $(BS) $(dym) $(device)
 bench_with := -m common.speed.bench
 timed = $(om)
+# A host's speed wanders over minutes: a sweep comes to each batch twice.
+rounds = $(if $(filter-out ais_bench,$(RUNNER)),1,1 2)
+again := $(if $(filter 2,$(SWEEP_ROUND)),--again)
 -include benchmark.mk
 
 # What does not fit is deleted here. Where the weights are not at hand, nothing could make an
@@ -164,6 +170,7 @@ link = $1 '$(strip $2)'
 links = $(if $(demo_images),$(call link,$(demo_images),$(demo_images_args))) \
   $(if $(demo),$(call link,$(weights),$(demo_weights_args))) \
   $(if $(OM),,$(if $(can_export),$(call link,$B/$(EXPORTED).onnx,$(EXPORT_ARGS)) $(MORE_LINKS)) \
+  $(if $(quantised),$(call link,$(quantised),$(quantise_args))) \
   $(if $(kind),$(call link,$B/aipp.cfg,--out $B/aipp.cfg)) $(call link,$(om),$(atc_args))) \
   $(call link,$(result),$(check_args)) $(call link,$(score),$(score_args)) \
   $(call link,$(online),$(online_args)) $(call link,$(perf),$(bench_args))
@@ -237,18 +244,24 @@ $(prep)/manifest.json: FORCE | $(ready) $(mark) $(demo_images)
 	$(py) $(PREPROCESS) $(if $(kind),--input $(INPUT)) $(limit:%=--limit %) $(partial)
 
 # ---- checkpoint → ONNX → offline model ----
-onnx: $(onnx) ## checkpoint → ONNX, checked against torch
-	$(call end,$(onnx),om)
+onnx: $(for_atc) ## checkpoint → ONNX, checked against torch
+	$(call end,$(for_atc),om)
 $B/$(EXPORTED).onnx: | $(ready) $(mark) $(if $(demo),$(weights))
 	$(made)
 	$(py) $(firstword $(EXPORT)) $(EXPORT_ARGS)
+
+ifneq ($(quantised),)
+$(quantised): $(prep)/manifest.json | $(onnx) $(if $(filter $B/data/train,$(calib)),$B/data/DEMO.txt)
+	$(made)
+	$(py) -m common.ascend.amct $(quantise_args)
+endif
 
 om: $(om) ## ONNX → offline model for batch BS
 	$(call end,$(om),$(if $(and $(CANN_IMAGE),$(if $(loaded),,x)),push HOST=user@npu,$(after_om)))
 ifeq ($(OM),)
 $B/aipp.cfg: | $(ready) $(mark)
 	$(py) -m common.toolchain --out $@
-$(om): | $(onnx) $(if $(kind),$B/aipp.cfg) $(if $(filter $B/data/train,$(calib)),$B/data/DEMO.txt)
+$(om): | $(for_atc) $(if $(kind),$B/aipp.cfg) $(if $(filter $B/data/train,$(calib)),$B/data/DEMO.txt)
 	$(made)
 	$(atc) $(atc_args)
 endif
@@ -281,16 +294,17 @@ $(online): $(prep)/manifest.json | $(if $(demo),$(weights))
 # ---- throughput ----
 bench: $(perf) ## throughput of the offline model at batch BS
 	@$(if $(filter $(perf),$(MADE)),:,$(py) -m common.speed.table $(perf))
-$(perf): $(if $(noisy),FORCE) | $(timed)
+$(perf): $(if $(noisy)$(again),FORCE) | $(timed)
 	$(made)
-	$(py) $(bench_with) $(bench_args)
+	$(py) $(bench_with)$(again:%= %) $(bench_args)
 
 timed:
 	@echo $(foreach b,$(batches),$(call perf_of,$b))
 sweep: ## throughput at each of BATCHES, then one table
 	+@for bs in $(batches); do $(MAKE) --no-print-directory om BS=$$bs; done
 	@rm -f $(foreach b,$(batches),$(call perf_of,$b))
-	+@for bs in $(batches); do $(MAKE) --no-print-directory bench $(SWEEP_MORE) BS=$$bs; done
+	+@for round in $(rounds); do for bs in $(batches); do \
+	  SWEEP_ROUND=$$round $(MAKE) --no-print-directory bench $(SWEEP_MORE) BS=$$bs; done; done
 	@$(py) -m common.speed.table $(foreach b,$(batches),$(call perf_of,$b))
 	$(SWEEP_KEEP)
 

@@ -35,8 +35,8 @@ EMA_is := 0 1
 ## auto: ascend where CANN is loaded, else the model's CPU engine
 ENGINE := auto
 ENGINE_is := auto ascend openvino onnxruntime
-## on a CPU: bf16 and int8 are faster, fp16 estimates what an NPU's
-## float16 costs; eval holds each against f32
+## faster: bf16 (CPU), int8 (CPU, or NPU by amct_onnx); fp16 says
+## what an NPU's float16 costs; eval holds each against f32
 PRECISION := f32
 PRECISION_is := f32 bf16 fp16 int8
 ## for int8: folder of a few hundred training images

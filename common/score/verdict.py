@@ -100,7 +100,7 @@ def compare(score, f32, name):
     if images < ENOUGH:
         text += f"; one image is {100 / images:.2g} points: no verdict below {ENOUGH} images"
     elif lost > LOSS:
-        todo = "use PRECISION=bf16 or f32, or calibrate with other images (CALIB=)"
+        todo = "use another PRECISION= (f32, on a CPU bf16), or other images (CALIB=)"
         if name == "fp16":
             todo = "`make half` names the layers, and what to tell atc (an estimate)"
         raise cli.Failure(f"{name} loses {lost:.2f} points of Top-1, over {LOSS:g} ({text})", todo)

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -11,6 +12,10 @@ import pytest
 import tiny
 from ascend import FAKES, FakeAscend
 from conftest import ROOT, make
+
+from common import cli
+from common.ascend import amct
+from common.score import verdict
 
 # What ModelZoo's page of each model has for atc, besides --model and --output, and for ais_bench's
 # two uses. {bs} is the batch.
@@ -298,3 +303,83 @@ def test_what_fails_in_a_container(tmp_path, fake_ascend, words, switches, said)
                      env=in_container(fake_ascend, **switches))
     tiny.failed(done, said, status=2)
     assert not list(folder.glob("build/*.om*"))
+
+
+# ---- int8 by amct_onnx ----
+
+@pytest.fixture
+def int8(host):
+    """host.make() in int8, calibrated with the eight images."""
+    def run(*words, **more):
+        return host.make(*words, "PRECISION=int8", "CALIB=data/val", **more)
+
+    yield run
+    for path in host.build.glob("spnasnet_100_int8.onnx*"):
+        path.unlink()
+
+
+def test_int8_on_an_npu_is_amct_s_and_is_held_against_its_f32(host, int8):
+    said = int8("eval", "bench")
+    call = host.fake.calls("amct_onnx")[-1]["argv"]
+    assert flags(call[1:]) == {
+        "--model": "model.onnx", "--save_path": "./q", "--data_dir": "bins",
+        "--input_shape": "actual_input_1:8,3,224,224", "--data_types": "float32",
+        "--batch_num": "1"}
+    assert "no verdict below 200 images" in said and "int8 is calibrated with 8 images only" in said
+    given = [flags(call["argv"]) for call in host.fake.calls("atc")]
+    given, = [each for each in given if each["--output"].endswith("_int8")]
+    assert given["--model"] == "spnasnet_100_int8.onnx"
+    score = json.loads((host.build / "eval_bs4_ascend_int8.json").read_text())
+    assert score["produced_by"]["precision"] == "int8" and score["against_f32"]["images"] == 8
+    record = json.loads((host.build / "spnasnet_100_bs4_int8.om.json").read_text())
+    plain = json.loads((host.build / "spnasnet_100_bs4.om.json").read_text())
+    assert record["onnx"]["sha256"] == plain["onnx"]["sha256"]
+    assert record["onnx"]["quantised"]["against_f32"]["images"] == 8
+    before = host.fake.log.read_text()
+    int8("eval", "bench")
+    assert host.fake.log.read_text() == before  # nothing is made again
+
+
+def test_operators_of_amct_are_known(host, int8):
+    int8("onnx")
+    done = subprocess.run([sys.executable, "-m", "tools.inspect.check_ops",
+                           host.build / "spnasnet_100_int8.onnx"], cwd=ROOT, text=True,
+                          capture_output=True)
+    assert done.returncode == 0 and "all in CANN's table" in done.stdout, done.stderr
+
+
+def test_an_int8_that_loses_a_point_gets_no_name(host, int8, monkeypatch):
+    int8("onnx")
+    output = host.build / "spnasnet_100_int8.onnx"
+    output.unlink()
+    monkeypatch.chdir(host.folder)
+    monkeypatch.setattr(verdict, "ENOUGH", 8)
+    monkeypatch.setattr(sys, "argv", ["amct", "--model=build/spnasnet_100.onnx",
+                                      f"--output={output}", "--calibration=data/val",
+                                      "--bins=build/prep"])
+    host.fake.enter(monkeypatch, FAKE_AMCT="worse")
+    with pytest.raises(cli.Failure, match="int8 loses .* points of Top-1, over 1"):
+        amct.main()
+    assert not output.exists()
+    monkeypatch.setenv("FAKE_AMCT", "ok")
+    amct.main()
+    assert output.exists()
+
+
+@pytest.mark.parametrize("mode, said", [
+    ("nofile", "no layer can be quantized"), ("old", "--batch_num")])
+def test_amct_that_fails_is_quoted(host, int8, mode, said):
+    failed = int8("om", status=2, FAKE_AMCT=mode)
+    line, = [line for line in failed.splitlines() if line.startswith("error: ")]
+    assert said in line and " — " in line
+    assert not (host.build / "spnasnet_100_int8.onnx").exists()
+
+
+def test_without_amct_onnx_it_says_what_to_install(host, int8):
+    tool = host.fake.root / "ascend-toolkit/latest/bin/amct_onnx"
+    text = tool.read_text()
+    tool.unlink()
+    failed = int8("onnx", status=2)
+    host.fake.script(tool, FAKES / "amct_onnx.py")
+    assert tool.read_text() == text
+    assert "amct_onnx is not on the PATH — install amct_onnx from CANN's AMCT package" in failed

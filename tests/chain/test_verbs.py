@@ -77,6 +77,8 @@ def test_a_short_sweep_is_kept(top):
     assert set(first) == {1, 8}
     for r in first.values():
         assert r["model"] == "spnasnet_100" and r["engine"] == "openvino" and r["demo"] is False
+        rounds = [len(r[part]["repeats"]) for part in ("compute_only", "from_bin")]
+        assert rounds == [6, 6]  # two rounds of three
         assert r["from_bin"]["images"] == 8 and len(r["weights"]["sha256"]) == 64
         assert r["compute_only"]["ms"]["min"] <= r["compute_only"]["ms"]["p99"]
     make(top / "Net", "sweep", "BATCHES=8", "LOOP=2", *given())

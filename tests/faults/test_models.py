@@ -14,7 +14,7 @@ from onnx import helper
 from tiny import BLOB, ONNX
 
 from common import cli, provenance
-from common.cpu import atc, compiler, engine, graph
+from common.cpu import atc, compiler, engine, graph, host
 
 PYTHON = f"PYTHON={sys.executable}"
 
@@ -162,7 +162,7 @@ def test_another_cpu(folder, seen):
     words = ("-m", "ais_bench", "--model", BLOB)
     done = tiny.run(folder, *words, env={"PYTHONPATH": "common/cpu"})
     seen(done)
-    tiny.failed(done, "compiled by OpenVINO .* x86_64 sse; here it is", engine.cpu()[1],
+    tiny.failed(done, "compiled by OpenVINO .* x86_64 sse; here it is", host.cpu()[1],
                 "delete it and run `make om`")
 
 

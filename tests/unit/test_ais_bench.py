@@ -12,7 +12,7 @@ from graphs import images, logits, make_onnx, save_graph
 from onnx import helper
 
 from common import cli
-from common.cpu import compiler, engine, several
+from common.cpu import compiler, engine, host, several
 from common.cpu.ais_bench import __main__ as ais_bench
 from common.cpu.ais_bench import inputs, outputs, timing
 from common.speed import bench
@@ -250,7 +250,7 @@ def test_several_at_once_compute_what_one_does(tmp_path, monkeypatch, capsys, na
     """Both engines, the second in two parts a batch; results that are off are refused."""
     monkeypatch.chdir(tmp_path)
     make_onnx("tiny.onnx")
-    path = f"x{engine.ENDINGS[name]}"
+    path = f"x{host.ENDINGS[name]}"
     compiler.compile_onnx("tiny.onnx", 4, name, path)
     words = ["several", "--model", path, "--batch", "4", "--seconds", "0.03"]
     monkeypatch.setattr(sys, "argv", words)

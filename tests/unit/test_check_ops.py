@@ -50,7 +50,8 @@ def check(path):
 
 def test_the_table_speaks_of_onnx_operators():
     known = {s.name for s in onnx.defs.get_all_schemas_with_history() if not s.domain}
-    assert set(check_ops.OPSETS) <= known
+    ours = {name for name in check_ops.OPSETS if not name.startswith("Ascend")}
+    assert ours <= known and len(check_ops.OPSETS) - len(ours) == 4  # those of amct_onnx
     assert {"Gelu", "GroupNormalization"}.isdisjoint(check_ops.OPSETS)
     assert check_ops.OPSETS["LayerNormalization"] == [(17, 18)]
 

@@ -17,13 +17,13 @@ from test_compare import Deep, exported, seeded
 from torch import nn
 
 from common import cli
-from common.cpu import engine, rewrites, verify
+from common.cpu import host, rewrites, verify
 from common.data import transforms
 from common.data.manifest import Manifest, Row
 from common.model import facts
 from tools.inspect import by_layer, npu_layers
 
-NO_BF16 = pytest.mark.skipif("avx512_bf16" not in engine.cpu()[1], reason="no bfloat16")
+NO_BF16 = pytest.mark.skipif("avx512_bf16" not in host.cpu()[1], reason="no bfloat16")
 TABLE = Path(__file__).with_name("msprobe_result.csv")
 
 

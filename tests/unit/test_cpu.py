@@ -13,7 +13,7 @@ from graphs import SHAPE, images, logits, make_onnx, save_graph
 from onnx import helper
 
 from common import cli, provenance, toolchain
-from common.cpu import atc, compiler, engine, graph, openvino_engine
+from common.cpu import atc, compiler, engine, graph, host, openvino_engine
 from common.model import facts
 
 CPU = Path(atc.__file__).parent
@@ -39,11 +39,11 @@ def call(monkeypatch, capfd):
     return run
 
 
-@pytest.fixture(params=engine.ENDINGS)
+@pytest.fixture(params=host.ENDINGS)
 def each(request, monkeypatch):
     """The name of an engine, which HOST_ENGINE says too, and the ending of its files."""
     monkeypatch.setenv("HOST_ENGINE", request.param)
-    return request.param, engine.ENDINGS[request.param]
+    return request.param, host.ENDINGS[request.param]
 
 
 @pytest.fixture
@@ -161,8 +161,8 @@ def test_a_crash_of_an_engine_is_one_line(number, precision, said):
 
 
 def test_int8_that_crashes_is_made_with_smooth_quant():
-    code = ("import os, signal, sys; from common import cli; from common.cpu import atc, engine\n"
-            "def main():\n    if not engine.smooth_quant(): os.kill(os.getpid(), signal.SIGSEGV)\n"
+    code = ("import os, signal, sys; from common import cli; from common.cpu import atc, host\n"
+            "def main():\n    if not host.smooth_quant(): os.kill(os.getpid(), signal.SIGSEGV)\n"
             "    print('made')\natc.main = main\ncli.run(atc.apart)")
     words = [f"--{k}={v}" for k, v in GOOD.items()]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True,
@@ -368,22 +368,22 @@ def test_what_it_was_made_from(tiny):
 
 def test_an_om_means_what_is_beside_it(monkeypatch):
     with pytest.raises(cli.Failure, match="none of x.om, x.blob, x.ort exists"):
-        engine.find("x.om")
+        host.find("x.om")
     Path("x.ort").touch()
-    assert engine.find("x.om") == Path("x.ort")
+    assert host.find("x.om") == Path("x.ort")
     monkeypatch.setenv("HOST_ENGINE", "openvino")
     with pytest.raises(cli.Failure, match="none of x.om, x.blob exists.*HOST_ENGINE"):
-        engine.find("x.om")
+        host.find("x.om")
     Path("x.blob").touch()
-    assert engine.find("x.om") == Path("x.blob")
+    assert host.find("x.om") == Path("x.blob")
     monkeypatch.delenv("HOST_ENGINE")
     with pytest.raises(cli.Failure, match=r"each of x\.blob, x\.ort"):
-        engine.find("x.om")
+        host.find("x.om")
     Path("x.om").touch()
     with pytest.raises(cli.Failure, match="Ascend host"):
-        engine.find("x.om")
+        host.find("x.om")
     with pytest.raises(cli.Usage):
-        engine.find("x.onnx")
+        host.find("x.onnx")
 
 
 # ---- set_env.sh ----

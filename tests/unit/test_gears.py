@@ -9,7 +9,7 @@ import pytest
 from graphs import images, logits, make_onnx
 
 from common import cli, provenance, toolchain
-from common.cpu import atc, engine
+from common.cpu import atc, engine, host
 from common.cpu.ais_bench import __main__ as ais_bench
 
 GEARS = [1, 4, 16]
@@ -42,7 +42,7 @@ def test_every_gear_computes_its_batch_and_no_other_is_taken(call, monkeypatch, 
     monkeypatch.setenv("HOST_ENGINE", name)
     monkeypatch.setenv("HOST_PRECISION", precision)
     weights = make_onnx("tiny.onnx")
-    path = Path(f"tiny_bsdynamic{engine.ENDINGS[name]}")
+    path = Path(f"tiny_bsdynamic{host.ENDINGS[name]}")
     assert f"wrote {path} " in (said := call(atc, *flags())) and "batch 1, 4, 16" in said
     record = provenance.read(path)
     assert (record["batch"], record["gears"]) == (None, GEARS)

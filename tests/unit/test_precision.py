@@ -11,7 +11,7 @@ from PIL import Image
 
 from common import cli, provenance
 from common.cpu import compiler, engine, onnxruntime_engine, openvino_engine
-from common.data import transforms
+from common.data import calibration, transforms
 
 SIDE = 32
 RECIPE = transforms.Recipe(resize=SIDE, crop=SIDE)
@@ -86,7 +86,7 @@ def test_calibration_images_that_cannot_be_read():
     ("empty", "empty"), ("images", "holds 12 images — copy some")])
 def test_int8_needs_some_images(monkeypatch, calib, match):
     Path("empty").mkdir()
-    monkeypatch.setattr(compiler, "LARGEST", 11)
+    monkeypatch.setattr(calibration, "LARGEST", 11)
     with pytest.raises(cli.Failure, match=match):
         compiled("int8", calib=calib)
 

@@ -57,12 +57,14 @@ def test_operators_of_both_engines(monkeypatch, capsys, name, output):
     compiler.compile_onnx("net.onnx", 4, name, output)
     monkeypatch.setattr(sys, "argv", ["profile", "--model", output, "--batch", "4",
                                       "--json", "profile.json"])
+    monkeypatch.setattr(profile.measure.Others, "share", lambda _: 0.4)
     profile.main()
     said, content = capsys.readouterr().out, json.loads(open("profile.json").read())
     found = {(row["module"], row["kind"]) for row in content["operators"]}
     assert {("stem", "matrix"), ("blocks.0.fc1", "matrix")} <= found
     assert sum(row["share"] for row in content["operators"]) == pytest.approx(1)
     assert sum(content["kinds"].values()) == pytest.approx(1)
+    assert "other programs took 40% of the CPUs" in said
     assert "blocks.0.fc1" in said and f"{content['ratio']:.3f}" in said
     assert open("profile.png", "rb").read(4) == b"\x89PNG"
     assert content["made"]["from"] and provenance.made  # it belongs to this model

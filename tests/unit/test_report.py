@@ -390,6 +390,34 @@ def test_figures_of_the_demo_are_shown_unless_a_file_of_their_chain_changed(
     assert "it is left out; make eval makes it again" in said
 
 
+def test_a_profile_is_boxes_as_wide_as_their_share(root, monkeypatch):
+    build = root / "out/ShiftViT"
+    build.mkdir(parents=True)
+    monkeypatch.chdir(root / "ShiftViT")
+    (build / "m.blob").write_text("m")
+    names = [("layers.0.fc1", "Conv", "matrix", 0.5),
+             ("before layers.0.act", "Gelu", "vector", 0.25), ("head", "Conv", "matrix", 0.25)]
+    rows = [{"name": "x", "module": module, "type": each, "kind": kind, "share": share, "ms": 1}
+            for module, each, kind, share in names]
+    made = provenance.made("x.json", [build / "m.blob"], [])
+    cli.write_json(build / "profile_bs8_openvino.json", {
+        "engine": "openvino", "precision": "f32", "batch": 8, "ms": 4.0, "operators": rows,
+        "made": made})
+    words = ("ShiftViT", "--build", f"{root}/out/{{}}")  # make report OUT=/…/out
+    page = report(monkeypatch, root, *words)
+    boxes = [(e.get("title"), e.get("style")) for e in parsed(page).iter("div")
+             if e.get("class") == "flame"]
+    assert boxes == [
+        ("the network 100.0%", "flex: 1.0000"), ("layers 75.0%", "flex: 0.7500"),
+        ("0 75.0%", "flex: 0.7500"), ("fc1 50.0%", "flex: 0.5000"),
+        ("Conv 50.0%, matrix", "flex: 0.5000"), ("act 25.0%", "flex: 0.2500"),
+        ("Gelu 25.0%, vector", "flex: 0.2500"), ("head 25.0%", "flex: 0.2500"),
+        ("Conv 25.0%, matrix", "flex: 0.2500")]
+    (build / "m.blob").write_text("another")
+    with pytest.raises(cli.Failure, match="nothing is measured yet"):
+        report(monkeypatch, root, *words)
+
+
 def test_a_file_that_is_no_record_is_not_to_be_deleted(root, monkeypatch):
     other = root / "other.json"
     other.write_text("[1]")

@@ -9,7 +9,7 @@ from graphs import save_graph
 from onnx import TensorProto, helper, numpy_helper
 
 from common.cpu import graph, openvino_engine, rewrites
-from common.cpu.engine import cpu
+from common.cpu.host import cpu
 
 
 class Norms(torch.nn.Module):

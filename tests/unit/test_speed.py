@@ -121,6 +121,20 @@ def test_the_median_of_the_repeats_counts(tool, monkeypatch, capfd):
     assert note.startswith("note: batch 8: the repeats differ by 62%")
 
 
+def test_a_second_round_joins_the_first_where_that_is_of_the_same(tool, monkeypatch):
+    run(monkeypatch, bench, *tool)
+    Path("times").write_text("4 4 4")
+    run(monkeypatch, bench, "--again", *tool)
+    perf = json.loads(Path("perf.json").read_text())
+    assert perf["repeats"] == [2000, 2000, 2000, 2000, 3200, 4000] and perf["fps"] == 2000
+    assert perf["spread"] == 1 and perf["made"]["arguments"] == list(map(str, tool))
+    Path("m.blob").write_text("another")
+    provenance.record("m.blob", ["w.pth"], batch=8, engine="openvino", precision="f32")
+    Path("times").write_text("4 4 4")
+    run(monkeypatch, bench, "--again", *tool)
+    assert json.loads(Path("perf.json").read_text())["repeats"] == [2000] * 3
+
+
 @pytest.mark.parametrize(
     "change, said",
     [

@@ -39,6 +39,7 @@ def get_args(argv=None):
                         help="length of a run, roughly (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3,
                         help="runs; the median one counts (default: %(default)s)")
+    parser.add_argument(bench.AGAIN, action="store_true", help="join what --json has")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
     args = parser.parse_args(argv)
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
@@ -127,10 +128,13 @@ def main():
                        for turn in range(args.repeats))
         busy = others.share() if perf["device"] == "CPU" else None
     result = bench.median([{"fps": images / t} for t in taken], busy)
+    result.update(images=images, seconds=taken)
+    if args.again:
+        result = bench.joined(bench.first_round(args.json), result)
     kept = {k: perf[k] for k in KEPT if k in perf}
     inputs = [args.model, args.bins / "manifest.json"]
     cli.write_json(args.json, {
-        **kept, **result, "images": images, "seconds": taken, **measure.conditions(),
+        **kept, **result, **measure.conditions(),
         "made": provenance.made(args.json, inputs)})
     print(f"{result['fps']:.1f} fps at batch {perf['batch']} ({kept.get('engine', '?')}, "
           f"{kept.get('precision', '?')}, from .bin to result files, {images} images in "

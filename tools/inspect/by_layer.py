@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from common import cli, provenance
-from common.cpu import engine, verify
+from common.cpu import host, verify
 from common.score.against_onnx import read_bin
 from common.speed.table import table
 from tools.inspect import blame, layers, npu_layers, offline_layers
@@ -36,7 +36,7 @@ def look(args, module, manifest, chosen, theirs):
     content["finding"] = f"no layer of the ONNX differs from torch (at most {worst:.1e})"
     meta = provenance.read(args.model) or {}
     try:
-        if meta.get("engine") in engine.ENDINGS:
+        if meta.get("engine") in host.ENDINGS:
             more = on_cpu(args, meta, images, found, by_torch, theirs[chosen])
         elif meta.get("engine") == "ascend":
             more = on_npu(args, meta, manifest, chosen[0], model)

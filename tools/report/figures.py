@@ -52,6 +52,12 @@ def accuracies(folder, build):
     return found
 
 
+def profiles(folder, build):
+    """What make profile has left: [content]."""
+    places = [Path(build), Path(build, "demo")]
+    return [content for _, content in belonging(folder, places, "profile_*.json", "make profile")]
+
+
 def belonging(folder, places, pattern, verb):
     """[(path, content)] of the JSONs of a model's `folder` whose chain holds; one that is stale is
     left out, and said with the `verb` that makes it again."""

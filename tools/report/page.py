@@ -7,7 +7,7 @@ import jinja2
 from markupsafe import Markup
 
 from common.speed import bench
-from tools.report import charts, record, tables
+from tools.report import charts, operators, record, tables
 from tools.report.figures import published_fps, verdict
 from tools.report.tables import Cell, spread_of, table, what, with_demo
 
@@ -70,7 +70,7 @@ def key_of(folder):
     return "".join(c for c in folder.lower() if c.isalnum())
 
 
-def section(folder, published, records, results, panels):
+def section(folder, published, records, results, profiles, panels):
     """What page.html shows of one model."""
     several = len({record.machine(r) for r in records}) > 1
     key = key_of(folder)
@@ -79,11 +79,12 @@ def section(folder, published, records, results, panels):
                        for i, panel in enumerate(panels)],
             "speeds": tables.speed_table(records, published) if records else None,
             "machines": tables.side_by_side(records) if several else None,
+            "profiles": [(operators.title(p), operators.tree(p["operators"])) for p in profiles],
             "accuracies": tables.accuracy_table(results, published),
             "origins": tables.origin_table(records, results) if records or results else None}
 
 
-def overview_row(folder, published, records, results):
+def overview_row(folder, published, records, results, _):
     """A row of overview() for one model."""
     theirs = max(published["fps"], key=published["fps"].get, default=None)
     ours = max(records, key=lambda r: r["compute_only"]["fps"], default=None)
@@ -113,11 +114,11 @@ def overview(models):
 
 def page(models, made):
     """The page as text, and {folder: panels} of what can be drawn. models: (folder, content of
-    published.json, records of speed, results of accuracy); made: the date."""
-    panels = {folder: panels_of(published, records) for folder, published, records, _ in models}
+    published.json, records of speed, results of accuracy, profiles); made: the date."""
+    panels = {folder: panels_of(published, records) for folder, published, records, *_ in models}
     loader = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True)
     text = loader.get_template("page.html").render(
         css=Markup((HERE / "report.css").read_text(encoding="utf-8")),
-        overview=overview(models), noisy=f"{bench.NOISY:.0%}", made=made,
+        overview=overview(models), most=bench.MOST, made=made,
         parts=[section(*model, panels[model[0]]) for model in models])
     return text, {folder: found for folder, found in panels.items() if found}

@@ -167,7 +167,7 @@ def reliability(record):
 
 def fallen(new, kept):
     """[text] of the figures of records that are below those kept by more than their noise: the
-    larger spread of the two, NOISY where there were no repeats."""
+    larger spread of the two, what others may take where there were no repeats."""
     before, found = {setting(r): r for r in kept}, []
     for r in new:
         for part, name in PARTS.items():
@@ -175,7 +175,7 @@ def fallen(new, kept):
             if not now or not was:
                 continue
             spreads = [p["spread"] for p in (now, was)]
-            noise = bench.NOISY if None in spreads else max(spreads)
+            noise = bench.MOST["others"] if None in spreads else max(spreads)
             if now["fps"] < was["fps"] * (1 - noise):
                 found.append(f"batch {r['batch']} {name} {was['fps']:.1f} → {now['fps']:.1f} "
                              f"({now['fps'] / was['fps'] - 1:.0%}, noise {noise:.0%})")

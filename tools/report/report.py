@@ -24,7 +24,7 @@ def get_args(argv=None):
     parser.add_argument("--out", type=Path,
                         help="folder of the page (default: report/ in the repository)")
     parser.add_argument("--build", default="build", help="folder in the model folders that make "
-                        "writes to (default: %(default)s)")
+                        "writes to, {} for the model folder's name (default: %(default)s)")
     parser.add_argument("--from", dest="files", type=Path, nargs="+", default=[], metavar="JSON",
                         help="records of these hosts side by side (default: those in results/)")
     return parser.parse_args(argv)
@@ -39,11 +39,11 @@ def main():
     models = []
     for folder in args.models:
         published = cli.read_json(args.root / folder / "published.json", "restore the file")
+        build, place = args.build.replace("{}", folder), args.root / folder
         models.append((folder, published,
-                       figures.speeds(args.root, folder, args.build, published["model"],
-                                      args.files),
-                       figures.accuracies(args.root / folder, args.build)))
-    if not any(records or results for _, _, records, results in models):
+                       figures.speeds(args.root, folder, build, published["model"], args.files),
+                       figures.accuracies(place, build), figures.profiles(place, build)))
+    if not any(any(found) for _, _, *found in models):
         raise cli.Failure("nothing is measured yet, so there is nothing to show",
                           "make demo or make sweep (BATCHES=\"1 8\" for a short one), then "
                           "make report")
@@ -60,7 +60,8 @@ def main():
         part.write_text(text, encoding="utf-8")
     print(f"wrote {out / 'index.html'} and {len(panels)} PNGs: "
           f"{sum(len(m[2]) for m in models)} records of speed, "
-          f"{sum(len(m[3]) for m in models)} of accuracy")
+          f"{sum(len(m[3]) for m in models)} of accuracy, "
+          f"{sum(len(m[4]) for m in models)} profiles")
 
 
 if __name__ == "__main__":

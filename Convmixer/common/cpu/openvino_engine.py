@@ -8,7 +8,7 @@ import openvino
 from openvino import _pyopenvino
 
 from common import cli
-from common.cpu.engine import cpu, other, smooth_quant
+from common.cpu.host import cpu, other, smooth_quant
 
 NAME, TITLE = "openvino", "OpenVINO"
 VERSION = openvino.__version__.split("-")[0]

@@ -6,6 +6,7 @@
 # onnx_parser.cc).
 TABLE = {
     (1, 99): "Constant",
+    (8, 22): "AscendAntiQuant AscendDequant AscendQuant AscendRequant",  # amct_onnx writes these
     (8, 18): """
         Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization
         Cast Ceil Celu Clip Concat ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace

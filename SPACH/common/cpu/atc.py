@@ -22,7 +22,7 @@ from pathlib import Path
 # The model folder has to be on sys.path before common is imported.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from common import cli, toolchain  # noqa: E402
-from common.cpu import engine  # noqa: E402
+from common.cpu import engine, host  # noqa: E402
 
 # They choose an NPU, how its operators are built, or what atc logs.
 WITHOUT_EFFECT = (
@@ -52,16 +52,16 @@ def get_args(argv=None):
     empty = [name for name, value in vars(args).items() if value == ""]
     if empty:
         raise cli.Usage(f"--{empty[0]} is empty (E10054)", "is a shell variable unset?")
-    if Path(args.output).suffix in (".om", *engine.ENDINGS.values()):
+    if Path(args.output).suffix in (".om", *host.ENDINGS.values()):
         raise cli.Usage(f"--output={args.output} has an ending", "omit it, the engine adds its own")
     return args
 
 
 def chosen():
     """(engine, precision) of HOST_ENGINE and HOST_PRECISION; Usage for names that are none."""
-    precision = engine.choice("HOST_PRECISION", engine.PRECISIONS) or "f32"
+    precision = host.choice("HOST_PRECISION", host.PRECISIONS) or "f32"
     usual = "onnxruntime" if precision == "fp16" else "openvino"
-    return engine.choice("HOST_ENGINE", engine.ENDINGS) or usual, precision
+    return host.choice("HOST_ENGINE", host.ENDINGS) or usual, precision
 
 
 def find_batch(text, name, known, path, gears=None):
@@ -99,7 +99,7 @@ def main():
         gears = args.dynamic_batch_size and toolchain.parse_gears(args.dynamic_batch_size)
         dims = graph.dims_of(value)
         batch = find_batch(args.input_shape, value.name, dims, args.model, gears)
-        output = Path(args.output + engine.ENDINGS[name])
+        output = Path(args.output + host.ENDINGS[name])
         compile_it = compiler.compile_gears if gears else compiler.compile_onnx
         model = compile_it(args.model, gears or batch, name, output, args.output_type,
                            args.insert_op_conf, precision, args.calibration)
@@ -149,7 +149,7 @@ def apart():
     (name, precision), status = chosen(), child()
     crashes = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
     crashed = os.WIFSIGNALED(status) and os.WTERMSIG(status) in crashes
-    if crashed and precision == "int8" and not engine.smooth_quant():
+    if crashed and precision == "int8" and not host.smooth_quant():
         print("note: OpenVINO crashed; now with SmoothQuant, NNCF's default", flush=True)
         os.environ["HOST_SMOOTHQUANT"] = "1"
         status = child()
@@ -157,7 +157,7 @@ def apart():
         sys.exit(os.WEXITSTATUS(status))
     print("ATC run failed.", flush=True)
     number = os.WTERMSIG(status)
-    todo = engine.LESS if number == signal.SIGKILL else engine.other(name, precision)
+    todo = engine.LESS if number == signal.SIGKILL else host.other(name, precision)
     raise cli.Failure(f"{name} was ended by {signal.Signals(number).name} while it compiled or "
                       f"checked {args.model} in {precision}", todo)
 

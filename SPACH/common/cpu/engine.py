@@ -1,4 +1,4 @@
-"""Offline models of this CPU: which engine and file, whether they are sound, and how they run.
+"""Offline models of this CPU: whether they are sound, and how they run.
 
     model = engine.load("x_bs8.blob")
     logits, = model.run([images])
@@ -8,17 +8,12 @@ numpy and the engines are imported when a model is loaded: --help does without.
 import contextlib
 import dataclasses
 import importlib
-import os
-import platform
 from collections.abc import Callable
 from pathlib import Path
 
 from common import cli, provenance
+from common.cpu import host
 
-ENDINGS = {"openvino": ".blob", "onnxruntime": ".ort"}
-PRECISIONS = ("f32", "bf16", "fp16", "int8")
-# Instruction sets that compiled code is bound to.
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 # What a record has to hold for load() to use it.
 KINDS = {"engine": str, "engine_version": str, "device": str, "cpu_kind": str, "precision": str,
          "batch": int, "part": int, "demo": bool, "onnx": dict}
@@ -27,63 +22,6 @@ AGAIN = "delete it and run `make om` (or atc) again"
 LESS = "take a smaller batch (BS=), or end other programs"
 
 
-# ---- which engine, file and processor ----
-
-def choice(variable, names):
-    """What an environment variable says, None when it is unset; Usage for none of `names`."""
-    value = os.environ.get(variable) or None
-    if value and value not in names:
-        raise cli.Usage(f"{variable}={value} is no choice", f"use one of: {', '.join(names)}")
-    return value
-
-
-def smooth_quant():
-    """Whether int8 is to be made with NNCF's SmoothQuant (HOST_SMOOTHQUANT=1)."""
-    return choice("HOST_SMOOTHQUANT", ("0", "1")) == "1"
-
-
-def other(name, precision):
-    """What to try where an engine fails in a precision; only OpenVINO has bf16 and int8."""
-    if precision == "fp16":
-        return "`make half` names the layers that do not fit float16"
-    if precision != "f32":
-        return "try PRECISION=f32 (atc: HOST_PRECISION=f32)"
-    second = next(engine for engine in ENDINGS if engine != name)
-    return f"try ENGINE={second} (atc: HOST_ENGINE={second})"
-
-
-def find(path):
-    """The file that `--model path` means: itself, or x.blob / x.ort when x.om is asked for."""
-    path, wanted = Path(path), choice("HOST_ENGINE", ENDINGS)
-    if path.suffix in ENDINGS.values():
-        return path
-    if path.suffix != ".om":
-        raise cli.Usage(f"--model {path} is no offline model", "give a .blob, .ort or .om name")
-    if path.exists():
-        raise cli.Failure(f"{path} is for an NPU", "run it on an Ascend host, or compile the ONNX")
-    beside = [path.with_suffix(ENDINGS[e]) for e in ENDINGS if wanted in (None, e)]
-    found = [file for file in beside if file.exists()]
-    if len(found) != 1:
-        names = ", ".join(map(str, found or [path, *beside]))
-        wrong = f"{path} could be each of {names}" if found else f"none of {names} exists"
-        raise cli.Failure(wrong, "run `make om` (or atc), or set HOST_ENGINE to the one you mean")
-    return found[0]
-
-
-def cpu():
-    """(name, kind): the processor's name, and the instruction sets that code is bound to."""
-    info = Path("/proc/cpuinfo")
-    fields = {}
-    for line in info.read_text().splitlines() if info.exists() else []:
-        key, _, value = line.partition(":")
-        fields[key.strip()] = value.strip()
-    flags = fields.get("flags", "").split()
-    kind = [platform.machine(), *(f for f in INSTRUCTIONS if f in flags)]
-    return fields.get("model name") or platform.machine(), " ".join(kind)
-
-
-# ---- engines ----
-
 def backend_of(engine):
     """The module of an engine; imported only when needed: each takes some tenths of a second."""
     return importlib.import_module(f"common.cpu.{engine}_engine")
@@ -91,7 +29,8 @@ def backend_of(engine):
 
 def what_runs(backend):
     """The release of the engine, the device and the kind of CPU that its files are bound to."""
-    return {"engine_version": backend.VERSION, "device": backend.device(), "cpu_kind": cpu()[1]}
+    return {"engine_version": backend.VERSION, "device": backend.device(),
+            "cpu_kind": host.cpu()[1]}
 
 
 @contextlib.contextmanager
@@ -213,7 +152,7 @@ def sound_record(path):
     meta = cli.read_json(record, AGAIN)
     kinds = KINDS if meta.get("gears") is None else KINDS_OF_SEVERAL
     wrong = [key for key, kind in kinds.items() if not isinstance(meta.get(key), kind)]
-    if not wrong and (meta["engine"] not in ENDINGS
+    if not wrong and (meta["engine"] not in host.ENDINGS
                       or kinds is KINDS and not 0 < meta["part"] <= meta["batch"]):
         wrong = ["engine, batch or part"]
     if wrong:
@@ -232,7 +171,7 @@ def wrap(backend, data, name, precision, parts=1, threads=None):
     if parts > 1:
         compute = in_parts(compute, parts, at_once)
     title = f"{backend.TITLE} {backend.VERSION}"
-    what, todo = f"{title} cannot compute {name}", other(backend.NAME, precision)
+    what, todo = f"{title} cannot compute {name}", host.other(backend.NAME, precision)
 
     def whole(tensors):
         return [Tensor(name, (*(n * parts for n in shape[:1]), *shape[1:]), dtype)

@@ -139,7 +139,8 @@ def main():
     if record:
         provenance.check(args.model, "compile the offline model again (make om)")
     npu = record.get("engine") == "ascend" or args.model.endswith(".om")
-    limit = NPU if npu else LIMITS.get(record.get("precision"), LIMITS["f32"])
+    limit = LIMITS.get(record.get("precision"), LIMITS["f32"])
+    limit = NPU if npu and record.get("precision") != "int8" else limit
     made_from = record["made"]["from"] if record else ()
     onnx = args.onnx or next((path for path in made_from if path.endswith(".onnx")), "it")
     compared = note = None

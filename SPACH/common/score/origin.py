@@ -45,9 +45,10 @@ class Origin:
 
     @property
     def lower(self):
-        """The precision where a CPU computed in less than f32, else None."""
+        """The precision where a CPU computed in less than f32, or an NPU in int8, else None."""
         precision = self.model.get("precision")
-        return precision if precision in LOWER and self.model.get("engine") != "ascend" else None
+        lower = ("int8",) if self.model.get("engine") == "ascend" else LOWER
+        return precision if precision in lower else None
 
     def recipe_note(self, recipe):
         """[a note] where the bins were made otherwise than the model's own recipe says."""

@@ -108,7 +108,8 @@ def demo(args):
     top, rows = os.getcwd(), []
     for folder, engine in zip(args.folders, engines):
         os.chdir(folder)  # the paths in its records start there
-        rows.append(demo_row(args.demo, f"bs{args.bs}_{engine}", args.bs, f"make -C {folder} demo"))
+        place = args.demo.replace("{}", folder)
+        rows.append(demo_row(place, f"bs{args.bs}_{engine}", args.bs, f"make -C {folder} demo"))
         os.chdir(top)
     names = " and ".join(sorted(set(engines)))
     where = "this NPU" if "ascend" in engines else f"{names} on this CPU, f32"

@@ -78,7 +78,9 @@ def facts_of_onnx(path):
     if not about:
         print(f"note: {path} has no record ({path}.json), so nothing is known of its weights")
     facts = {name: value for name, value in (about or {}).items() if name != "made"}
-    return {**facts, "file": Path(path).name, "sha256": cli.sha256(path)}
+    # What amct.py quantised keeps the name and hash of the ONNX that it was made from.
+    return facts if "quantised" in facts else {
+        **facts, "file": Path(path).name, "sha256": cli.sha256(path)}
 
 
 def modernise(flags, atc):
@@ -157,6 +159,7 @@ def describe(given, onnx, soc, atc):
     outputs = [{"name": onnx.get("output"), "shape": [batch, onnx.get("classes")], "dtype": kind}]
     gears = given.get("dynamic_batch_size")
     mode = given.get("precision_mode_v2") or given.get("precision_mode") or "fp16"
+    mode = "int8" if "quantised" in onnx else mode
     folders = [toolkit.loaded(), *Path(atc).resolve().parents[1:4]]
     cann = toolkit.release(*filter(None, folders))
     return {

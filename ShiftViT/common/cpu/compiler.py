@@ -7,23 +7,17 @@ import tempfile
 from pathlib import Path
 
 from common import cli, provenance, toolchain
-from common.cpu import engine, graph, half, rewrites, verify
-from common.data import dataset, transforms
+from common.cpu import engine, graph, half, host, rewrites, verify
+from common.data import calibration, transforms
 from common.model import facts
-
-# Calibration images, spread evenly over the folder; NNCF's own default. With fewer than FEW the
-# ranges hang on single images.
-MOST, FEW = 300, 30
-# All of the folder is hashed for the record, and looked at again by every make.
-LARGEST = 10_000
 
 
 def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert_op_conf=None,
                  precision="f32", calib=None, arguments=None):
     """Compile an ONNX for `batch` images in a run, check it, write it and its record; the Model.
 
-    name: a key of engine.ENDINGS. output_type: FP32 or FP16 (the outputs only). insert_op_conf:
-    AIPP configuration, which makes the input bytes. precision: one of engine.PRECISIONS. calib:
+    name: a key of host.ENDINGS. output_type: FP32 or FP16 (the outputs only). insert_op_conf:
+    AIPP configuration, which makes the input bytes. precision: one of host.PRECISIONS. calib:
     folder of images for int8. arguments: recorded, those of this program by default. Failure when
     the engine refuses the graph, or computes something else than ONNX Runtime does on the plain
     ONNX; then no file gets its name.
@@ -42,15 +36,15 @@ def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert
         graph.take_bytes(onnx_model, aipp, onnx_path)
     if estimate:
         half.round_all(onnx_model)
-    samples = calibration = None
+    samples = calibrated = None
     part = part_of(batch, backend, onnx_model)
     if precision == "int8":  # quantised with an open batch: the same for every batch
-        samples, calibration = calibrate(onnx_path, onnx_model, about, calib, aipp)
+        samples, calibrated = calibrate(onnx_path, onnx_model, about, calib, aipp)
     else:
         graph.fix_batch(onnx_model, part, onnx_path)
     content = onnx_model.SerializeToString()
     del onnx_model  # Twins has 400 MB of weights; two or three copies at a time are enough
-    what, todo = f"{onnx_path} for batch {batch}", engine.other(name, precision)
+    what, todo = f"{onnx_path} for batch {batch}", host.other(name, precision)
     with cli.whole_file(output_path) as file:
         with engine.explained(f"{backend.TITLE} cannot compile {what}", todo):
             backend.compile_model(content, file, part, precision, samples)
@@ -58,15 +52,16 @@ def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert
             model = engine.wrap(backend, file.read_bytes(), what, precision, batch // part)
         error = verify.against_onnx(model, onnx_path, batch, todo, aipp, samples)
     about = {
-        "engine": name, **engine.what_runs(backend), "cpu": engine.cpu()[0],
+        "engine": name, **engine.what_runs(backend), "cpu": host.cpu()[0],
         "precision": precision, "batch": batch, "part": part,
         "inputs": [t.described() for t in model.inputs],
         "outputs": [t.described() for t in model.outputs],
         "onnx": {"file": Path(onnx_path).name, "sha256": cli.sha256(onnx_path), **about},
-        "error_to_onnx": error, "demo": bool(about.get("demo")), "calibration": calibration,
+        "error_to_onnx": error, "demo": bool(about.get("demo")), "calibration": calibrated,
         "note": half.ESTIMATE if estimate else None}
-    code = [__file__, *(m.__file__ for m in (engine, graph, half, rewrites, toolchain, backend))]
-    inputs = [onnx_path, *filter(None, [insert_op_conf, calibration and calib])]
+    code = [__file__, *(m.__file__ for m in (engine, graph, half, host, rewrites,
+                                            toolchain, backend))]
+    inputs = [onnx_path, *filter(None, [insert_op_conf, calibrated and calib])]
     inputs += map(facts.code_path, [*code, backend.LIBRARY])
     about["made"] = provenance.made(output_path, inputs, arguments)
     cli.write_json(provenance.record_path(output_path), about)
@@ -125,22 +120,5 @@ def calibrate(onnx_path, model, about, folder, aipp=None):
         raise cli.Failure(f"{onnx_path}: int8 needs an open batch, and to know how its images are "
                           "prepared", "export it again (make onnx)")
     recipe = transforms.Recipe(**about["preprocessing"])
-    prepare = recipe.pixels if aipp else recipe
-    found = dataset.find(folder, labelled=False)
-    if len(found.images) > LARGEST:
-        raise cli.Failure(f"CALIB={folder} holds {len(found.images)} images",
-                          f"copy some into a folder of their own; {MOST} are enough")
-    inputs, bad = [], []
-    for image in cli.progress(found.subset(MOST).images, "calibration images", unit="image"):
-        try:
-            inputs.append(prepare(transforms.load(image.path))[None])
-        except transforms.BadImage as e:
-            bad.append(f"{image.path} {e}")
-    if bad:
-        raise cli.Failure(f"{len(bad)} images cannot be read: {cli.some(bad)}",
-                          "take them out of CALIB's folder")
-    said = {"folder": str(folder), "images": len(inputs), "of": len(found.images),
-            "demo": found.demo, "smooth_quant": engine.smooth_quant()}
-    if len(inputs) < FEW:
-        said["note"] = f"int8 is calibrated with {len(inputs)} images only; {MOST} are better"
-    return inputs, said
+    images, said = calibration.read(folder, recipe.pixels if aipp else recipe)
+    return [image[None] for image in images], {**said, "smooth_quant": host.smooth_quant()}

@@ -10,7 +10,7 @@ from onnxruntime import GraphOptimizationLevel as Level
 from onnxruntime.capi import onnxruntime_pybind11_state
 
 from common import cli
-from common.cpu.engine import choice
+from common.cpu.host import choice
 
 NAME, TITLE = "onnxruntime", "ONNX Runtime"
 VERSION = onnxruntime.__version__

@@ -3,6 +3,7 @@
     python3 -m common.speed.bench --json build/perf_bs8.json --model build/m_bs8.blob \
         --seconds 5 --repeats 3 -- python3 -m ais_bench --model build/m_bs8.blob --batchsize 8
 
+With --again the runs join those that --json has already: a sweep's second round, minutes later.
 With --seconds the flag that makes the command compute for so long is added to it; without, the
 command's own --loop counts. On a CPU by --seconds, several batches at once are timed too.
 What --model was made from is checked before (common/provenance.py). Timings on one host
@@ -32,7 +33,8 @@ SUMMARY = re.compile(rf"summary throughput:\s*{NUMBER}")
 MS = ("min", "max", "mean", "median", "p99")
 # The most that repeats may differ, and that other programs may take of the CPUs. An idle
 # host has a few percent.
-NOISY = 0.1
+MOST = {"spread": 0.05, "others": 0.1}
+AGAIN = "--again"
 FIRST = "5"  # runs on an NPU that say how many make --seconds
 
 
@@ -45,6 +47,8 @@ def get_args(argv=None):
                         help="runs of the command; the median one counts (default: 1)")
     parser.add_argument("--seconds", type=float,
                         help="time to compute for, all repeats together")
+    parser.add_argument(AGAIN, action="store_true",
+                        help="join what --json has, where that is of the same model and command")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
     args = parser.parse_args(argv)
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
@@ -80,7 +84,7 @@ def noise(result):
     texts = {"spread": "the repeats differ by {:.0%}",
              "others": "other programs took {:.0%} of the CPUs"}
     return " and ".join(text.format(result[key]) for key, text in texts.items()
-                        if (result.get(key) or 0) > NOISY)
+                        if (result.get(key) or 0) > MOST[key])
 
 
 def reasons(perf):
@@ -148,10 +152,30 @@ def median(runs, busy=None):
     return {**middle, "repeats": fps, "spread": spread, "others": busy}
 
 
+def joined(before, now):
+    """The figures of two rounds as one: all repeats with their median and spread, the most that
+    others took, the rest from the round nearer to it. Where one is None, the other."""
+    if not before or not now:
+        return now or before
+    fps = sorted(before["repeats"] + now["repeats"])
+    middle = fps[(len(fps) - 1) // 2]
+    nearer = min(before, now, key=lambda part: abs(part["fps"] - middle))
+    busy = [part["others"] for part in (before, now) if part.get("others") is not None]
+    return {**nearer, "fps": middle, "repeats": fps, "spread": (fps[-1] - fps[0]) / middle,
+            "others": max(busy, default=None)}
+
+
+def first_round(file, arguments=None):
+    """The JSON that --again joins: None where there is none, or one made otherwise."""
+    if provenance.misfit(file, arguments):
+        return None
+    return cli.read_json(file, "delete it")
+
+
 def keep(file, known, links, inputs):
     """Write `known` (a median() and what the record of its model says) as the JSON `file`, with
     what it comes from: `links` of chain(), and the files `inputs`. Print the figure."""
-    made = provenance.made(file, inputs)
+    made = provenance.made(file, inputs, [word for word in sys.argv[1:] if word != AGAIN])
     why = reasons(known)
     cli.write_json(file, {**known, "noise": why, **measure.conditions(), "chain": links,
                           "made": made})
@@ -187,6 +211,11 @@ def main():
         result["device"] = facts.get("device", "CPU")
     # An .om for several batches may be slower than one for this batch: two figures, told apart.
     runner = "ais_bench --dymBatch" if facts.get("gears") else "ais_bench"
+    words = [word for word in sys.argv[1:] if word != AGAIN]
+    before = first_round(args.json, words) if args.again else None
+    if before:
+        several = joined(before.get("several"), several)
+        result = joined({key: before.get(key) for key in result}, result)
     keep(args.json, {**facts, **result, "several": several, "runner": runner}, links, [args.model])
 
 

@@ -18,7 +18,7 @@ import numpy as np
 # The model folder has to be on sys.path before common is imported.
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from common import cli  # noqa: E402
-from common.cpu import engine  # noqa: E402
+from common.cpu import engine, host  # noqa: E402
 from common.cpu.ais_bench import inputs, outputs, timing  # noqa: E402
 from common.cpu.ais_bench.outputs import info  # noqa: E402
 
@@ -74,10 +74,10 @@ def get_args(argv=None):
 
 def load(args):
     """Return (model, path), and say what runs here."""
-    path = engine.find(args.model)
+    path = host.find(args.model)
     model = engine.load(path, batch=args.dymBatch)
     info(f"this is the CPU stand-in for ais_bench, no NPU is used: {model.title}, "
-         f"{model.precision}, {engine.cpu()[0]}")
+         f"{model.precision}, {host.cpu()[0]}")
     if str(path) != str(Path(args.model)):
         info(f"{args.model} does not exist, {path} is used in its place")
     if model.meta["demo"]:
