@@ -256,7 +256,7 @@ def test_int8_over_a_point_is_refused_before_its_json(int8, score, capsys, monke
     monkeypatch.setattr(verdict, "ENOUGH", 12)
     int8(1)
     with pytest.raises(cli.Failure, match=r"int8 loses 8.33 points of Top-1, over 1 .* 75.00 % → "
-                                          r"66.67 %.*, 11 answers the same\) — use another PRECISION="):
+                                          r"66.67 %.*, 11 answers the same\) — use another "):
         score_int8(score, "--against", "result/run")
     assert not Path("r.json").exists() and "top1" not in capsys.readouterr().out
 
