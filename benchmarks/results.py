@@ -1,4 +1,5 @@
-"""Put together what the benchmarks wrote: build/benchmarks/*.json → benchmarks/RESULTS.md.
+"""Put together what the benchmarks wrote: build/benchmarks/*.json → benchmarks/RESULTS.md. Why a
+target is missed stands in reasons.json, by the start of its claim.
 
     python3 -m benchmarks.results --run    (make benchmarks) measure all parts, about an
                                            hour; only this writes the headline
@@ -68,8 +69,19 @@ def markdown(head, rows):
     return "\n".join(f"| {' | '.join(r)} |" for r in [head, ["---"] * len(head), *rows]) + "\n"
 
 
+def missed(targets, reasons):
+    """[a line] for each target that was missed, with its reason of `reasons` {start of a claim:
+    text}; of several the longest start counts."""
+    lines = []
+    for claim in [row[0] for row in targets if row[-1] == "MISSED"]:
+        known = max((start for start in reasons if claim.startswith(start)), key=len, default=None)
+        lines.append(f"- {claim}: {reasons[known] if known else 'why is not known'}")
+    return lines
+
+
 def page(head, parts):
     """RESULTS.md: `head` is the run's headline, parts {name: content}."""
+    reasons = cli.read_json(HERE / "reasons.json", "restore the file")
     again = [name for name, part in parts.items() if part.get("run") != head["run"]]
     lines = ["# Measured\n", f"{INTRO}\n", f"{head['line']}\n"]
     if again:
@@ -81,6 +93,8 @@ def page(head, parts):
                   markdown(part["head"], part["rows"])]
         if part["targets"]:
             lines.append(markdown(["claim", "measured", "target", ""], part["targets"]))
+            why = missed(part["targets"], reasons)
+            lines += ["Missed:\n", "\n".join(why) + "\n"] if why else []
         lines += [f"{note}\n" for note in part["notes"]]
     return "\n".join(lines)
 

@@ -116,7 +116,8 @@ $(if $(and $(or $(offline),$(quantised)),$(filter int8,$(PRECISION))),$(if $(cal
 # ---- OUT belongs to one model; only a folder that make marked is used, or cleaned ----
 mark := $(OUT)/.made-for
 owner := $(file <$(mark))
-mine := $(if $(wildcard $(OUT)/*),$(filter "$(TITLE)","$(owner)"),new)
+marked := $(patsubst %/.made-for,%,$(wildcard $(OUT)/*/.made-for))# an OUT inside this one
+mine := $(if $(filter-out $(marked),$(wildcard $(OUT)/*)),$(filter "$(TITLE)","$(owner)"),new)
 $(if $(filter x x/ x. x./ x..%,x$(OUT)),$(error OUT=$(OUT): name a folder of its own))
 $(if $(goals),$(if $(mine),,$(error OUT=$(OUT) holds files that make did not make for \
   $(TITLE)$(if $(owner), but for $(owner)): name another folder)))

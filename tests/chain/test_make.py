@@ -114,6 +114,13 @@ def test_clean_takes_only_what_make_marked(out, top):
     assert tiny.content(folder) == before
 
 
+def test_an_out_inside_of_out_is_no_stranger(top):
+    """make OUT=build/x first, then make: build/ holds what make made."""
+    words = ["-C", "Tiny", "prep", "DATA=data", "WEIGHTS=tiny.pth"]
+    tiny.worked(make(top, *words, "OUT=new/inner"))
+    tiny.worked(make(top, *words, "OUT=new"))
+
+
 def test_out_of_another_model_is_refused(top, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/.made-for").write_text("SPACH-Conv-MS-S\n")

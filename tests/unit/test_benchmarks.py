@@ -51,6 +51,13 @@ def test_a_part_that_is_measured_again_has_its_date_and_no_part_in_the_headline(
     assert "`python3 -m benchmarks.prep`, measured again on 2026-12-01, Some CPU" in text
 
 
+def test_a_missed_target_has_its_reason():
+    targets = [["a b, batch 8: x", "0.9", "1", "MISSED"], ["a b: y", "0.9", "1", "MISSED"],
+               ["c", "0.9", "1", "MISSED"], ["a", "1.1", "1", "reached"]]
+    assert results.missed(targets, {"a b": "memory", "a b, batch 8": "cores"}) == [
+        "- a b, batch 8: x: cores", "- a b: y: memory", "- c: why is not known"]
+
+
 def test_parts_know_the_run_that_they_are_of(tmp_path, monkeypatch):
     args = types.SimpleNamespace(json=tmp_path / "x.json")
     for run in ("abc", None):

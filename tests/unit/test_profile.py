@@ -9,7 +9,7 @@ from onnx import helper
 
 from common import cli, provenance
 from common.cpu import compiler
-from tools.inspect import npu_profile, profile
+from tools.inspect import cpu_profile, npu_profile, profile
 
 # The columns that are read, and one more; as the vendor's manual of msprof names them.
 SUMMARY = """Device_id,Op Name,OP Type,Task Start Time(us),Task Duration(us)
@@ -30,7 +30,7 @@ LOG = ("[INFO] NPU_compute_time (ms): min = 0.3, max = 0.4, mean = 0.33, median 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(profile, "SECONDS", 0.2)
+    monkeypatch.setattr(cpu_profile, "SECONDS", 0.2)
 
 
 def network():

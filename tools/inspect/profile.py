@@ -8,18 +8,15 @@ vendor's msprof (npu_profile.py), around the command after --. A picture goes be
 """
 import argparse
 import re
-import tempfile
-import time
 from pathlib import Path
 
 from common import cli, provenance
-from common.cpu import engine, host
+from common.cpu import host
 from common.speed import bench, measure
 from common.speed.table import table
 
 HEAVIEST = 10
 APART = 0.05  # how far the operators' sum may be from the time of a run
-SECONDS, FEWEST = 5, 5  # time of the runs that are not profiled, and how many at least
 # By the operator's type, in this order; what is left computes each value by itself: vector.
 KINDS = {"matrix": re.compile("conv(?!ert)|matmul|gemm|fullyconnected|einsum", re.I),
          "memory": re.compile("reorder|transpose|reshape|slice|concat|pad|split|gather|transdata|"
@@ -71,73 +68,6 @@ def described(times):
     return rows[::-1]
 
 
-# ---- the engines of a CPU ----
-
-def openvino_clock(data, meta):
-    """(a function of [images], one that gives the times of all its runs)."""
-    import openvino
-
-    from common.cpu import openvino_engine
-
-    config = {**openvino_engine.config(meta["precision"]), "PERF_COUNT": True}
-    request = openvino.Core().import_model(data, "CPU", config).create_infer_request()
-
-    def times(runs):  # its clock gives the mean of the runs
-        return [(node.node_name, node.node_type, node.real_time.total_seconds() * 1e3)
-                for node in request.profiling_info
-                if node.status == openvino.ProfilingInfo.Status.EXECUTED]
-
-    return request.infer, times
-
-
-def onnxruntime_clock(data, meta):
-    """As openvino_clock(), for a batch that is computed in parts as engine.wrap() does it."""
-    from common.cpu import onnxruntime_engine as ort
-
-    parts = meta["batch"] // meta["part"]
-    at_once = min(parts, cli.cores())
-    folder = tempfile.TemporaryDirectory()
-    threads = cli.cores() // at_once if parts > 1 else None
-    session = ort.session(data, ort.Level.ORT_DISABLE_ALL, threads=threads,
-                          profile=f"{folder.name}/profile")
-    name = session.get_inputs()[0].name
-
-    def compute(arrays):
-        return session.run(None, {name: arrays[0]})
-
-    def times(runs):
-        found = {}
-        for node, event in ort.kernels(session):
-            key = int(event["args"]["node_index"]), node
-            row = found.setdefault(key, [event["args"]["op_name"], 0])
-            row[1] += event["dur"] / 1e3 / runs / at_once
-        folder.cleanup()
-        return [(name, *row) for (_, name), row in found.items()]
-
-    return (engine.in_parts(compute, parts, at_once) if parts > 1 else compute), times
-
-
-def on_cpu(path, batch):
-    """(the record, [(name, type, ms)], ms of a run that is not profiled) of an offline model."""
-    from common.cpu import verify
-
-    model = engine.load(path, batch=batch)
-    if model.meta["device"] != "CPU":
-        raise cli.Failure(f"{path} is for a GPU", "make profile without PROVIDER=")
-    data, part = engine.content(path, model.meta)
-    clock = {"openvino": openvino_clock, "onnxruntime": onnxruntime_clock}[model.meta["engine"]]
-    profiled, times = clock(data, {**model.meta, "part": part})
-    images = verify.random(model.inputs[0])
-    plain = []
-    model.run([images])  # the first run is slower than all others
-    while len(plain) < FEWEST or sum(plain) < SECONDS:
-        begin = time.perf_counter()
-        model.run([images])
-        plain.append(time.perf_counter() - begin)
-        profiled([images])
-    return {**model.meta, "part": part}, times(len(plain)), 1e3 * sum(plain) / len(plain)
-
-
 # ---- what people see ----
 
 def show(content):
@@ -187,6 +117,8 @@ def draw(content, file):
 
 
 def main():
+    from tools.inspect import cpu_profile, npu_profile  # --help does without numpy
+
     args = get_args()
     on_npu = Path(args.model).suffix == ".om" and Path(args.model).exists()
     path = Path(args.model) if on_npu else host.find(args.model)
@@ -194,11 +126,9 @@ def main():
     with measure.alone():
         others = measure.Others()
         if on_npu:
-            from tools.inspect import npu_profile
-
             meta, times, ms = npu_profile.timed(path, args.command)
         else:
-            meta, times, ms = on_cpu(path, args.batch)
+            meta, times, ms = cpu_profile.timed(path, args.batch)
         busy = None if on_npu else others.share()
     rows = described(times)
     total = sum(row["ms"] for row in rows)
