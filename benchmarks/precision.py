@@ -83,7 +83,8 @@ def rows_of(folder, found, times, images):
             beside = measure.shown(measure.ratio(times, "f32", precision))
         against = (result or {}).get("against_f32")
         same = f"{100 * against['same'] / against['images']:.1f} %" if against else "-"
-        verdict = "reference" if precision == "f32" else against["verdict"] if against else why
+        verdict = (against["verdict"] or "none, few images") if against else why
+        verdict = "reference" if precision == "f32" else verdict
         yield [folder, precision, f"{measure.per_second(times[precision], images):.2f}", beside,
                f"{result['top1']:.2f} %" if result else "refused", same, verdict]
 

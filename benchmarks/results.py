@@ -35,16 +35,25 @@ def get_args(argv=None):
 
 
 def run(folder):
-    """Measure all parts as one run, and keep its headline in `folder`."""
-    token = secrets.token_hex(8)
-    failed = []
+    """Measure all parts as one run, and keep its headline in `folder`. A run in which a part failed
+    goes on with those that it lacks."""
+    unfinished = folder / "unfinished.json"
+    if not unfinished.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        cli.write_json(unfinished, {"run": secrets.token_hex(8)})
+    token, failed = cli.read_json(unfinished, "delete it")["run"], []
     for name in PARTS:
-        command = [sys.executable, "-m", f"benchmarks.{name}", "--json", folder / f"{name}.json"]
+        path = folder / f"{name}.json"
+        if path.exists() and cli.read_json(path, "delete it").get("run") == token:
+            print(f"benchmarks.{name} is measured already")
+            continue
+        command = [sys.executable, "-m", f"benchmarks.{name}", "--json", path]
         if subprocess.run(command, env={**os.environ, measure.RUN: token}).returncode:
             failed.append(f"benchmarks.{name}")
     if failed:
         raise cli.Failure(f"{cli.some(failed)} failed, so there is no headline of this run",
-                          "see the messages above")
+                          "see the messages above, then make benchmarks: it goes on")
+    unfinished.unlink()
     parts = read(folder)
     cli.write_json(folder / "headline.json", {"run": token, "line": headline(parts.values())})
 

@@ -5,6 +5,7 @@ import types
 import pytest
 
 from benchmarks import infer, measure, results
+from common import cli
 
 
 def part(title, run, *reached, date="2026-11-21"):
@@ -49,6 +50,30 @@ def test_a_part_that_is_measured_again_has_its_date_and_no_part_in_the_headline(
     assert headline in text and "missed: prep 1" in headline
     assert "Measured again since, by themselves, and not in the line above: prep." in text
     assert "`python3 -m benchmarks.prep`, measured again on 2026-12-01, Some CPU" in text
+
+
+def test_a_run_goes_on_with_the_parts_that_failed(tmp_path, monkeypatch):
+    """precision fails at first; then it alone is measured, as a part of the same run."""
+    calls, fails = [], ["benchmarks.precision"]
+
+    def run(command, env):
+        calls.append(command[2])
+        if command[2] not in fails:
+            content = part(command[2], env[measure.RUN], True)
+            command[4].write_text(json.dumps(content))
+        return types.SimpleNamespace(returncode=command[2] in fails)
+
+    monkeypatch.setattr(results.subprocess, "run", run)
+    with pytest.raises(cli.Failure, match="benchmarks.precision failed.*it goes on"):
+        results.run(tmp_path)
+    assert len(calls) == len(results.PARTS) and not (tmp_path / "headline.json").exists()
+    fails.clear()
+    results.run(tmp_path)
+    assert calls[len(results.PARTS):] == ["benchmarks.precision"]
+    head = json.loads((tmp_path / "headline.json").read_text())
+    assert {content["run"] for content in results.read(tmp_path).values()} == {head["run"]}
+    results.run(tmp_path)
+    assert len(calls) == 2 * len(results.PARTS) + 1  # a run of its own
 
 
 def test_a_missed_target_has_its_reason():

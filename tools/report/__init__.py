@@ -1,3 +1,3 @@
-"""results/: records of timings kept per machine, the report page with its charts, the READMEs'
-measured tables and the generated FAQ.
+"""What is kept and published: records of timings per machine (results/), the report page with its
+charts, the READMEs' measured tables and the generated FAQ.
 """
