@@ -152,6 +152,7 @@ def export(folder, **options):
     return tiny.run(folder, "pthtar2onnx.py", "bad.pth", "x.onnx", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("checkpoint fetched again after it was truncated", "the bytes of a sound export")
 def test_fetched_again(stand_in, tmp_path, seen):
     folder = tiny.fresh(stand_in, tmp_path / "spnasnet", *NEEDED)
