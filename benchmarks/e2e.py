@@ -23,7 +23,7 @@ from benchmarks import measure
 ROOT = Path(__file__).resolve().parent.parent
 OUT = "build/e2e"
 # Model: images, batch of our offline model, batch of the peer, wanted ratio.
-MODELS = {"spnasnet": (960, 8, 32, 3), "ShiftViT": (480, 8, 32, None), "Convmixer": (40, 8, 8, 1.5)}
+MODELS = {"spnasnet": (960, 8, 32, 4), "ShiftViT": (480, 8, 32, None), "Convmixer": (40, 8, 8, 1.5)}
 
 
 def get_args(argv=None):
