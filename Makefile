@@ -95,12 +95,12 @@ test: | $(dev) ## style, true copies, and the tests (six minutes)
 	$(py) tools/sync.py --check
 	$(py) -m tools.report.readme --check
 	$(py) -m tools.report.faq --check
-	$(py) -m pytest -n 2 --dist loadgroup
+	$(py) -m pytest -n 2 --dist loadfile
 test-all: | $(dev) ## every test: kills, fuzz, large networks, all README lines
-	$(py) -m pytest -n 2 --dist loadgroup -m ''
+	$(py) -m pytest -n 2 --dist loadfile -m ''
 faults: | $(dev) ## every fault on the real commands, as a table: build/faults.md
 	@mkdir -p build
-	$(py) -m pytest -n 2 --dist loadgroup -m '' tests/faults --fault-table build/faults.md
+	$(py) -m pytest -n 2 --dist loadfile -m '' tests/faults --fault-table build/faults.md
 	@cat build/faults.md
 benchmarks: | $(dev) ## every speed claim beside its peers: benchmarks/RESULTS.md
 	$(py) -m benchmarks.results --run

@@ -22,16 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """What a file's tests share is made once: they stay with one of pytest-xdist's workers."""
-    for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs.values()
-        shared = any(each.scope == "module" for found in fixtures for each in found)
-        if shared and not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
-
-
 def make(folder, *words, status=0, env=None):
     """Run make in `folder` and return what it printed; the environment of an outer make is kept
     out."""

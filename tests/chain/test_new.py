@@ -16,7 +16,6 @@ from common import cli
 from common.data import transforms
 from tools.new import new
 
-pytestmark = pytest.mark.xdist_group("new")  # its repository is made once
 NAME, TIMM = "little-net", "lcnet_050"
 PY = f"PYTHON={sys.executable}"
 

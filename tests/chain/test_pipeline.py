@@ -318,7 +318,6 @@ def shiftvit(tmp_path_factory):
 
 
 @pytest.mark.slow  # the README's first command and the steps by hand are in every run
-@pytest.mark.xdist_group("shiftvit")
 def test_demo_of_a_copied_folder(shiftvit):
     folder, said = shiftvit
     assert "demo: generated images or weights" in said
@@ -331,7 +330,6 @@ def test_demo_of_a_copied_folder(shiftvit):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("shiftvit")
 @pytest.mark.parametrize("layout", ["data/val", "data/flat"])
 def test_both_layouts_score_the_same(shiftvit, layout):
     folder, said = shiftvit

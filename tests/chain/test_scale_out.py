@@ -431,7 +431,6 @@ def test_a_temporary_folder_too_deep_for_sockets(monkeypatch):
 
 
 @needs_ray
-@pytest.mark.xdist_group("ray")
 def test_scale_out_on_this_host(model, tmp_path):
     """Bad images have rows, the total is the input's, the bits are those of the engine here; then
     resume, then refuse."""
@@ -526,7 +525,6 @@ def lose(node):
 
 @needs_ray
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_a_host_and_a_driver_are_lost(model, tmp_path, cluster):
     cluster("--num-cpus=1")
     second = cluster("--num-cpus=1")
@@ -550,7 +548,6 @@ def test_a_host_and_a_driver_are_lost(model, tmp_path, cluster):
 
 @needs_ray
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_npus_of_a_cluster(model, tmp_path, cluster, fake_ascend):
     """Each NPU has an actor that sees it alone; when a host goes with its NPUs, the others do its
     blocks."""

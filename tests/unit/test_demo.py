@@ -206,13 +206,13 @@ def test_kernels_that_are_not_square(data, tmp_path):
 
 def test_logits_stay_small(data, tmp_path):
     """StarNet's products of branches square what BatchNorm has not seen."""
-    import timm
+    from timm.models.starnet import StarNet
 
-    model = described(lambda: timm.create_model("starnet_s1").eval(), "head")
+    model = described(lambda: StarNet(16, [2, 2, 4, 2]).eval(), "head")
     net = model.build()
     net.load_state_dict(make_weights(model, data, tmp_path / "w.pth")["state_dict"])
     with torch.inference_mode():
-        assert float(net(demo_weights.noise(8, 224, 9)).abs().max()) < 150  # 4e4 before
+        assert float(net(demo_weights.noise(8, 224, 9)).abs().max()) < 150  # 9e3 before
     with pytest.MonkeyPatch.context() as patch, pytest.raises(
             cli.Failure, match="logits reach .* demo weights cannot be made for it"):
         patch.setattr(demo_weights, "RIDGES", (1e-3,))  # the first attempt alone
