@@ -85,7 +85,7 @@ om_of = $B/$(foreach BS,$1,$(OFFLINE))$(kind)$(lower)$(gpu).$(ending)
 dynamic := $(or $(OM),$(if $(filter scale,$(goals))$(filter-out ais_bench,$(RUNNER)),,$(call om_of,dynamic)))
 gears_in = sed -n 's/.*--dynamic_batch_size=\([0-9,]*\).*/\1/p' $(dynamic).json | head -n 1
 gears := $(strip $(if $(filter dynamic,$(BS)),$(batches),$(if \
-  $(wildcard $(dynamic).json),$(subst $(comma), ,$(shell $(gears_in))))))
+  $(and $(wildcard $(dynamic)),$(wildcard $(dynamic).json)),$(subst $(comma), ,$(shell $(gears_in))))))
 gear := $(filter $(BS),$(gears))
 om := $(or $(OM),$(if $(gear)$(filter dynamic,$(BS)),$(dynamic),$(call om_of,$(BS))))
 $(if $(and $(OM),$(gears)),$(if $(gear),,$(error OM=$(OM) is for the batches $(gears): say BS=)))

@@ -97,7 +97,7 @@ def test_sweeps_of_two_models_end_with_one_table(top):
     assert rows == [["Net", "1"], ["Other", "1"]]
     assert "Performance Summary" in (top / "build/sweep-Other.log").read_text()
     (top / "Other/model.py").write_text("raise SystemExit('error: no network')\n")
-    said = make(top, *words, "WEIGHTS=Net/tiny.pth", "MODELS=Other", status=2)
+    said = make(top, *words, "WEIGHTS=Net/tiny.pth", "MODELS=Net Other", status=2)
     assert "error: no network" in said
     assert "error: the sweep of Other failed — see build/sweep-Other.log" in said
     shutil.rmtree(top / "Other")
