@@ -67,7 +67,8 @@ def case(name, harm, again, slow=False):
 
 @pytest.mark.parametrize("harm, again", [
     case(".onnx truncated", lambda f: cut(f / ONNX), ONNX, slow=True),
-    case(".onnx replaced by another one of its time", lambda f: older(f / ONNX), ONNX),
+    case(".onnx replaced by another one of its time", lambda f: older(f / ONNX), ONNX,
+         slow=True),
     case("record of the .onnx lost", lambda f: (f / f"{ONNX}.json").unlink(), ONNX, slow=True),
     case("offline model with a flipped bit", lambda f: flip(f / BLOB), BLOB),
     case("offline model replaced by one of its time", lambda f: older(f / BLOB), BLOB),
@@ -141,6 +142,7 @@ def test_made_again_from_what_is_at_hand(folder, seen, harm, again):
     assert f"om: {BLOB} is up to date" in make(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("CALIB= replaced, or another one", "the int8 model is made again")
 def test_another_calibration(folder, seen):
     from PIL import Image

@@ -171,7 +171,8 @@ def test_weights_are_the_same_bytes_every_time(data, tmp_path, capsys):
     assert str(data / "DEMO.txt") in provenance.read(tmp_path / "a.pth")["made"]["from"]
 
 
-@pytest.mark.parametrize("classes, side, mean", [(7, 64, 0.4), (5000, 224, 0.5)])
+@pytest.mark.parametrize("classes, side, mean", [
+    (7, 64, 0.4), pytest.param(5000, 224, 0.5, marks=pytest.mark.slow)])
 def test_any_number_of_classes_any_size_any_mean(tmp_path, monkeypatch, classes, side, mean):
     """The demo is of as many classes as published.json says, ten at most; folders are numbers."""
     monkeypatch.chdir(tmp_path)
