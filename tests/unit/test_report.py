@@ -408,11 +408,11 @@ def test_a_profile_is_boxes_as_wide_as_their_share(root, monkeypatch):
     boxes = [(e.get("title"), e.get("style")) for e in parsed(page).iter("div")
              if e.get("class") == "flame"]
     assert boxes == [
-        ("the network 100.0%", "flex: 1.0000"), ("layers 75.0%", "flex: 0.7500"),
-        ("0 75.0%", "flex: 0.7500"), ("fc1 50.0%", "flex: 0.5000"),
-        ("Conv 50.0%, matrix", "flex: 0.5000"), ("act 25.0%", "flex: 0.2500"),
-        ("Gelu 25.0%, vector", "flex: 0.2500"), ("head 25.0%", "flex: 0.2500"),
-        ("Conv 25.0%, matrix", "flex: 0.2500")]
+        ("the network 100.0%", "flex: 1000.00"), ("layers 75.0%", "flex: 750.00"),
+        ("0 75.0%", "flex: 750.00"), ("fc1 50.0%", "flex: 500.00"),
+        ("Conv 50.0%, matrix", "flex: 500.00"), ("act 25.0%", "flex: 250.00"),
+        ("Gelu 25.0%, vector", "flex: 250.00"), ("head 25.0%", "flex: 250.00"),
+        ("Conv 25.0%, matrix", "flex: 250.00")]
     (build / "m.blob").write_text("another")
     with pytest.raises(cli.Failure, match="nothing is measured yet"):
         report(monkeypatch, root, *words)
@@ -497,6 +497,7 @@ addEventListener("load", () => parent.postMessage(JSON.stringify({
   outside: [...document.querySelectorAll("svg text")].filter(t => {
     const a = t.getBoundingClientRect(), b = t.closest("svg").getBoundingClientRect();
     return a.left < b.left - 1 || a.right > b.right + 1; }).length,
+  tall: [...document.querySelectorAll(".demo")].filter(d => d.offsetHeight > 40).length,
   cut: [...document.querySelectorAll(".wide")].filter(b => b.scrollWidth > b.clientWidth).length,
   fetched: performance.getEntriesByType("resource").map(r => r.name)
     .filter(n => !n.startsWith("data:"))}), "*"));
@@ -523,6 +524,7 @@ def test_in_a_browser(root, monkeypatch, tmp_path, width, dark):
     seen = json.loads(html.unescape(re.search(r'data-probe="([^"]*)"', done.stdout)[1]))
     assert width < 1280 or seen["cut"] == 0, "a table does not fit"
     assert seen["view"] == width and seen["width"] <= width
+    assert seen["tall"] == 0, "a mark is drawn out over the lines beside it"
     assert seen["fetched"] == [] and seen["outside"] == 0 and seen["dark"] == dark
     light = ("rgb(255, 255, 255)", "rgb(27, 31, 36)")
     night = ("rgb(20, 24, 29)", "rgb(230, 234, 238)")
