@@ -93,11 +93,6 @@ def reasons(perf):
     return "; ".join(filter(None, [noise(perf), several and f"several at once: {several}"]))
 
 
-def noted(why):
-    """The end of a figure's line: `why` it is noisy, nothing for ""."""
-    return f" — noisy: {why}; measure again on an idle host" if why else ""
-
-
 def chain(artefact, todo="make om"):
     """{path: SHA-256} of what `artefact` was made from, compared with what is at hand: Failure
     with `todo` at the first misfit; a note where there is no record of it."""
@@ -182,7 +177,8 @@ def keep(file, known, links, inputs):
         what.append(f"{known['ms']['min']:.1f}…{known['ms']['max']:.1f} ms")
     several = known.get("several")
     also = f"; {several['fps']:.1f} with {several['requests']} at once" if several else ""
-    print(f"{known['fps']:.1f} fps at batch {known['batch']} ({', '.join(what)}){also}{noted(why)}")
+    noisy = f" — noisy: {why}; measure again on an idle host" if why else ""
+    print(f"{known['fps']:.1f} fps at batch {known['batch']} ({', '.join(what)}){also}{noisy}")
 
 
 def main():
