@@ -15,6 +15,7 @@ import re
 from pathlib import Path
 
 from common import cli, published
+from common.ascend import toolkit
 from common.speed import bench
 
 DIFFER = 0.01  # of the images; float16 on an NPU may turn an answer that two classes share
@@ -98,7 +99,7 @@ def engine_of(folder, engine):
     loaded, else ENGINE_CPU of its Makefile."""
     if engine != "auto":
         return engine
-    if os.environ.get("ASCEND_HOME_PATH") or os.environ.get("ASCEND_TOOLKIT_HOME"):
+    if toolkit.loaded():
         return "ascend"
     text = (Path(folder) / "Makefile").read_text(encoding="utf-8")
     return re.search(r"^ENGINE_CPU := (\w+)", text, re.MULTILINE)[1]
