@@ -93,6 +93,11 @@ def reasons(perf):
     return "; ".join(filter(None, [noise(perf), several and f"several at once: {several}"]))
 
 
+def noted(why):
+    """The end of a figure's line: `why` it is noisy, nothing for ""."""
+    return f" — noisy: {why}; measure again on an idle host" if why else ""
+
+
 def chain(artefact, todo="make om"):
     """{path: SHA-256} of what `artefact` was made from, compared with what is at hand: Failure
     with `todo` at the first misfit; a note where there is no record of it."""
@@ -159,6 +164,13 @@ def joined(before, now):
     return {**nearer, **both}
 
 
+def first_round(file, arguments=None):
+    """The JSON that --again joins: None where there is none, or one made otherwise."""
+    if provenance.misfit(file, arguments):
+        return None
+    return cli.read_json(file, "delete it")
+
+
 def arguments():
     """Those of this program, the same for each round of a sweep."""
     return [word for word in sys.argv[1:] if word != AGAIN]
@@ -177,8 +189,7 @@ def keep(file, known, links, inputs):
         what.append(f"{known['ms']['min']:.1f}…{known['ms']['max']:.1f} ms")
     several = known.get("several")
     also = f"; {several['fps']:.1f} with {several['requests']} at once" if several else ""
-    noisy = f" — noisy: {why}; measure again on an idle host" if why else ""
-    print(f"{known['fps']:.1f} fps at batch {known['batch']} ({', '.join(what)}){also}{noisy}")
+    print(f"{known['fps']:.1f} fps at batch {known['batch']} ({', '.join(what)}){also}{noted(why)}")
 
 
 def main():
@@ -204,8 +215,8 @@ def main():
         result["device"] = facts.get("device", "CPU")
     # An .om for several batches may be slower than one for this batch: two figures, told apart.
     runner = "ais_bench --dymBatch" if facts.get("gears") else "ais_bench"
-    if args.again and not provenance.misfit(args.json, arguments()):
-        before = cli.read_json(args.json, "delete it")
+    before = first_round(args.json, arguments()) if args.again else None
+    if before:
         several = joined(before.get("several"), several)
         result = joined({key: before.get(key) for key in result}, result)
     keep(args.json, {**facts, **result, "several": several, "runner": runner}, links, [args.model])
