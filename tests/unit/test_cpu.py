@@ -156,6 +156,19 @@ def test_a_crash_of_an_engine_is_one_line(number, precision, said):
     assert done.stderr.startswith(f"error: openvino was ended by {number} while it compiled or "
                                   f"checked tiny.onnx in {precision} — {said}")
     assert done.stderr.count("\n") == 1
+    again = precision == "int8"  # SmoothQuant off made XCiT crash, with either signal
+    assert ("now with SmoothQuant" in done.stdout) == again
+
+
+def test_int8_that_crashes_is_made_with_smooth_quant():
+    code = ("import os, signal, sys; from common import cli; from common.cpu import atc, host\n"
+            "def main():\n    if not host.smooth_quant(): os.kill(os.getpid(), signal.SIGSEGV)\n"
+            "    print('made')\natc.main = main\ncli.run(atc.apart)")
+    words = [f"--{k}={v}" for k, v in GOOD.items()]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), "HOST_PRECISION": "int8"})
+    assert done.returncode == 0 and done.stdout.endswith("now with SmoothQuant, NNCF's default\n"
+                                                         "made\n"), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("error, said", [

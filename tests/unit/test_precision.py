@@ -60,7 +60,7 @@ def test_int8():
     low, = model.run([inputs()])
     assert model.precision == "int8" and 1e-5 < relative(low, f32) < 0.1
     assert model.meta["calibration"] == {
-        "folder": "images", "images": 12, "of": 12, "demo": False,
+        "folder": "images", "images": 12, "of": 12, "demo": False, "smooth_quant": False,
         "note": "int8 is calibrated with 12 images only; 300 are better"}
     assert (
         provenance.made("x.json", ["images"])["from"].items() <= model.meta["made"]["from"].items()

@@ -121,4 +121,4 @@ def calibrate(onnx_path, model, about, folder, aipp=None):
                           "prepared", "export it again (make onnx)")
     recipe = transforms.Recipe(**about["preprocessing"])
     images, said = calibration.read(folder, recipe.pixels if aipp else recipe)
-    return [image[None] for image in images], said
+    return [image[None] for image in images], {**said, "smooth_quant": host.smooth_quant()}

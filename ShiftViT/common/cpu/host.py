@@ -21,6 +21,11 @@ def choice(variable, names):
     return value
 
 
+def smooth_quant():
+    """Whether int8 is to be made with NNCF's SmoothQuant (HOST_SMOOTHQUANT=1)."""
+    return choice("HOST_SMOOTHQUANT", ("0", "1")) == "1"
+
+
 def other(name, precision):
     """What to try where an engine fails in a precision; only OpenVINO has bf16 and int8."""
     if precision == "fp16":

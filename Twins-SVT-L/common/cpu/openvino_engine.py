@@ -8,7 +8,7 @@ import openvino
 from openvino import _pyopenvino
 
 from common import cli
-from common.cpu.host import cpu, other
+from common.cpu.host import cpu, other, smooth_quant
 
 NAME, TITLE = "openvino", "OpenVINO"
 VERSION = openvino.__version__.split("-")[0]
@@ -65,12 +65,12 @@ def quantize(model, samples):
 
     # NNCF's way with transformers leaves norms and residual sums in f32: on all five models as fast
     # or faster, with errors of a half to a seventh. SmoothQuant, which comes with it, makes those
-    # of Twins and SPACH 6-15 times as large, and is off.
-    off = nncf.AdvancedSmoothQuantParameters(matmul=-1)
+    # of Twins and SPACH 6-15 times as large, and is off, but where OpenVINO crashes without it.
+    smooth = nncf.AdvancedSmoothQuantParameters(**{} if smooth_quant() else {"matmul": -1})
     return nncf.quantize(
         model, nncf.Dataset(samples), subset_size=len(samples),
         model_type=nncf.ModelType.TRANSFORMER,
-        advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=off))
+        advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=smooth))
 
 
 def prefer_jit_depthwise(core, model):
