@@ -6,19 +6,16 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import platform
-import re
 import shutil
 import sys
 from pathlib import Path
 
-from common import cli
+from common import cli, published
 from common.ascend import chip, errors, toolkit
 from common.speed.measure import cpu_name
 
 SECONDS = 10  # a broken driver leaves npu-smi hanging
-UNFINISHED = {".part", ".lock", ".json", ".md5", ".sha256", ".txt"}
 problems = []
 
 
@@ -53,9 +50,7 @@ def host():
     say(sys.version_info >= wanted, "python", f"{platform.python_version()} ({sys.executable})",
         f"install Python 3.{wanted[1]} or newer")
     make, git = version_of("make", "--version"), version_of("git", "--version")
-    number = re.search(r"GNU Make (\d+)\.(\d+)", make or "")
-    say(bool(number) and tuple(map(int, number.groups())) >= (4, 2), "make", make,
-        "install GNU Make 4.2 or newer (macOS: it is called gmake)")
+    say(bool(make), "make", make, "install GNU Make 4.2 or newer")  # an older one says so itself
     say(bool(git), "git", git, "install git (only make source needs it)")
     free = shutil.disk_usage(".").free / 1e9  # little of it may be enough: the demo takes 0.1 GB
     say(True if free > 40 else None if free > 1 else False, "disk", f"{free:.0f} GB free here",
@@ -113,18 +108,14 @@ def ascend():
 
 
 def weights():
-    """The checkpoint of each model folder: a whole file; without one, the demo's are used."""
+    """The checkpoint of each model folder that make takes; without it, the demo's are used."""
     print("Inputs")
     for folder in [path.parent for path in sorted(Path().glob("*/published.json"))] or [Path()]:
-        published = folder / "published.json"
-        known = json.loads(published.read_text()) if published.exists() else {}
-        official = known.get("weights", {}).get("file", "")
-        files = [path for path in folder.glob("weights/[!.]*") if path.suffix not in UNFINISHED
-                 and path.is_file() and path.stat().st_size]
-        files.sort(key=lambda path: (path.name != official, path))
+        file = published.load(folder).get("weights", {}).get("file", "")
+        path = folder / "weights" / file
         where = "" if folder == Path() else f"-C {folder} "
-        say(True if files else None, f"{folder.resolve().name} weights", (files or [None])[0],
-            f"make {where}weights; until then the demo's are used")
+        say(path.is_file() or None, f"{folder.resolve().name} weights",
+            path if path.is_file() else "", f"make {where}weights; until then the demo's are used")
 
 
 def main():

@@ -78,12 +78,10 @@ def read_aipp(path):
     Returns {"size": (height, width), "min": [3 floats], "reciprocal": [3 floats]}. Failure for one
     that asks for more than is computed here (crops, colour conversion, padding, several inputs).
     """
-    try:
-        found = re.findall(r"(\w+)\s*:\s*([\w.+-]+)", Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise cli.Failure(f"{path} does not exist", WRITE_ONE) from None
-    except UnicodeDecodeError:
-        raise cli.Failure(f"{path} is not text", WRITE_ONE) from None
+    if not Path(path).is_file():
+        raise cli.Failure(f"{path} does not exist", WRITE_ONE)
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    found = re.findall(r"(\w+)\s*:\s*([\w.+-]+)", text)
     values = dict(found)
     known = {*FIXED, *SIZE, *MIN, *RECIPROCAL}
     odd = [name for name in values if name not in known]

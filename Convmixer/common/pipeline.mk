@@ -72,6 +72,7 @@ demo_images := $(if $(demo),$(if $(filter-out demo,$(DATA)),,$B/data/DEMO.txt))
 data := $(if $(demo_images),$B/data,$(DATA))
 limit := $(or $(LIMIT),$(if $(demo_images),$(DEMO_LIMIT)))
 calib := $(if $(filter int8,$(PRECISION)),$(or $(CALIB),$(if $(demo),$B/data/train)))
+calib_images := $(if $(filter $B/data/train,$(calib)),$B/data/DEMO.txt)
 kind := $(patsubst %,_%,$(filter-out float32,$(INPUT)))
 lower := $(patsubst %,_%,$(filter-out f32,$(PRECISION)))
 gpu := $(patsubst %,_%,$(filter-out cpu,$(PROVIDER)))
@@ -82,10 +83,15 @@ for_atc := $(or $(quantised),$(onnx))
 om_of = $B/$(foreach BS,$1,$(OFFLINE))$(kind)$(lower)$(gpu).$(ending)
 
 # ---- one offline model for several batches, its gears; used where it is there ----
-dynamic := $(or $(OM),$(if $(filter scale,$(goals))$(filter-out ais_bench,$(RUNNER)),,$(call om_of,dynamic)))
+one_batch := $(filter scale,$(goals))$(filter-out ais_bench,$(RUNNER))# they take no other
+dynamic := $(or $(OM),$(if $(one_batch),,$(call om_of,dynamic)))
 gears_in = sed -n 's/.*--dynamic_batch_size=\([0-9,]*\).*/\1/p' $(dynamic).json | head -n 1
-gears := $(strip $(if $(filter dynamic,$(BS)),$(batches),$(if \
-  $(and $(wildcard $(dynamic)),$(wildcard $(dynamic).json)),$(subst $(comma), ,$(shell $(gears_in))))))
+gears :=
+ifeq ($(BS),dynamic)
+gears := $(batches)
+else ifneq ($(and $(wildcard $(dynamic)),$(wildcard $(dynamic).json)),)
+gears := $(subst $(comma), ,$(shell $(gears_in)))
+endif
 gear := $(filter $(BS),$(gears))
 om := $(or $(OM),$(if $(gear)$(filter dynamic,$(BS)),$(dynamic),$(call om_of,$(BS))))
 $(if $(and $(OM),$(gears)),$(if $(gear),,$(error OM=$(OM) is for the batches $(gears): say BS=)))
@@ -110,8 +116,8 @@ $(if $(filter-out demo,$(DATA)),$(if $(data_is),,$(error DATA=$(DATA) does not e
 $(if $(images),$(if $(data),$(if $(and $(DATA),$(demo)),$(if $(or $(WEIGHTS),$(OM)),,\
   $(error DATA= is given but there are no weights: make weights, or say WEIGHTS=/path or \
   WEIGHTS=demo))),$(error the weights are real ($(weights)): say DATA=/path/to/imagenet)))
-$(if $(and $(or $(offline),$(quantised)),$(filter int8,$(PRECISION))),$(if $(calib),,$(error PRECISION=int8 \
-  with real weights needs training images: CALIB=/path/to/some/hundred)))
+$(if $(and $(or $(offline),$(quantised)),$(filter int8,$(PRECISION))),$(if $(calib),,\
+  $(error PRECISION=int8 with real weights needs training images: CALIB=/path/to/some/hundred)))
 
 # ---- OUT belongs to one model; only a folder that make marked is used, or cleaned ----
 mark := $(OUT)/.made-for
@@ -134,7 +140,8 @@ quantise_args = --model=$(onnx) --output=$(quantised) --calibration=$(calib) --b
 atc_args = --framework=5 --model=$(for_atc) --output=$(basename $(om)) --input_format=NCHW \
   --input_shape="$(INPUT_NAME):$(if $(many),-1,$(BS)),3,$(side),$(side)" \
   $(if $(many),--dynamic_batch_size="$(many)") --soc_version=$(SOC) $(ATC_OWN) $(ATC_FLAGS) \
-  $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1) $(if $(quantised),,$(calib:%=--calibration=%))
+  $(if $(kind),--insert_op_conf=$B/aipp.cfg --enable_small_channel=1) \
+  $(if $(quantised),,$(calib:%=--calibration=%))
 after_om = infer$(if $(filter dynamic,$(BS)), BS=$(lastword $(gears)))
 many = $(if $(gear)$(filter dynamic,$(BS)),$(subst $(space),$(comma),$(strip $(gears))))
 check_args = --result $(result) --model $(om) --bins $(prep) $(if $(OM),,--onnx $(onnx))
@@ -252,7 +259,7 @@ $B/$(EXPORTED).onnx: | $(ready) $(mark) $(if $(demo),$(weights))
 	$(py) $(firstword $(EXPORT)) $(EXPORT_ARGS)
 
 ifneq ($(quantised),)
-$(quantised): $(prep)/manifest.json | $(onnx) $(if $(filter $B/data/train,$(calib)),$B/data/DEMO.txt)
+$(quantised): $(prep)/manifest.json | $(onnx) $(calib_images)
 	$(made)
 	$(py) -m common.ascend.amct $(quantise_args)
 endif
@@ -262,7 +269,7 @@ om: $(om) ## ONNX → offline model for batch BS
 ifeq ($(OM),)
 $B/aipp.cfg: | $(ready) $(mark)
 	$(py) -m common.toolchain --out $@
-$(om): | $(for_atc) $(if $(kind),$B/aipp.cfg) $(if $(filter $B/data/train,$(calib)),$B/data/DEMO.txt)
+$(om): | $(for_atc) $(if $(kind),$B/aipp.cfg) $(calib_images)
 	$(made)
 	$(atc) $(atc_args)
 endif

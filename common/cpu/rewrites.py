@@ -5,6 +5,8 @@ and agree with it within 1e-5 of the logits' scale. Each states what it gains; b
 measures them together. What gained nothing is not here: other layouts of Twins' tokens, attention
 written out, norms folded into convolutions, shifts as depthwise convolutions.
 """
+import collections
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -48,30 +50,26 @@ def group_norm_as_formula(model):
         return 0  # shape inference of the larger models takes seconds
     shapes = shapes_of(model)
     maker = {name: node for node in model.graph.node for name in node.output}
-    users = {}
-    for node in model.graph.node:
-        for name in node.input:
-            users.setdefault(name, []).append(node)
-    for value in model.graph.output:
-        users.setdefault(value.name, []).append(None)  # whoever takes a result of the graph
-    weights = {w.name: w for w in model.graph.initializer}
+    taker = {name: node for node in model.graph.node for name in node.input}
+    taken = collections.Counter(name for node in model.graph.node for name in node.input)
+    taken.update(value.name for value in model.graph.output)
+    weights = {w.name: numpy_helper.to_array(w).tolist() for w in model.graph.initializer
+               if list(w.dims) == [1]}
     done = 0
     for norm in norms:
-        before, after = maker.get(norm.input[0]), users.get(norm.output[0], [None])[0]
-        plain = all(name in weights and numpy_helper.to_array(weights[name]).tolist() == [value]
-                    for name, value in zip(norm.input[1:], (1, 0), strict=True))
-        if plain and _is_undone(before, norm, after, users, shapes):
+        before, after = maker.get(norm.input[0]), taker.get(norm.output[0])
+        plain = [weights.get(name) for name in norm.input[1:]] == [[1], [0]]
+        alone = taken[norm.input[0]] == taken[norm.output[0]] == 1
+        if plain and alone and _is_undone(before, after, shapes):
             _write_formula(model, before, norm, after)
             done += 1
     return done
 
 
-def _is_undone(before, norm, after, users, shapes):
+def _is_undone(before, after, shapes):
     """Whether a Reshape after a norm gives back the C, H and W from before the first one, hence the
-    batch too, and nothing else takes what is between."""
+    batch too."""
     if not before or not after or {before.op_type, after.op_type} != {"Reshape"}:
-        return False
-    if len(users[before.output[0]]) > 1 or len(users[norm.output[0]]) > 1:
         return False
     x, y = shapes.get(before.input[0], []), shapes.get(after.output[0], [])
     return len(x) == 4 and 0 not in x[1:] and x[1:] == y[1:]

@@ -91,7 +91,7 @@ LIB = "atc.bin: error while loading shared libraries: {}: cannot open shared obj
     ("E16001: The model has no input node.", "no graph", "make onnx"),
     ("E16004: ONNX model has no graph.", "no graph", "make onnx"),
     ("E16005: The model has 2 --domain_version fields, but only one is allowed.",
-     "several versions", "make onnx"),
+     "operator domains", "make onnx"),
     ("E16002: No ONNX parser is registered for optype Gelu.", "does not know an operator",
      "opset 11"),
     ("[ERROR] path :prep/a.bin is a soft link, not supported", "refuses links", "themselves"),

@@ -4,7 +4,6 @@ import datetime
 import os
 import platform
 import re
-import stat
 import sys
 import tempfile
 import time
@@ -44,18 +43,11 @@ def conditions():
 
 @contextlib.contextmanager
 def alone():
-    """A block in which no other timing of this user runs on this host."""
+    """A block in which no other timing runs on this host."""
     import fcntl
 
-    # Anybody may write among the temporary files: so a private folder, which itself is the lock.
-    folder = Path(tempfile.gettempdir()) / f"ascend-timing-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise cli.Failure(f"{folder} is not a private folder of yours",
-                          "remove it, or set TMPDIR to a folder of your own")
-    lock = os.open(folder, os.O_RDONLY)
+    # The folder of temporary files itself is locked: nothing is written where anybody may write.
+    lock = os.open(tempfile.gettempdir(), os.O_RDONLY)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

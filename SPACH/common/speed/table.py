@@ -15,6 +15,7 @@ import re
 from pathlib import Path
 
 from common import cli, published
+from common.ascend import toolkit
 from common.speed import bench
 
 DIFFER = 0.01  # of the images; float16 on an NPU may turn an answer that two classes share
@@ -37,12 +38,15 @@ def get_args(argv=None):
     return args
 
 
-def table(head, rows):
-    """Print rows of strings under `head`, columns aligned, numbers to the right."""
+def table(head, rows, noisy=()):
+    """Print rows of strings under `head`, columns aligned, numbers to the right; then the reasons
+    of the figures that are `noisy`."""
     width = [max(map(len, column)) for column in zip(head, *rows)]
     for row in [head, ["-" * w for w in width], *rows]:
         first, *others = (cell.rjust(w) for cell, w in zip(row, width))
         print("  ".join([row[0].ljust(len(first)), *others]))
+    for why in noisy:
+        print(f"note: {why}: measure again on an idle host")
 
 
 def marked(figure):
@@ -95,7 +99,7 @@ def engine_of(folder, engine):
     loaded, else ENGINE_CPU of its Makefile."""
     if engine != "auto":
         return engine
-    if os.environ.get("ASCEND_HOME_PATH") or os.environ.get("ASCEND_TOOLKIT_HOME"):
+    if toolkit.loaded():
         return "ascend"
     text = (Path(folder) / "Makefile").read_text(encoding="utf-8")
     return re.search(r"^ENGINE_CPU := (\w+)", text, re.MULTILINE)[1]
@@ -116,9 +120,8 @@ def demo(args):
     print(f"\nDemo: generated images of ten classes, seeded weights, {where}, batch {args.bs}. "
           "Only the two columns at the right are ModelZoo's, on ImageNet.")
     table(["model", "images", "Top-1 torch", "Top-1 offline", "Top-5", "agree",
-           "fps torch", "fps offline", "published Top-1", "published fps"], [r[0] for r in rows])
-    for note in [note for row in rows for note in row[3]]:
-        print(f"note: {note}: measure again on an idle host")
+           "fps torch", "fps offline", "published Top-1", "published fps"],
+          [row[0] for row in rows], [note for row in rows for note in row[3]])
     wrong = [cells[0] for cells, _, agree, _ in rows if not agree]
     if wrong:
         raise cli.Failure(f"torch and the offline model answer otherwise for {', '.join(wrong)}",
@@ -156,9 +159,7 @@ def rows_of(files, todo):
 
 def print_rows(rows, notes, head=()):
     table([*head, "batch", "latency ms (p50)", "p90", "p95", "p99", "images/s, one at a time",
-           "images/s, several at once", ""], rows)
-    for note in notes:
-        print(f"note: {note}: measure again on an idle host")
+           "images/s, several at once", ""], rows, notes)
 
 
 def throughput(files):

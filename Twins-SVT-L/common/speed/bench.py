@@ -153,16 +153,15 @@ def median(runs, busy=None):
 
 
 def joined(before, now):
-    """The figures of two rounds as one: all repeats with their median and spread, the most that
-    others took, the rest from the round nearer to it. Where one is None, the other."""
+    """The median() of two rounds as one: all repeats, the most that others took, the rest from the
+    round nearer to it. Where one is None, the other."""
     if not before or not now:
         return now or before
-    fps = sorted(before["repeats"] + now["repeats"])
-    middle = fps[(len(fps) - 1) // 2]
-    nearer = min(before, now, key=lambda part: abs(part["fps"] - middle))
     busy = [part["others"] for part in (before, now) if part.get("others") is not None]
-    return {**nearer, "fps": middle, "repeats": fps, "spread": (fps[-1] - fps[0]) / middle,
-            "others": max(busy, default=None)}
+    fps = [{"fps": each} for each in before["repeats"] + now["repeats"]]
+    both = median(fps, max(busy, default=None))
+    nearer = min(before, now, key=lambda part: abs(part["fps"] - both["fps"]))
+    return {**nearer, **both}
 
 
 def first_round(file, arguments=None):
@@ -172,10 +171,15 @@ def first_round(file, arguments=None):
     return cli.read_json(file, "delete it")
 
 
+def arguments():
+    """Those of this program, the same for each round of a sweep."""
+    return [word for word in sys.argv[1:] if word != AGAIN]
+
+
 def keep(file, known, links, inputs):
     """Write `known` (a median() and what the record of its model says) as the JSON `file`, with
     what it comes from: `links` of chain(), and the files `inputs`. Print the figure."""
-    made = provenance.made(file, inputs, [word for word in sys.argv[1:] if word != AGAIN])
+    made = provenance.made(file, inputs, arguments())
     why = reasons(known)
     cli.write_json(file, {**known, "noise": why, **measure.conditions(), "chain": links,
                           "made": made})
@@ -211,8 +215,7 @@ def main():
         result["device"] = facts.get("device", "CPU")
     # An .om for several batches may be slower than one for this batch: two figures, told apart.
     runner = "ais_bench --dymBatch" if facts.get("gears") else "ais_bench"
-    words = [word for word in sys.argv[1:] if word != AGAIN]
-    before = first_round(args.json, words) if args.again else None
+    before = first_round(args.json, arguments()) if args.again else None
     if before:
         several = joined(before.get("several"), several)
         result = joined({key: before.get(key) for key in result}, result)

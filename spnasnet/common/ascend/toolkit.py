@@ -19,19 +19,6 @@ from common.ascend import errors
 FILES = ("*-linux/ascend_toolkit_install.info", "ascend_toolkit_install.info", "version.cfg",
          "compiler/version.info", "version.info")
 LINE = re.compile(r"^(?:version=|toolkit_running_version=\[(?:[^\]:]*:)?)([^\s\]]+)", re.M | re.I)
-PROBE = """
-from importlib.util import find_spec
-if not find_spec("ais_bench"):
-    print("this python3 has no ais_bench")
-elif not find_spec("ais_bench.infer"):
-    print("the ais_bench of this python3 is another tool, which evaluates language models")
-else:
-    try:
-        import aclruntime
-        print("usable")
-    except Exception as e:
-        print("ais_bench is there, but aclruntime does not load:", e)
-"""
 
 
 def installed():
@@ -94,8 +81,7 @@ def call(command, seconds):
 
 def ais_bench(seconds=60):
     """Return (whether ais_bench can be used, what it is or lacks, what to do)."""
-    said, problem = call([interpreter(), "-c", PROBE], seconds)
-    what = problem or said.strip().split("\n")[-1]
-    if what == "usable":
+    _, problem = call([interpreter(), "-c", "import aclruntime, ais_bench.infer"], seconds)
+    if not problem:
         return True, f"of {interpreter()}", ""
-    return False, what, errors.explain(what, 1)[1] if "aclruntime" in what else errors.INSTALL
+    return False, f"ais_bench: {problem}", errors.explain(problem, 1)[1]

@@ -19,6 +19,13 @@ def random(tensor):
     return rng.standard_normal(tensor.shape, dtype=np.float32).astype(tensor.dtype)
 
 
+def error(result, wanted):
+    """The largest difference of two arrays, relative to the scale of `wanted`; infinite for NaN."""
+    wanted = np.asarray(wanted, np.float64)
+    found = float(np.abs(result - wanted).max() / max(np.abs(wanted).max(), 1e-30))
+    return float("inf") if np.isnan(found) else found
+
+
 def against_onnx(model, onnx_path, batch, todo, aipp=None, samples=None):
     """The largest error of an engine.Model against ONNX Runtime, relative to the outputs' scale.
 
@@ -45,12 +52,11 @@ def against_onnx(model, onnx_path, batch, todo, aipp=None, samples=None):
         wanted = session.run([t.name for t in model.outputs], {taken.name: images})
     worst = 0.0
     for tensor, result, want in zip(model.outputs, results, wanted, strict=True):
-        want = np.asarray(want, np.float64)
-        error = float(np.abs(result[rows] - want).max() / max(np.abs(want).max(), 1e-30))
+        found = error(result[rows], want)
         limit = max(TOLERANCE[model.precision], TOLERANCE_FP16 * (tensor.dtype == np.float16))
-        if not error <= limit:  # also when it is NaN
+        if found > limit:
             raise cli.Failure(
                 f"{model.title} computes output {tensor.name!r} of {onnx_path} with an error of "
-                f"{error:.1e} of its scale ({limit:.0e} is allowed)", todo)
-        worst = max(worst, error)
+                f"{found:.1e} of its scale ({limit:.0e} is allowed)", todo)
+        worst = max(worst, found)
     return worst
