@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from pathlib import Path
 
 from common import cli
+from common.data import names
 
 ENDINGS = {"bin": (".bin",), "jpg": (".jpg", ".jpeg")}
 
@@ -41,11 +41,6 @@ def get_args(argv=None):
     return parser.parse_args(argv)
 
 
-def natural(name):
-    """Sorts img_2 before img_10."""
-    return [int(part) if part.isdigit() else part.lower() for part in re.split("([0-9]+)", name)]
-
-
 def find(folder, endings):
     """Files of `folder` with one of `endings` in any case, naturally sorted; Failure if none."""
     if not folder.is_dir():
@@ -54,7 +49,7 @@ def find(folder, endings):
     if not files:
         raise cli.Failure(f"no {' or '.join(endings)} files in {folder}",
                           "give the folder that holds them")
-    return sorted(files, key=lambda path: natural(path.name))
+    return sorted(files, key=lambda path: names.natural(path.name))
 
 
 def size(path):

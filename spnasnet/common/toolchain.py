@@ -47,14 +47,14 @@ def parse_shapes(text):
         if not name or not all(re.fullmatch(DIMENSION, d) for d in words):
             raise cli.Usage(f"--input_shape={text} is not 'name:n,c,h,w' (E10002)",
                             "quote it, and check its variables")
-        shapes[name] = [int(d) if d.isdigit() else None for d in words]
+        shapes[name] = [int(d) if d.isdecimal() else None for d in words]
     return shapes
 
 
 def parse_gears(text):
     """--dynamic_batch_size "1,4,8" → [1, 4, 8]; Usage when it is no list of 2 to 100 batches."""
     words = [word.strip() for word in text.split(",")]
-    good = all(word.isdigit() and int(word) for word in words) and len(set(words)) == len(words)
+    good = all(word.isdecimal() and int(word) for word in words) and len(set(words)) == len(words)
     if not good or not 2 <= len(words) <= 100:
         raise cli.Usage(f"--dynamic_batch_size={text} is no list of 2 to 100 batches (E10001)",
                         'write it as "1,4,8"')

@@ -180,7 +180,7 @@ def test_no_python(seen, tmp_path):
     folder = tiny.make_folder(tmp_path)
     (folder / ".venv").unlink()
     (folder / "bin").mkdir()
-    for tool in ("make", "bash", "awk", "sed", "mkdir"):
+    for tool in ("make", "bash", "awk", "sed", "mkdir", "seq"):
         (folder / "bin" / tool).symlink_to(shutil.which(tool))
     ended = tiny.make(folder, "prep", env={"PATH": str(folder / "bin")})
     assert ended.returncode == 2 and "python3" in ended.stdout + ended.stderr

@@ -103,3 +103,9 @@ def test_a_damaged_record_is_one_line(call):
 
 def test_both_toolchains_read_the_gears_alike():
     assert toolchain.parse_gears("16,1, 4") == GEARS
+
+
+@pytest.mark.parametrize("text", ["4", "4,4", "0,4", "1,²2", "1,x", ""])
+def test_gears_that_are_none(text):
+    with pytest.raises(cli.Usage, match="no list of 2 to 100 batches"):
+        toolchain.parse_gears(text)

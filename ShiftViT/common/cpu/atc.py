@@ -133,7 +133,8 @@ def child():
     if not number:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
-        sys.stdout.flush()
+        if sys.stdout:  # closed by the caller: there is none
+            sys.stdout.flush()
         os._exit(0)  # the file is whole and checked: no engine may crash while it is unloaded
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the child to report
     return os.waitpid(number, 0)[1]
