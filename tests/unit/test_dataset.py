@@ -99,7 +99,8 @@ def test_a_label_file_and_synset_folders_that_disagree(tmp_path, name):
 
 @pytest.mark.parametrize("text, message", [
     ("img_1.JPEG 5\nIMG_2.JPEG 7\n", "1 images without a label in .*val_label.txt: img_10.JPEG"),
-    ("img_1 5\nIMG_2 7\nimg_10 0\nimg_11 1\n", "1 labels in .* without an image.*: img_11")])
+    ("img_1 5\nIMG_2 7\nimg_10 0\nimg_11 1\n", "1 labels in .* without an image.*: img_11"),
+    ('"img_1.JPEG" 5\nIMG_2 7\nimg_10 0\n', 'without a label .*: img_1.JPEG; .*: "img_1.JPEG"')])
 def test_label_file_of_other_images(flat, text, message):
     (flat / "val_label.txt").write_text(text)
     with pytest.raises(cli.Failure, match=message):
