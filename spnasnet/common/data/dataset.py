@@ -124,17 +124,14 @@ def _walk(folder):
 def _is_folder(entry):
     """Whether a directory entry is a folder, or a link to one. A link that leads nowhere is a file,
     and so comes to be listed among the images that cannot be read."""
-    try:
-        folder = entry.is_dir()
-        if not folder and not entry.is_file() and (not entry.is_symlink() or entry.stat()):
-            raise cli.Failure(f"{entry.path} is a pipe or device", "move it away")
-    except OSError:
+    if not entry.is_symlink():
+        return entry.is_dir()
+    if not os.path.isdir(entry.path):
         return False
-    if folder and entry.is_symlink():
-        real = os.path.realpath(entry.path)
-        if any(real == os.path.realpath(above) for above in Path(entry.path).parents):
-            raise cli.Failure(f"{entry.path} is a link to a folder that it lies in", "remove it")
-    return folder
+    real = os.path.realpath(entry.path)
+    if any(real == os.path.realpath(above) for above in Path(entry.path).parents):
+        raise cli.Failure(f"{entry.path} is a link to a folder that it lies in", "remove it")
+    return True
 
 
 def _check_names(folder, names, strays):
@@ -150,11 +147,11 @@ def _check_names(folder, names, strays):
 
 def _label_files(root, folder, given, files):
     """The label files that there are: the given one, and those in the folder and beside it."""
-    beside = folder if folder.name not in ("", "..") else Path(os.path.abspath(folder))
-    places = [folder, beside.parent, root, root / "images", *(folder / below for below in files)]
+    beside = Path(os.path.abspath(folder)).parent
+    places = [folder, beside, root, root / "images", *(folder / below for below in files)]
     candidates = [Path(given)] if given else []
     candidates += [d / LABEL_FILE for d in places if os.path.lexists(d / LABEL_FILE)]
-    return list({os.path.realpath(path): path for path in reversed(candidates)}.values())[::-1]
+    return list({os.path.realpath(path): path for path in candidates}.values())  # each once
 
 
 def _by_files(names, strays, label_files, classes):
