@@ -124,6 +124,7 @@ def test_words_count_as_torchvision_counts(tmp_path, names):
     data = dataset.find(tmp_path)
     assert {i.name: i.label for i in data.images} == want and data.layout == "folders"
     assert data.labels_from == f"labels are positions of {len(names)} folders"
+    assert data.notes == (data.labels_from,)
 
 
 def test_synsets_have_their_official_index_even_in_a_subset(tmp_path):

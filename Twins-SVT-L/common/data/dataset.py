@@ -67,7 +67,7 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True, known=()):
     names = in_order([f"{below}/{name}" if below else name
                       for below, inside in files.items() for name in inside])
     _check_names(folder, names, strays)
-    found, source, notes = {}, "", ()
+    found, source, notes = {}, "", []
     label_files = _label_files(root, folder, label_file, files) if labelled else []
     if label_files:
         found = _by_files(names, strays, label_files, classes)
@@ -76,9 +76,11 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True, known=()):
         strays = [name for name in strays if os.path.realpath(folder / name) not in used]
     elif labelled:
         found, source = labels.by_folders(folder, files, classes, known)
+    if source.startswith(labels.POSITIONS):
+        notes.append(source)
     distinct = set() if source.startswith("synsets") else set(found.values())
     if 0 not in distinct and len(distinct) > min(MANY, classes // 2):
-        notes = ("no image has label 0: do the labels count from 1?",)
+        notes.append("no image has label 0: do the labels count from 1?")
     return Dataset(
         images=[Image(f"{folder}/{name}", name, found.get(name)) for name in names],
         root=root,
@@ -86,7 +88,7 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True, known=()):
         demo=any((d / "DEMO.txt").exists() for d in (root, folder, folder.parent)),
         labels_from=source,
         strays=tuple(strays),
-        notes=notes,
+        notes=tuple(notes),
         classes=classes,
         known=tuple(known))
 

@@ -60,8 +60,6 @@ class Score:
         if self.demo:
             notes.append("demo: generated images or weights; the figures say nothing about the "
                          "model's accuracy")
-        source = self.dataset.get("labels_from") or ""
-        notes += [source] if source.startswith("labels are positions") else []
         return notes + list(self.dataset.get("notes") or ()) + self.findings
 
     def percent(self, k):

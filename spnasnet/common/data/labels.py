@@ -15,6 +15,7 @@ NEEDS = f"it needs a line {FORM} for each image"
 WRITE = f"write lines {FORM}, such as val/ILSVRC2012_val_00000001.JPEG 65"
 INDEX = f"the index of a synset is its place in {SYNSETS.name}, counted from 0"
 LINE = re.compile(r"(.*\S)[ \t]+([0-9]{1,9})")
+POSITIONS = "labels are positions of"
 REMEDY = f"rename or remove them, or label the images by a {LABEL_FILE}"
 
 
@@ -131,7 +132,7 @@ def by_folders(folder, files, classes, known=()):
         raise cli.Failure(f"{folder}: {len(deep or empty)} {what}: {cli.some(deep or empty)}",
                           REMEDY)
     index, source = of_folders(below, classes, known)
-    if len(below) == 1 and source.startswith("labels are positions"):
+    if len(below) == 1 and source.startswith(POSITIONS):
         raise cli.Failure(f"{folder} holds one folder ({below[0]}) with all images: no labels",
                           todo)
     return {f"{b}/{name}": index[b] for b in below for name in files[b]}, source
@@ -170,7 +171,7 @@ def of_folders(names, classes=IMAGENET, known=()):
         raise cli.Failure(f"there are {len(names)} class folders ({cli.some(names)}), and the "
                           f"network has {classes} classes", "give the images of its classes")
     index = {name: i for i, name in enumerate(names)}
-    return index, f"labels are positions of {len(names)} folders"
+    return index, f"{POSITIONS} {len(names)} folders"
 
 
 def _all(names, exact, like, kind):

@@ -101,8 +101,7 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
                 "batch_size": batch_size, "pillow": PIL.__version__, "code": _code()}
     print(f"{len(data.images)} images of {data.root} ({data.layout}{', demo' * data.demo}) → "
           f"{save_dir}, {recipe}{', normalised in the model' * raw}")
-    positions = [data.labels_from] * data.labels_from.startswith("labels are positions")
-    for note in [*positions, *data.notes]:
+    for note in data.notes:
         print(f"note: {note}")
 
     old, time = _before(save_dir)
