@@ -108,16 +108,12 @@ def labelled(source, manifest=None, classes=IMAGENET, names=()):
     result is which image; without one, an image's result is the file with its stem. Labels come
     from `source` alone: an image that it does not name has none, and one that only it names has no
     result, unless the manifest is of a subset.
-    Failure when the two have different labels for an image. Where the images' folder is not here
-    (the bins were made on another host), the labels are the manifest's.
+    Failure when the two have different labels for an image.
     """
     source = Path(source)
     if manifest is None:
         return _by_stem(source, classes, names)
     known = Manifest.load(manifest)
-    if not source.exists() and not source.suffix:
-        print(f"note: {source} is not here; the labels are those that the preprocessing found")
-        return known
     images = [row.image for row in known.rows]
     if source.is_dir():
         data = dataset.find(source, classes=classes, known=known.info.get("class_names", ()))
