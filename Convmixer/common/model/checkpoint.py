@@ -95,7 +95,7 @@ def _without_prefixes(tensors):
 
 def _is_safetensors(path):
     """Whether the file is in the format of safetensors, whatever its name; Failure when it is
-    something else than a file, or a web page, or packed."""
+    something else than a file, or a web page."""
     if path.is_dir():
         raise cli.Failure(f"{path} is a folder, not a checkpoint", "give the file: WEIGHTS=/path")
     if not path.is_file():
@@ -106,8 +106,6 @@ def _is_safetensors(path):
     if head.lstrip()[:1] == b"<":
         raise cli.Failure(f"{path} is a web page, not a checkpoint",
                           "delete it and download the file itself")
-    if head[:2] == b"\x1f\x8b":
-        raise cli.Failure(f"{path} is packed by gzip", "unpack it (gunzip) and give what is in it")
     return path.suffix == ".safetensors" or head[8:10] == b'{"'
 
 
