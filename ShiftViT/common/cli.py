@@ -182,6 +182,12 @@ def some(names, most=5):
     return ", ".join(said) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def counted(kinds):
+    """"2 missing: a, b; 1 unexpected: c" of {"missing": [a, b], "unexpected": [c], "odd": []}."""
+    return "; ".join(f"{len(names)} {what}: {some(names)}"
+                     for what, names in kinds.items() if names)
+
+
 def short(text, most=200):
     """`text`, cut where it would fill a screen."""
     return text if len(text) <= most else f"{text[:most]}…"

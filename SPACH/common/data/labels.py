@@ -127,10 +127,10 @@ def by_folders(folder, files, classes, known=()):
         raise cli.Failure(f"{len(files[''])} images in {folder} have no labels", todo)
     deep = [name for name in below if "/" in name]
     empty = [name for name in below if not files[name]]
-    if deep or empty:
-        what = "folders inside a class folder" if deep else "class folders without images"
-        raise cli.Failure(f"{folder}: {len(deep or empty)} {what}: {cli.some(deep or empty)}",
-                          REMEDY)
+    problems = cli.counted({"folders inside a class folder": deep,
+                            "class folders without images": empty})
+    if problems:
+        raise cli.Failure(f"{folder}: {problems}", REMEDY)
     index, source = of_folders(below, classes, known)
     if len(below) == 1 and source.startswith(POSITIONS):
         raise cli.Failure(f"{folder} holds one folder ({below[0]}) with all images: no labels",

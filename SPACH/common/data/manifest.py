@@ -89,10 +89,10 @@ class Manifest:
                  if need and sizes.get(name, rows * need) != rows * need]
         changed = [] if missing or other else bins.changed(
             self.info.get("probe", {}), folder)
-        problems = {"missing": missing, "of another size": other, "of other content": changed}
-        said = [f"{len(odd)} bins {what}: {cli.some(odd)}" for what, odd in problems.items() if odd]
-        if said:
-            raise cli.Failure(f"{folder}: {'; '.join(said)}",
+        problems = cli.counted({"bins missing": missing, "bins of another size": other,
+                                "bins of other content": changed})
+        if problems:
+            raise cli.Failure(f"{folder}: {problems}",
                               "run the preprocessing step (make prep): it makes these again")
 
 

@@ -180,9 +180,9 @@ def _by_file(names, strays, path, classes):
     found, left = labels.join(labels.read_labels(path, classes), names)
     known = {os.path.splitext(stray)[0].rpartition("/")[2] for stray in strays}
     left = [n for n in left if os.path.splitext(n.rpartition("/")[2])[0] not in known]
-    problems = {f"images without a label in {path}": [n for n in names if n not in found],
-                f"labels in {path} without an image, or of several": left}
-    said = [f"{len(odd)} {what}: {cli.some(odd)}" for what, odd in problems.items() if odd]
-    if said:
-        raise cli.Failure("; ".join(said), "correct the folder or its label file")
+    problems = cli.counted({
+        f"images without a label in {path}": [n for n in names if n not in found],
+        f"labels in {path} without an image, or of several": left})
+    if problems:
+        raise cli.Failure(problems, "correct the folder or its label file")
     return found

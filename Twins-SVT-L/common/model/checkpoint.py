@@ -197,12 +197,11 @@ def load_into(net, state_dict, path):
     types = [f"{key} {state_dict[key].dtype}" for key in common
              if wanted[key].is_floating_point() and not state_dict[key].is_floating_point()]
     missing = [key for key in wanted if key not in state_dict and not key.endswith(COUNTER)]
-    problems = {"missing": missing,
-                "unexpected": [key for key in state_dict if key not in wanted],
-                "of another shape": shapes, "of another type": types}
-    said = [f"{len(names)} {what}: {cli.some(names)}" for what, names in problems.items() if names]
-    if said:
-        raise cli.Failure(f"{path} does not fit this network: {'; '.join(said)}",
+    unexpected = [key for key in state_dict if key not in wanted]
+    problems = cli.counted({"missing": missing, "unexpected": unexpected,
+                            "of another shape": shapes, "of another type": types})
+    if problems:
+        raise cli.Failure(f"{path} does not fit this network: {problems}",
                           "is it the checkpoint of another model?")
     not_finite = [key for key, value in state_dict.items() if not torch.isfinite(value).all()]
     if not_finite:

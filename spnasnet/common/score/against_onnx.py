@@ -131,10 +131,9 @@ def main():
     known.check_bins(args.bins)
     found, extra = results.result_files(run, known.files)
     missing = [stem for stem in known.files if stem not in found]
-    for what, names in {"bins without a result": missing, "results of no bin": extra}.items():
-        if names:
-            raise cli.Failure(f"{run}: {len(names)} {what}: {cli.some(names)}",
-                              f"delete {run} and infer again (make infer)")
+    problems = cli.counted({"bins without a result": missing, "results of no bin": extra})
+    if problems:
+        raise cli.Failure(f"{run}: {problems}", f"delete {run} and infer again (make infer)")
     record = provenance.read(args.model) or {}
     if record:
         provenance.check(args.model, "compile the offline model again (make om)")
