@@ -57,8 +57,9 @@ def run(main):
         problem, status = e, 1
         file = e.filename2 or e.filename  # of a rename, the second is the name that is known
         where = f": {file}" if file else ""
-        elsewhere = e.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC)
-        todo = "solve that" + (", or give another folder (make: OUT=/path)," * elsewhere)
+        todo = "solve that"
+        if e.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC):
+            todo += ", or give another folder (make: OUT=/path),"
         line = f"{e.strerror or e}{where} — {todo} and run the same command again"
     except KeyboardInterrupt as e:
         problem, status, line = e, 130, "interrupted — run the same command again to go on"

@@ -86,9 +86,8 @@ class Manifest:
         missing = [f"{name}.bin" for name in self.files if name not in sizes]
         other = [f"{name}.bin ({sizes[name]} bytes, not {rows * need})"
                  for name, rows in self.files.items()
-                 if need and sizes.get(name, rows * need) != rows * need]
-        changed = [] if missing or other else bins.changed(
-            self.info.get("probe", {}), folder)
+                 if need and name in sizes and sizes[name] != rows * need]
+        changed = bins.changed(self.info.get("probe", {}), folder)
         problems = cli.counted({"bins missing": missing, "bins of another size": other,
                                 "bins of other content": changed})
         if problems:
