@@ -70,7 +70,7 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True, known=()):
     found, source, notes = {}, "", []
     label_files = _label_files(root, folder, label_file, files) if labelled else []
     if label_files:
-        found = _by_files(names, strays, label_files, classes)
+        found = _by_files(names, label_files, classes)
         source = f"labels of {os.path.relpath(label_files[0], root)}"
         used = [os.path.realpath(path) for path in label_files]
         strays = [name for name in strays if os.path.realpath(folder / name) not in used]
@@ -156,9 +156,9 @@ def _label_files(root, folder, given, files):
     return list({os.path.realpath(path): path for path in candidates}.values())  # each once
 
 
-def _by_files(names, strays, label_files, classes):
+def _by_files(names, label_files, classes):
     """{image: class index} by label files that agree, with each other and with synset folders."""
-    found = [_by_file(names, strays, path, classes) for path in label_files]
+    found = [_by_file(names, path, classes) for path in label_files]
     for other, path in zip(found[1:], label_files[1:]):
         differ = [f"{n} ({found[0][n]} and {other[n]})" for n in names if found[0][n] != other[n]]
         if differ:
@@ -176,10 +176,8 @@ def _by_files(names, strays, label_files, classes):
     return found[0]
 
 
-def _by_file(names, strays, path, classes):
+def _by_file(names, path, classes):
     found, left = labels.join(labels.read_labels(path, classes), names)
-    known = {os.path.splitext(stray)[0].rpartition("/")[2] for stray in strays}
-    left = [n for n in left if os.path.splitext(n.rpartition("/")[2])[0] not in known]
     problems = cli.counted({
         f"images without a label in {path}": [n for n in names if n not in found],
         f"labels in {path} without an image, or of several": left})
