@@ -72,8 +72,6 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True, known=()):
     if label_files:
         found = _by_files(names, label_files, classes)
         source = f"labels of {os.path.relpath(label_files[0], root)}"
-        used = [os.path.realpath(path) for path in label_files]
-        strays = [name for name in strays if os.path.realpath(folder / name) not in used]
     elif labelled:
         found, source = labels.by_folders(folder, files, classes, known)
     if source.startswith(labels.POSITIONS):
@@ -166,7 +164,7 @@ def _by_files(names, label_files, classes):
                               "keep the right one")
     synsets = labels.official() if classes == IMAGENET else {}
     differ = []
-    for name in (name for name in names if "/" in name):
+    for name in names:
         folders = [part for part in name.split("/")[:-1] if part in synsets]
         if folders and synsets[folders[-1]] != found[0][name]:
             differ.append(f"{name} ({found[0][name]}, its folder means {synsets[folders[-1]]})")
