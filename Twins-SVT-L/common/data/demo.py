@@ -80,9 +80,12 @@ def make_images(out, classes=IMAGENET, resize=256):
     part = out.with_name(f".{secrets.token_hex(4)}.part.{out.name}")
     try:
         fine = min(1, resize / SMALL)
-        labels = _draw(part, "val", VAL, shown(classes), fine, flat=True)
+        labels = _draw(part / "val", VAL, shown(classes), fine)
+        _draw(part / "train", TRAIN, shown(classes), fine)
+        (part / "flat/val").mkdir(parents=True)
+        for image in (part / "val").glob("*/*"):
+            shutil.copy(image, part / "flat/val")
         (part / "flat/val_label.txt").write_text("".join(labels))
-        _draw(part, "train", TRAIN, shown(classes), fine)
         (part / "flat/DEMO.txt").write_text(DEMO)
         (part / "DEMO.txt").write_text(DEMO)
         provenance.record(part / "DEMO.txt", filter(os.path.exists, MADE_FROM))
@@ -95,11 +98,12 @@ def make_images(out, classes=IMAGENET, resize=256):
           f"{len(shown(classes))} classes, in both layouts")
 
 
-def _draw(part, split, count, classes, fine, flat=False):
-    """Draw `count` images into class folders, with flat=True also into one; returns label lines.
+def _draw(folder, count, classes, fine):
+    """Draw `count` images into class folders in `folder`, val or train; returns label lines.
 
     classes: what shown() gave; fine: factor of the stripes' number.
     """
+    split = folder.name
     synsets = SYNSETS.read_text().split()
     indices, every = list(classes), list(CLASSES.values())
     order = np.random.default_rng([SEED, len(split)]).permutation(np.arange(count) % len(classes))
@@ -110,12 +114,9 @@ def _draw(part, split, count, classes, fine, flat=False):
         name = f"demo_{split}_{i:08d}.JPEG"
         index = indices[which]
         lines.append(f"{name} {index}\n")
-        places = [part / split / (synsets[index] if classes is CLASSES else str(index))]
-        if flat:
-            places.append(part / "flat" / split)
-        for place in places:
-            place.mkdir(parents=True, exist_ok=True)
-            (place / name).write_bytes(content)
+        place = folder / (synsets[index] if classes is CLASSES else str(index))
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
     return lines
 
 
