@@ -54,7 +54,7 @@ def test_other_lines_are_refused(read, line, said):
 @pytest.mark.parametrize("text, said", [
     ("a 5\nb 1000\n", "val_label.txt:2: class 1000 .*count from 1 — subtract 1"),
     ("a 5\nb 1001\n", "val_label.txt:2: class 1001 is not in 0 … 999"),
-    ("a 5\nb 1\na 6\n", "val_label.txt:3: a is labelled 6 here and 5 in line 1"),
+    ("a 5\nb 1\na 6\n", "val_label.txt:3: a is labelled 6 here and 5 before"),
     ("a.JPEG 5\na 6\n", "labelled 6 here and 5"), (b"a \xff\xfe5", "not text"), ("", "is empty"),
     ("a 5\n".encode("utf-16"), "not text"), (bytes(10**6), "1: "), (b"x" * 10**6 + b" 5 5", "1: ")])
 def test_files_that_are_refused(read, text, said):

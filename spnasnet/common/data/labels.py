@@ -31,7 +31,7 @@ def read_labels(path, classes=IMAGENET):
     except UnicodeDecodeError:
         raise cli.Failure(f"label file {path} is not text in UTF-8",
                           "give the val_label.txt of the dataset") from None
-    labels, lines = {}, {}
+    labels = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -40,8 +40,7 @@ def read_labels(path, classes=IMAGENET):
             raise outside(f"{path}:{number}", index, classes)
         if labels.setdefault(name, index) != index:
             raise cli.Failure(f"{path}:{number}: {cli.some([name])} is labelled {index} here and "
-                              f"{labels[name]} in line {lines[name]}", "keep the right one")
-        lines.setdefault(name, number)
+                              f"{labels[name]} before", "keep the right one")
     if not labels:
         raise cli.Failure(f"label file {path} is empty", NEEDS)
     return labels
