@@ -44,7 +44,7 @@ def load(path, ema=True):
     no checkpoint, or more than data.
     """
     path = Path(path)
-    content = _tensors_of(path) if _is_safetensors(path) else _unpickled(path)
+    content = _content(path)
     demo = isinstance(content, dict) and content.get("demo") is True
     tensors, key = _choose(content, path, ema)
     tensors = _without_prefixes(tensors)
@@ -93,9 +93,8 @@ def _without_prefixes(tensors):
     return tensors
 
 
-def _is_safetensors(path):
-    """Whether the file is in the format of safetensors, whatever its name; Failure when it is
-    something else than a file, or a web page."""
+def _content(path):
+    """What the file holds: the tensors of safetensors, whatever its name, or what torch saved."""
     if path.is_dir():
         raise cli.Failure(f"{path} is a folder, not a checkpoint", "give the file: WEIGHTS=/path")
     if not path.is_file():
@@ -106,11 +105,8 @@ def _is_safetensors(path):
     if head.lstrip()[:1] == b"<":
         raise cli.Failure(f"{path} is a web page, not a checkpoint",
                           "delete it and download the file itself")
-    return path.suffix == ".safetensors" or head[8:10] == b'{"'
-
-
-def _tensors_of(path):
-    """The tensors of a file in the format of safetensors."""
+    if path.suffix != ".safetensors" and head[8:10] != b'{"':
+        return _unpickled(path)
     import safetensors.torch
 
     try:
