@@ -62,8 +62,8 @@ def bring_up_to_date(plan, folder, settings, jobs, old):
         f.writelines(_line(stem, sources) for stem, sources in good.items() if sources)
     bad = {}
     with open(folder / JOURNAL, "a", encoding="utf-8", buffering=1) as journal:
-        made = write(todo, folder, settings, jobs)
-        bar = cli.progress(made, "preprocess", len(todo), "bin") if todo else ()
+        done = write(todo, folder, settings, jobs)
+        bar = cli.progress(done, "preprocess", len(todo), "bin") if todo else ()
         for stem, sources, errors in bar:
             good[stem] = sources
             bad.update(errors)

@@ -138,8 +138,8 @@ def main():
     if record:
         provenance.check(args.model, "compile the offline model again (make om)")
     npu = record.get("engine") == "ascend" or args.model.endswith(".om")
-    limit = LIMITS.get(record.get("precision"), LIMITS["f32"])
-    limit = NPU if npu and record.get("precision") != "int8" else limit
+    precision = record.get("precision")
+    limit = NPU if npu and precision != "int8" else LIMITS.get(precision, LIMITS["f32"])
     made_from = record["made"]["from"] if record else ()
     onnx = args.onnx or next((path for path in made_from if path.endswith(".onnx")), "it")
     compared = note = None
