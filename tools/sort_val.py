@@ -88,13 +88,13 @@ def join(images, by_name, path):
     without = [name for name in images if name not in found]
     wrong = sorted(set(found.values()) - set(labels.official()))
     bare = collections.Counter(map(os.path.basename, images))
-    problems = {f"images without a label in {path}": without,
-                f"labels in {path} without an image": left,
-                "synsets that are none of ImageNet's 1000": wrong,
-                "names that come twice": [name for name, count in bare.items() if count > 1]}
-    said = [f"{len(odd)} {what}: {cli.some(odd)}" for what, odd in problems.items() if odd]
-    if said:
-        raise cli.Failure("; ".join(said), "is all of the archive here, and are these its labels?")
+    problems = cli.counted({
+        f"images without a label in {path}": without,
+        f"labels in {path} without an image": left,
+        "synsets that are none of ImageNet's 1000": wrong,
+        "names that come twice": [name for name, count in bare.items() if count > 1]})
+    if problems:
+        raise cli.Failure(problems, "is all of the archive here, and are these its labels?")
     return found
 
 

@@ -57,8 +57,9 @@ def run(main):
         problem, status = e, 1
         file = e.filename2 or e.filename  # of a rename, the second is the name that is known
         where = f": {file}" if file else ""
-        elsewhere = e.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC)
-        todo = "solve that" + (", or give another folder (make: OUT=/path)," * elsewhere)
+        todo = "solve that"
+        if e.errno in (errno.EROFS, errno.EACCES, errno.ENOSPC):
+            todo += ", or give another folder (make: OUT=/path),"
         line = f"{e.strerror or e}{where} — {todo} and run the same command again"
     except KeyboardInterrupt as e:
         problem, status, line = e, 130, "interrupted — run the same command again to go on"
@@ -180,6 +181,12 @@ def some(names, most=5):
     said = [short(str(name)) for name in list(names)[:most]]
     said = [text if text.isprintable() else repr(text) for text in said]
     return ", ".join(said) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def counted(kinds):
+    """"2 missing: a, b; 1 unexpected: c" of {"missing": [a, b], "unexpected": [c], "odd": []}."""
+    return "; ".join(f"{len(names)} {what}: {some(names)}"
+                     for what, names in kinds.items() if names)
 
 
 def short(text, most=200):

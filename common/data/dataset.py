@@ -67,18 +67,18 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True, known=()):
     names = in_order([f"{below}/{name}" if below else name
                       for below, inside in files.items() for name in inside])
     _check_names(folder, names, strays)
-    found, source, notes = {}, "", ()
+    found, source, notes = {}, "", []
     label_files = _label_files(root, folder, label_file, files) if labelled else []
     if label_files:
-        found = _by_files(names, strays, label_files, classes)
+        found = _by_files(names, label_files, classes)
         source = f"labels of {os.path.relpath(label_files[0], root)}"
-        used = [os.path.realpath(path) for path in label_files]
-        strays = [name for name in strays if os.path.realpath(folder / name) not in used]
     elif labelled:
         found, source = labels.by_folders(folder, files, classes, known)
+    if source.startswith(labels.POSITIONS):
+        notes.append(source)
     distinct = set() if source.startswith("synsets") else set(found.values())
     if 0 not in distinct and len(distinct) > min(MANY, classes // 2):
-        notes = ("no image has label 0: do the labels count from 1?",)
+        notes.append("no image has label 0: do the labels count from 1?")
     return Dataset(
         images=[Image(f"{folder}/{name}", name, found.get(name)) for name in names],
         root=root,
@@ -86,7 +86,7 @@ def find(root, label_file=None, classes=IMAGENET, labelled=True, known=()):
         demo=any((d / "DEMO.txt").exists() for d in (root, folder, folder.parent)),
         labels_from=source,
         strays=tuple(strays),
-        notes=notes,
+        notes=tuple(notes),
         classes=classes,
         known=tuple(known))
 
@@ -124,17 +124,14 @@ def _walk(folder):
 def _is_folder(entry):
     """Whether a directory entry is a folder, or a link to one. A link that leads nowhere is a file,
     and so comes to be listed among the images that cannot be read."""
-    try:
-        folder = entry.is_dir()
-        if not folder and not entry.is_file() and (not entry.is_symlink() or entry.stat()):
-            raise cli.Failure(f"{entry.path} is a pipe or device", "move it away")
-    except OSError:
+    if not entry.is_symlink():
+        return entry.is_dir()
+    if not os.path.isdir(entry.path):
         return False
-    if folder and entry.is_symlink():
-        real = os.path.realpath(entry.path)
-        if any(real == os.path.realpath(above) for above in Path(entry.path).parents):
-            raise cli.Failure(f"{entry.path} is a link to a folder that it lies in", "remove it")
-    return folder
+    real = os.path.realpath(entry.path)
+    if any(real == os.path.realpath(above) for above in Path(entry.path).parents):
+        raise cli.Failure(f"{entry.path} is a link to a folder that it lies in", "remove it")
+    return True
 
 
 def _check_names(folder, names, strays):
@@ -150,16 +147,16 @@ def _check_names(folder, names, strays):
 
 def _label_files(root, folder, given, files):
     """The label files that there are: the given one, and those in the folder and beside it."""
-    beside = folder if folder.name not in ("", "..") else Path(os.path.abspath(folder))
-    places = [folder, beside.parent, root, root / "images", *(folder / below for below in files)]
+    beside = Path(os.path.abspath(folder)).parent
+    places = [folder, beside, root, root / "images", *(folder / below for below in files)]
     candidates = [Path(given)] if given else []
     candidates += [d / LABEL_FILE for d in places if os.path.lexists(d / LABEL_FILE)]
-    return list({os.path.realpath(path): path for path in reversed(candidates)}.values())[::-1]
+    return list({os.path.realpath(path): path for path in candidates}.values())  # each once
 
 
-def _by_files(names, strays, label_files, classes):
+def _by_files(names, label_files, classes):
     """{image: class index} by label files that agree, with each other and with synset folders."""
-    found = [_by_file(names, strays, path, classes) for path in label_files]
+    found = [_by_file(names, path, classes) for path in label_files]
     for other, path in zip(found[1:], label_files[1:]):
         differ = [f"{n} ({found[0][n]} and {other[n]})" for n in names if found[0][n] != other[n]]
         if differ:
@@ -167,7 +164,7 @@ def _by_files(names, strays, label_files, classes):
                               "keep the right one")
     synsets = labels.official() if classes == IMAGENET else {}
     differ = []
-    for name in (name for name in names if "/" in name):
+    for name in names:
         folders = [part for part in name.split("/")[:-1] if part in synsets]
         if folders and synsets[folders[-1]] != found[0][name]:
             differ.append(f"{name} ({found[0][name]}, its folder means {synsets[folders[-1]]})")
@@ -177,13 +174,11 @@ def _by_files(names, strays, label_files, classes):
     return found[0]
 
 
-def _by_file(names, strays, path, classes):
+def _by_file(names, path, classes):
     found, left = labels.join(labels.read_labels(path, classes), names)
-    known = {os.path.splitext(stray)[0].rpartition("/")[2] for stray in strays}
-    left = [n for n in left if os.path.splitext(n.rpartition("/")[2])[0] not in known]
-    problems = {f"images without a label in {path}": [n for n in names if n not in found],
-                f"labels in {path} without an image, or of several": left}
-    said = [f"{len(odd)} {what}: {cli.some(odd)}" for what, odd in problems.items() if odd]
-    if said:
-        raise cli.Failure("; ".join(said), "correct the folder or its label file")
+    problems = cli.counted({
+        f"images without a label in {path}": [n for n in names if n not in found],
+        f"labels in {path} without an image, or of several": left})
+    if problems:
+        raise cli.Failure(problems, "correct the folder or its label file")
     return found

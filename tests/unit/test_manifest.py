@@ -58,18 +58,16 @@ def test_own_stems_where_they_are_safe_and_unique():
     assert names.stems(images) == [re.sub(r".*/|\.\w+$", "", name) for name in images]
 
 
-# ImageNet-A and -R: blanks, dots, one name in several class folders; what ais_bench writes itself
+# ImageNet-A and -R: blanks, dots, one name in several class folders
 ODD = ["n01498041/0.000116_digital clock _ digital clock_0.865662.jpg", "n01/art_0.jpg",
        "n02/art_0.jpg", "a.JPEG", "a.png", "图像.JPEG", "x\ny.JPEG", "$(touch ran).JPEG", "é.JPEG",
-       "a" * 230 + ".JPEG", "pure_infer_data_0.JPEG", "perf_vision_1.JPEG", ".JPEG.JPEG", "'.JPEG",
-       "PureInfer_perf_of_1.JPEG", "a b.JPEG", "a_b.JPEG", "e\u0301.JPEG"]
+       "a" * 230 + ".JPEG", ".JPEG.JPEG", "'.JPEG", "a b.JPEG", "a_b.JPEG", "e\u0301.JPEG"]
 
 
 def test_safe_and_unique_stems_for_all_others():
-    stems, taken = names.stems(ODD), ("pure_infer_data", "perf_vision", "PureInfer_perf")
+    stems = names.stems(ODD)
     assert len(set(stems)) == len(ODD)
     assert all(re.fullmatch("[A-Za-z0-9_-]{1,150}", stem) for stem in stems)
-    assert not any(stem.startswith(taken) for stem in stems)
     own = [stem for stem, name in zip(stems, ODD, strict=True) if f"{stem}." in name]
     assert own == ["a_b"]
     # they stay the same when other images come and go
@@ -137,10 +135,7 @@ def test_labels_of_more_or_fewer_images_than_the_manifest(prepared):
         assert len(manifest.labelled(file, prepared / "prep").rows) == 3
 
 
-def test_labels_where_the_images_are_not(prepared, capsys):
-    got = manifest.labelled("/nowhere/imagenet", prepared / "prep")
-    assert got == Manifest.load(prepared / "prep")
-    assert "/nowhere/imagenet is not here" in capsys.readouterr().out
+def test_labels_that_are_not_there(prepared):
     for args in (("/nowhere/val_label.txt", prepared / "prep"), ("/nowhere/imagenet",)):
         with pytest.raises(cli.Failure, match="does not exist"):
             manifest.labelled(*args)

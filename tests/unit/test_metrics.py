@@ -123,12 +123,10 @@ def test_labels_that_are_no_classes(case):
 
 
 def test_notes(case):
-    m = manifest(case[2], limit=100, dataset_total=50000, demo=True, notes=["no image has label 0"],
-                 labels_from="labels are positions of 37 folders, sorted")
-    subset, demo, positions, other = metrics.evaluate(case[0], m, classes=C).notes
+    m = manifest(case[2], limit=100, dataset_total=50000, demo=True, notes=["no image has label 0"])
+    subset, demo, other = metrics.evaluate(case[0], m, classes=C).notes
     assert subset == "subset of 100 of 50000 images, not comparable with the full set"
     assert demo.startswith("demo") and other == "no image has label 0"
-    assert positions == m.info["labels_from"]
     m.info = {"labels_from": "labels of positions.txt"}
     assert metrics.evaluate(case[0], m, classes=C).notes == []
 

@@ -15,6 +15,7 @@ NEEDS = f"it needs a line {FORM} for each image"
 WRITE = f"write lines {FORM}, such as val/ILSVRC2012_val_00000001.JPEG 65"
 INDEX = f"the index of a synset is its place in {SYNSETS.name}, counted from 0"
 LINE = re.compile(r"(.*\S)[ \t]+([0-9]{1,9})")
+POSITIONS = "labels are positions of"
 REMEDY = f"rename or remove them, or label the images by a {LABEL_FILE}"
 
 
@@ -30,7 +31,7 @@ def read_labels(path, classes=IMAGENET):
     except UnicodeDecodeError:
         raise cli.Failure(f"label file {path} is not text in UTF-8",
                           "give the val_label.txt of the dataset") from None
-    labels, lines = {}, {}
+    labels = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -39,8 +40,7 @@ def read_labels(path, classes=IMAGENET):
             raise outside(f"{path}:{number}", index, classes)
         if labels.setdefault(name, index) != index:
             raise cli.Failure(f"{path}:{number}: {cli.some([name])} is labelled {index} here and "
-                              f"{labels[name]} in line {lines[name]}", "keep the right one")
-        lines.setdefault(name, number)
+                              f"{labels[name]} before", "keep the right one")
     if not labels:
         raise cli.Failure(f"label file {path} is empty", NEEDS)
     return labels
@@ -126,12 +126,12 @@ def by_folders(folder, files, classes, known=()):
         raise cli.Failure(f"{len(files[''])} images in {folder} have no labels", todo)
     deep = [name for name in below if "/" in name]
     empty = [name for name in below if not files[name]]
-    if deep or empty:
-        what = "folders inside a class folder" if deep else "class folders without images"
-        raise cli.Failure(f"{folder}: {len(deep or empty)} {what}: {cli.some(deep or empty)}",
-                          REMEDY)
+    problems = cli.counted({"folders inside a class folder": deep,
+                            "class folders without images": empty})
+    if problems:
+        raise cli.Failure(f"{folder}: {problems}", REMEDY)
     index, source = of_folders(below, classes, known)
-    if len(below) == 1 and source.startswith("labels are positions"):
+    if len(below) == 1 and source.startswith(POSITIONS):
         raise cli.Failure(f"{folder} holds one folder ({below[0]}) with all images: no labels",
                           todo)
     return {f"{b}/{name}": index[b] for b in below for name in files[b]}, source
@@ -170,7 +170,7 @@ def of_folders(names, classes=IMAGENET, known=()):
         raise cli.Failure(f"there are {len(names)} class folders ({cli.some(names)}), and the "
                           f"network has {classes} classes", "give the images of its classes")
     index = {name: i for i, name in enumerate(names)}
-    return index, f"labels are positions of {len(names)} folders"
+    return index, f"{POSITIONS} {len(names)} folders"
 
 
 def _all(names, exact, like, kind):

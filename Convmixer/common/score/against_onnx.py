@@ -131,16 +131,15 @@ def main():
     known.check_bins(args.bins)
     found, extra = results.result_files(run, known.files)
     missing = [stem for stem in known.files if stem not in found]
-    for what, names in {"bins without a result": missing, "results of no bin": extra}.items():
-        if names:
-            raise cli.Failure(f"{run}: {len(names)} {what}: {cli.some(names)}",
-                              f"delete {run} and infer again (make infer)")
+    problems = cli.counted({"bins without a result": missing, "results of no bin": extra})
+    if problems:
+        raise cli.Failure(f"{run}: {problems}", f"delete {run} and infer again (make infer)")
     record = provenance.read(args.model) or {}
     if record:
         provenance.check(args.model, "compile the offline model again (make om)")
     npu = record.get("engine") == "ascend" or args.model.endswith(".om")
-    limit = LIMITS.get(record.get("precision"), LIMITS["f32"])
-    limit = NPU if npu and record.get("precision") != "int8" else limit
+    precision = record.get("precision")
+    limit = NPU if npu and precision != "int8" else LIMITS.get(precision, LIMITS["f32"])
     made_from = record["made"]["from"] if record else ()
     onnx = args.onnx or next((path for path in made_from if path.endswith(".onnx")), "it")
     compared = note = None

@@ -44,7 +44,7 @@ def load(path, ema=True):
     no checkpoint, or more than data.
     """
     path = Path(path)
-    content = _tensors_of(path) if _is_safetensors(path) else _unpickled(path)
+    content = _content(path)
     demo = isinstance(content, dict) and content.get("demo") is True
     tensors, key = _choose(content, path, ema)
     tensors = _without_prefixes(tensors)
@@ -93,9 +93,8 @@ def _without_prefixes(tensors):
     return tensors
 
 
-def _is_safetensors(path):
-    """Whether the file is in the format of safetensors, whatever its name; Failure when it is
-    something else than a file, or a web page, or packed."""
+def _content(path):
+    """What the file holds: the tensors of safetensors, whatever its name, or what torch saved."""
     if path.is_dir():
         raise cli.Failure(f"{path} is a folder, not a checkpoint", "give the file: WEIGHTS=/path")
     if not path.is_file():
@@ -106,13 +105,8 @@ def _is_safetensors(path):
     if head.lstrip()[:1] == b"<":
         raise cli.Failure(f"{path} is a web page, not a checkpoint",
                           "delete it and download the file itself")
-    if head[:2] == b"\x1f\x8b":
-        raise cli.Failure(f"{path} is packed by gzip", "unpack it (gunzip) and give what is in it")
-    return path.suffix == ".safetensors" or head[8:10] == b'{"'
-
-
-def _tensors_of(path):
-    """The tensors of a file in the format of safetensors."""
+    if path.suffix != ".safetensors" and head[8:10] != b'{"':
+        return _unpickled(path)
     import safetensors.torch
 
     try:
@@ -199,12 +193,11 @@ def load_into(net, state_dict, path):
     types = [f"{key} {state_dict[key].dtype}" for key in common
              if wanted[key].is_floating_point() and not state_dict[key].is_floating_point()]
     missing = [key for key in wanted if key not in state_dict and not key.endswith(COUNTER)]
-    problems = {"missing": missing,
-                "unexpected": [key for key in state_dict if key not in wanted],
-                "of another shape": shapes, "of another type": types}
-    said = [f"{len(names)} {what}: {cli.some(names)}" for what, names in problems.items() if names]
-    if said:
-        raise cli.Failure(f"{path} does not fit this network: {'; '.join(said)}",
+    unexpected = [key for key in state_dict if key not in wanted]
+    problems = cli.counted({"missing": missing, "unexpected": unexpected,
+                            "of another shape": shapes, "of another type": types})
+    if problems:
+        raise cli.Failure(f"{path} does not fit this network: {problems}",
                           "is it the checkpoint of another model?")
     not_finite = [key for key, value in state_dict.items() if not torch.isfinite(value).all()]
     if not_finite:

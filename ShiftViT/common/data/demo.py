@@ -34,6 +34,9 @@ VAL, TRAIN = 240, 120
 MADE_FROM = ("common/data/demo.py", "published.json")
 TINTS = {"red": (0.62, 0.40, 0.30), "blue": (0.30, 0.40, 0.62), "orange": (0.85, 0.55, 0.25),
          "azure": (0.25, 0.55, 0.85), "bright": (0.62, 0.62, 0.62), "dark": (0.36, 0.36, 0.36)}
+# Around bright and dark squares the frame is the extreme, so that a missing crop swaps their mean
+# brightness.
+EXTREME = {"bright": 1, "dark": 0}
 GREY = ("columns", "rows", "bright", "dark")  # classes that stay apart without colour
 # Side of the square with the class's own pattern, in short sides; the centre crop of 224 from 256
 # sees 0.875.
@@ -77,9 +80,12 @@ def make_images(out, classes=IMAGENET, resize=256):
     part = out.with_name(f".{secrets.token_hex(4)}.part.{out.name}")
     try:
         fine = min(1, resize / SMALL)
-        labels = _draw(part, "val", VAL, shown(classes), fine, flat=True)
+        labels = _draw(part / "val", VAL, shown(classes), fine)
+        _draw(part / "train", TRAIN, shown(classes), fine)
+        (part / "flat/val").mkdir(parents=True)
+        for image in (part / "val").glob("*/*"):
+            shutil.copy(image, part / "flat/val")
         (part / "flat/val_label.txt").write_text("".join(labels))
-        _draw(part, "train", TRAIN, shown(classes), fine)
         (part / "flat/DEMO.txt").write_text(DEMO)
         (part / "DEMO.txt").write_text(DEMO)
         provenance.record(part / "DEMO.txt", filter(os.path.exists, MADE_FROM))
@@ -89,15 +95,15 @@ def make_images(out, classes=IMAGENET, resize=256):
     finally:
         shutil.rmtree(part, ignore_errors=True)
     print(f"wrote {out}: {VAL} validation and {TRAIN} training images of "
-          f"{len(shown(classes))} classes, "
-          "in both layouts")
+          f"{len(shown(classes))} classes, in both layouts")
 
 
-def _draw(part, split, count, classes, fine, flat=False):
-    """Draw `count` images into class folders, with flat=True also into one; returns label lines.
+def _draw(folder, count, classes, fine):
+    """Draw `count` images into class folders in `folder`, val or train; returns label lines.
 
     classes: what shown() gave; fine: factor of the stripes' number.
     """
+    split = folder.name
     synsets = SYNSETS.read_text().split()
     indices, every = list(classes), list(CLASSES.values())
     order = np.random.default_rng([SEED, len(split)]).permutation(np.arange(count) % len(classes))
@@ -108,12 +114,9 @@ def _draw(part, split, count, classes, fine, flat=False):
         name = f"demo_{split}_{i:08d}.JPEG"
         index = indices[which]
         lines.append(f"{name} {index}\n")
-        places = [part / split / (synsets[index] if classes is CLASSES else str(index))]
-        if flat:
-            places.append(part / "flat" / split)
-        for place in places:
-            place.mkdir(parents=True, exist_ok=True)
-            (place / name).write_bytes(content)
+        place = folder / (synsets[index] if classes is CLASSES else str(index))
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
     return lines
 
 
@@ -144,13 +147,14 @@ def draw(kind, partner, size, rng, grain=0.012, fine=1):
     uint8 (H, W, 3)."""
     width, height = size
     short = min(size)
-    x = ((np.arange(width) + 0.5 - width / 2) / short)[None, :].repeat(height, 0)
-    y = ((np.arange(height) + 0.5 - height / 2) / short)[:, None].repeat(width, 1)
+    x, y = np.meshgrid((np.arange(width) + 0.5 - width / 2) / short,
+                       (np.arange(height) + 0.5 - height / 2) / short)
     core = (np.maximum(abs(x), abs(y)) < CORE / 2)[..., None]
-    # Around bright and dark squares the frame is the extreme, so that a missing crop swaps their
-    # mean brightness.
-    inside, frame = pattern(kind, x, y, rng, fine), {"bright": 1, "dark": 0}.get(partner)
-    frame = pattern(partner, x, y, rng, fine) if frame is None else frame
+    inside = pattern(kind, x, y, rng, fine)
+    if partner in EXTREME:
+        frame = EXTREME[partner]
+    else:
+        frame = pattern(partner, x, y, rng, fine)
     picture = np.where(core, inside, frame)
     picture = picture + grain * rng.standard_normal((height, width, 1), np.float32)
     return (picture.clip(0, 1) * 255).round().astype(np.uint8)

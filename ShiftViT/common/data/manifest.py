@@ -86,13 +86,12 @@ class Manifest:
         missing = [f"{name}.bin" for name in self.files if name not in sizes]
         other = [f"{name}.bin ({sizes[name]} bytes, not {rows * need})"
                  for name, rows in self.files.items()
-                 if need and sizes.get(name, rows * need) != rows * need]
-        changed = [] if missing or other else bins.changed(
-            self.info.get("probe", {}), folder)
-        problems = {"missing": missing, "of another size": other, "of other content": changed}
-        said = [f"{len(odd)} bins {what}: {cli.some(odd)}" for what, odd in problems.items() if odd]
-        if said:
-            raise cli.Failure(f"{folder}: {'; '.join(said)}",
+                 if need and name in sizes and sizes[name] != rows * need]
+        changed = bins.changed(self.info.get("probe", {}), folder)
+        problems = cli.counted({"bins missing": missing, "bins of another size": other,
+                                "bins of other content": changed})
+        if problems:
+            raise cli.Failure(f"{folder}: {problems}",
                               "run the preprocessing step (make prep): it makes these again")
 
 
@@ -108,16 +107,12 @@ def labelled(source, manifest=None, classes=IMAGENET, names=()):
     result is which image; without one, an image's result is the file with its stem. Labels come
     from `source` alone: an image that it does not name has none, and one that only it names has no
     result, unless the manifest is of a subset.
-    Failure when the two have different labels for an image. Where the images' folder is not here
-    (the bins were made on another host), the labels are the manifest's.
+    Failure when the two have different labels for an image.
     """
     source = Path(source)
     if manifest is None:
         return _by_stem(source, classes, names)
     known = Manifest.load(manifest)
-    if not source.exists() and not source.suffix:
-        print(f"note: {source} is not here; the labels are those that the preprocessing found")
-        return known
     images = [row.image for row in known.rows]
     if source.is_dir():
         data = dataset.find(source, classes=classes, known=known.info.get("class_names", ()))

@@ -99,10 +99,10 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
     settings = {"recipe": recipe.as_dict(), "dtype": args.input,
                 "shape": [side, side, 3] if raw else [3, side, side],
                 "batch_size": batch_size, "pillow": PIL.__version__, "code": _code()}
-    print(f"{len(data.images)} images of {data.root} ({data.layout}{', demo' * data.demo}) → "
-          f"{save_dir}, {recipe}{', normalised in the model' * raw}")
-    positions = [data.labels_from] * data.labels_from.startswith("labels are positions")
-    for note in [*positions, *data.notes]:
+    layout = f"{data.layout}, demo" if data.demo else data.layout
+    how = f"{recipe}, normalised in the model" if raw else recipe
+    print(f"{len(data.images)} images of {data.root} ({layout}) → {save_dir}, {how}")
+    for note in data.notes:
         print(f"note: {note}")
 
     old, time = _before(save_dir)

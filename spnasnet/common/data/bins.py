@@ -62,8 +62,8 @@ def bring_up_to_date(plan, folder, settings, jobs, old):
         f.writelines(_line(stem, sources) for stem, sources in good.items() if sources)
     bad = {}
     with open(folder / JOURNAL, "a", encoding="utf-8", buffering=1) as journal:
-        made = write(todo, folder, settings, jobs)
-        bar = cli.progress(made, "preprocess", len(todo), "bin") if todo else ()
+        done = write(todo, folder, settings, jobs)
+        bar = cli.progress(done, "preprocess", len(todo), "bin") if todo else ()
         for stem, sources, errors in bar:
             good[stem] = sources
             bad.update(errors)
@@ -152,20 +152,18 @@ def fill(content, recipe, out, tools=None):
 
 def still(images, sources):
     """`sources` when they describe these images as they are, with the times of today; else None."""
-    now = [today(image.path, source) for image, source in zip(images, sources)
-           if image.name == source[0]]
-    return now if len(now) == len(images) == len(sources) and None not in now else None
-
-
-def today(path, source):
-    """`source` with the times of today when the file `path` is what it describes, else None."""
-    try:
-        now = look(path)
-        if now != source[1:4] and zlib.crc32(Path(path).read_bytes()) != source[4]:
-            return None
-        return [source[0], *now, source[4]]
-    except OSError:
-        return None  # reading it again will say why
+    if [image.name for image in images] != [source[0] for source in sources]:
+        return None
+    now = []
+    for image, (name, *before, crc) in zip(images, sources):
+        try:
+            seen = look(image.path)
+            if seen != before and zlib.crc32(Path(image.path).read_bytes()) != crc:
+                return None
+        except OSError:
+            return None  # reading it again will say why
+        now.append([name, *seen, crc])
+    return now
 
 
 def look(path):

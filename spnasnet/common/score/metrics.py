@@ -60,8 +60,6 @@ class Score:
         if self.demo:
             notes.append("demo: generated images or weights; the figures say nothing about the "
                          "model's accuracy")
-        source = self.dataset.get("labels_from") or ""
-        notes += [source] if source.startswith("labels are positions") else []
         return notes + list(self.dataset.get("notes") or ()) + self.findings
 
     def percent(self, k):
@@ -151,15 +149,13 @@ def labels_of(manifest, classes):
 
 def problems(run, manifest, bad, scored, allow_partial):
     """[what does not add up], [] when all does; Failure unless allow_partial."""
-    kinds = {
+    said = cli.counted({
         "images without a result": run.missing,
         "images left out by the preprocessing": bad,
         "broken result files": [f"{name} ({why})" for name, why in run.broken.items()],
         "images without a label": [row.image for row in manifest.rows if row.label is None],
         "result files of no image": run.extra,
-    }
-    said = "; ".join(f"{len(names)} {what}: {cli.some(names)}"
-                     for what, names in kinds.items() if names)
+    })
     if not scored.any():
         raise cli.Failure(f"{run.folder}: nothing to score; {said or 'the manifest has no images'}",
                           "give the results, manifest and labels of the same images")
