@@ -4,6 +4,7 @@ What is refused is in tests/faults/test_weights.py.
 """
 import argparse
 import collections
+import gzip
 import pathlib
 
 import numpy as np
@@ -107,6 +108,9 @@ def test_what_a_file_is_that_is_no_checkpoint(tmp_path):
     torch.jit.script(network()).save(tmp_path / "x.pth")
     with pytest.raises(cli.Failure, match="is a TorchScript archive"):
         checkpoint.load(tmp_path / "x.pth")
+    (tmp_path / "y.pth").write_bytes(gzip.compress(b"weights"))
+    with pytest.raises(cli.Failure, match="packed by gzip"):
+        checkpoint.load(tmp_path / "y.pth")
     (tmp_path / "z.safetensors").write_bytes(b"\x10" + bytes(7) + b'{"w": {"dtype"')
     with pytest.raises(cli.Failure, match="is damaged"):
         checkpoint.load(tmp_path / "z.safetensors")

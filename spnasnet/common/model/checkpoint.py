@@ -105,6 +105,8 @@ def _content(path):
     if head.lstrip()[:1] == b"<":
         raise cli.Failure(f"{path} is a web page, not a checkpoint",
                           "delete it and download the file itself")
+    if head[:2] == b"\x1f\x8b":
+        raise cli.Failure(f"{path} is packed by gzip", "unpack it (gunzip) and give what is in it")
     if path.suffix != ".safetensors" and head[8:10] != b'{"':
         return _unpickled(path)
     import safetensors.torch
