@@ -13,8 +13,8 @@ PASSED_OVER = {"lost+found", "__macosx", "@eadir", "#recycle", "@recycle", "$rec
                "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"}
 # ais_bench cuts the name of a result at the first dot of its input's name, and newer releases
 # refuse other characters. Linux allows 255 bytes, of which hidden names and endings need some.
-ZEROS = str.maketrans("123456789", "000000000")
 SAFE = re.compile(r"[A-Za-z0-9_-]{1,150}")
+ZEROS = str.maketrans("123456789", "000000000")
 
 
 def is_image(name):
