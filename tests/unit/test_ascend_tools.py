@@ -51,10 +51,10 @@ def build(path, record=True):
 # ---- the chip ----
 
 @pytest.mark.parametrize("given, full", [
-    ("310", "Ascend310"), ("310P3", "Ascend310P3"), ("ascend310B4", "Ascend310B4"),
-    ("310P3Vir04", "Ascend310P3Vir04"), ("910ProA", "Ascend910ProA"), ("910B4-1", "Ascend910B4-1"),
+    ("310", "Ascend310"), ("310p3", "Ascend310P3"), ("ascend310B4", "Ascend310B4"),
+    ("310P3vir04", "Ascend310P3Vir04"), ("910proa", "Ascend910ProA"), ("910B4-1", "Ascend910B4-1"),
     ("Ascend910_9392", "Ascend910_9392"), ("Ascend950PR_9579", "Ascend950PR_9579"),
-    ("950DT_95A1", "Ascend950DT_95A1"), ("Ascend950PR_958a", "Ascend950PR_958a")])
+    ("950dt_95A1", "Ascend950DT_95A1"), ("Ascend950PR_958a", "Ascend950PR_958a")])
 def test_names_of_chips(given, full, capsys):
     assert chip.check(given) == full
     assert capsys.readouterr().err == ""
@@ -71,9 +71,8 @@ def test_what_is_no_chip_is_refused(given, said):
 
 
 def test_an_unknown_chip_is_taken_with_a_warning(capsys):
-    for name in ("Ascend1020x", "Ascend310p3"):
-        assert chip.check(name) == name
-        assert f"warning: SOC={name} is not a chip known here" in capsys.readouterr().err
+    assert chip.check("Ascend1020x") == "Ascend1020x"
+    assert "warning: SOC=Ascend1020x" in capsys.readouterr().err
 
 
 LINE = "+-------------------------+-------------+-----------------------------------------------+\n"

@@ -41,10 +41,13 @@ def get_args(argv=None):
 def find_amct():
     """Path of amct_onnx; Failure that says what to install where it is not there."""
     found = shutil.which("amct_onnx")
-    if not found:
-        raise cli.Failure("amct_onnx is not on the PATH", "install amct_onnx from CANN's AMCT "
-                          "package (Ascend-cann-amct), or estimate int8 on a CPU: ENGINE=openvino")
-    return found
+    if found:
+        return found
+    other = importlib.util.find_spec("msmodelslim")
+    said = (" (msmodelslim, which is there, has no command for an ONNX: its own Python calls "
+            "write one that atc takes, see docs/ascend.md)" if other else "")
+    raise cli.Failure(f"amct_onnx is not on the PATH{said}", "install amct_onnx from CANN's AMCT "
+                      "package (Ascend-cann-amct), or estimate int8 on a CPU: ENGINE=openvino")
 
 
 def write_batches(images, folder):

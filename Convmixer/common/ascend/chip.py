@@ -42,8 +42,7 @@ def check(name):
     """Return `name` in full (310P3 becomes Ascend310P3).
 
     Usage for what cannot be a chip, and for a doubled prefix (Ascend310310P3), naming what was
-    probably meant; a line on stderr for a name of the right form that is not a known chip. Small
-    and large letters differ, as in CANN's lists.
+    probably meant; a line on stderr for a name of the right form that is not a known chip.
     """
     bare = re.sub("^ascend", "", name.strip(), flags=re.IGNORECASE)
     # Ascend${chip} and Ascend310${chip}, where the variable holds more than its writer thought.
@@ -51,13 +50,17 @@ def check(name):
     if doubled:
         raise cli.Usage(f"SOC={name} has its prefix twice",
                         f"probably SOC=Ascend{doubled[1] or doubled[3]} is meant")
-    full = f"Ascend{bare}"
+    model, dash, variant = bare.partition("_")
+    model = model.upper()
+    for word in ("Vir", "Pro", "Premium", "Lite"):
+        model = model.replace(word.upper(), word)
+    full = f"Ascend{model}{dash}{variant}"
+    full = full if KNOWN.fullmatch(full) else f"Ascend{bare}"
     if not NAME.fullmatch(full):
         raise cli.Usage(f"SOC={name} is no chip's name",
                         "write it as in SOC=Ascend310P3; npu-smi info shows it")
     if not KNOWN.fullmatch(full):
-        print(f"warning: SOC={full} is not a chip known here (npu-smi info shows how it is "
-              "written); atc decides", file=sys.stderr)
+        print(f"warning: SOC={full} is not a chip known here; atc decides", file=sys.stderr)
     return full
 
 
