@@ -197,7 +197,7 @@ def bad(name, content, said):
         "input 'actual_input_1' of --input_shape is not in other.onnx.*input:n,3,224,224"),
     bad(".onnx with a fixed batch of 1", {"batch": 1},
         "--input_shape actual_input_1:4,3,224,224 does not fit other.onnx"),
-    bad(".onnx with NaN weights", {"weight": float("nan")}, "error of inf"),
+    bad(".onnx with NaN weights", {"weight": float("nan")}, "error of nan"),
     bad(".onnx with an operator that nobody knows", {"op": "Frobnicate"},
         "cannot compile other.onnx for batch 4"),
 ])

@@ -204,6 +204,8 @@ def test_what_file_systems_and_archives_leave_is_passed_over(tmp_path):
     (lambda d: tree(d, "ILSVRC2012_img_val/x.JPEG"), "one folder .ILSVRC2012_img_val. with all"),
     (lambda d: (tree(d, "a/x.JPEG", "b/x.JPEG"), (d / "a/up").symlink_to("..")),
      "link to a folder"),
+    (lambda d: (tree(d, "x.JPEG"), os.mkfifo(d / "y.JPEG")), "y.JPEG is a pipe"),
+    (lambda d: (tree(d, "x.JPEG"), (d / "y.JPEG").symlink_to("/dev/zero")), "pipe or device"),
     (lambda d: (tree(d, "x.JPEG"), os.rename(d / "x.JPEG", os.fsencode(d) + b"/\xff.JPEG")),
      "1 names that are no text"),
     (lambda d: (d.mkdir(), (d / "val.tar").write_bytes(b"")), "holds val.tar — is the dataset unp"),

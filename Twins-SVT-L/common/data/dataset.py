@@ -114,11 +114,20 @@ def _walk(folder):
             name = f"{below}/{entry.name}" if below else entry.name
             if _is_folder(entry):
                 todo.append(name)
+            elif _is_special(entry):
+                raise cli.Failure(f"{entry.path} is a pipe or device", "move it away")
             elif is_image(entry.name):
                 files[below].append(entry.name)
             else:
                 strays.append(name)
     return files, strays
+
+
+def _is_special(entry):
+    """Whether a directory entry is a pipe or device, or a link to one: reading it may not end."""
+    if entry.is_file(follow_symlinks=False):
+        return False
+    return os.path.exists(entry.path) and not os.path.isfile(entry.path)
 
 
 def _is_folder(entry):
