@@ -12,6 +12,7 @@ import argparse
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from common import cli
 
 OLDEST = (3, 11)
 AGAIN = "run the same command again"
+LARGE = r"Downloading \S+ \(\d{3,}\.\d ?Mi?B\)|Downloading .*Gi?B\)"
 # (pattern in what pip or uv print, what it means, what to do). The first that is found counts. A
 # network that fails ends in «no matching distribution» too, so it comes before.
 MEANINGS = [
@@ -27,6 +29,8 @@ MEANINGS = [
     (r"DO NOT MATCH THE HASHES.*\n +(\S+)|[Hh]ash mismatch for `([^`]+)",
      "what came for {name} is another file than the lock's hash says",
      f"take another mirror or proxy, then {AGAIN}"),
+    (r"--require-hashes mode,.*\n +(\S+)|(?:none were provided for|but found): (\S+)",
+     "the lock has no version and hash of {name}", "restore it, or make lock in the repository"),
     (r"CERTIFICATE_VERIFY_FAILED|SSLError|UnknownIssuer|invalid peer certificate",
      "the certificate of the package index is not trusted",
      f"name your proxy's: PIP_CERT=/path (uv: SSL_CERT_FILE) in the environment, then {AGAIN}"),
@@ -60,13 +64,18 @@ def create(venv):
         raise cli.Failure(f"{here}, and the packages need 3.11 to 3.14",
                           f"call a newer one: python3.12 -m venv {venv}, then {AGAIN}")
     before = venv.exists()
-    status, log = cli.tee([sys.executable, "-m", "venv", str(venv)])
+    status, log = run([sys.executable, "-m", "venv", str(venv)])
     if status:
         if not before:
             shutil.rmtree(venv, ignore_errors=True)
         why = "it has no venv" if re.search("ensurepip|No module named", log) else last_line(log)
         raise cli.Failure(f"no virtual environment could be made: {here}, {why}",
                           f"install it (Debian: apt-get install python3-venv), then {AGAIN}")
+
+
+def run(command):
+    """Run `command`; show which large files are being downloaded; return (status, its output)."""
+    return cli.tee(command, stdin=subprocess.DEVNULL, shown=LARGE)
 
 
 def last_line(log):
@@ -78,13 +87,15 @@ def last_line(log):
 
 def explain(log, status):
     """(what was lacking, what to do) of a pip or uv that ended with `status` and printed `log`."""
+    if status in (-9, 137):
+        return "the system ended it for lack of memory", f"end other programs, then {AGAIN}"
     for pattern, meaning, todo in MEANINGS:
         found = re.search(pattern, log)
         if found:
             name = next(filter(None, found.groups()), "")
             here = f"Python {platform.python_version()} on {platform.machine()}"
             return meaning.format(name=name, here=here), todo
-    return f"status {status}, {last_line(log)}", AGAIN
+    return last_line(log), AGAIN
 
 
 def installers(venv, lock):
@@ -95,8 +106,8 @@ def installers(venv, lock):
     uv = shutil.which("uv")
     found = [("uv", [uv, "pip", "install", "--python", python, *flags])] if uv else []
     # Bytecode is made when a module is first imported: half of the time of an installation.
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
-    return [*found, ("pip", [*pip, "--no-compile", *flags])]
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--no-compile", *flags]
+    return [*found, ("pip", pip)]
 
 
 def main():
@@ -105,7 +116,7 @@ def main():
     count = sum("==" in line for line in args.lock.read_text(encoding="utf-8").splitlines())
     for name, command in installers(args.venv, args.lock):
         print(f"{name}: up to {count} packages of {args.lock} into {args.venv}", flush=True)
-        status, log = cli.tee(command)
+        status, log = run(command)
         if not status:
             return
         why, todo = explain(log, status)

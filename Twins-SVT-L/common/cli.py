@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -164,14 +165,16 @@ def progress(items, what, total=None, unit="it"):
                 leave=False, file=Lines())
 
 
-def tee(command, stderr=subprocess.STDOUT):
+def tee(command, stderr=subprocess.STDOUT, shown="", stdin=None):
     """Run `command` (a list) and show what it prints as it comes; return (exit status, all that it
-    printed). With stderr=None that goes where this program's goes: a bar moves on a terminal."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr,
+    printed). With stderr=None that goes where this program's goes: a bar moves on a terminal. With
+    `shown`, a regular expression, only lines that hold it are shown."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=stdin,
                                encoding="utf-8", errors="replace")
     log = []
     for line in process.stdout:
-        print(line, end="", flush=True)
+        if re.search(shown, line):
+            print(line, end="", flush=True)
         log.append(line)
     return process.wait(), "".join(log)
 

@@ -56,8 +56,14 @@ def test_both_locks_agree():
         (
             "error: In `--require-hashes` mode, all requirements must have a hash, but none were provided "
             "for: tiny==1.0",
-            "none were provided for: tiny==1.0",
-            "run the same command again",
+            "no version and hash of tiny==1.0",
+            "make lock",
+        ),
+        (
+            "ERROR: In --require-hashes mode, all requirements must have their versions pinned with ==. "
+            "These do not:\n    tiny from file:///w/tiny.whl",
+            "no version and hash of tiny",
+            "make lock",
         ),
         (
             "WARNING: Retrying … after connection broken by 'NewConnectionError(…)'\n"
@@ -86,12 +92,16 @@ def test_both_locks_agree():
             "no build of openvino==2026.4.1",
             "glibc",
         ),
-        ("error: something new\nhint: none", "status 1, error: something new", "run the same command again"),
+        ("error: something new\nhint: none", "error: something new", "run the same command again"),
     ],
 )
 def test_what_the_messages_mean(log, said, todo):
     why, what = install.explain(log, 1)
     assert said in why and todo in what
+
+
+def test_an_installer_that_was_killed():
+    assert "lack of memory" in install.explain("", -9)[0]
 
 
 def test_a_python_that_is_too_old(tmp_path, monkeypatch):
