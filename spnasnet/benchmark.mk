@@ -5,23 +5,25 @@
 ## trtexec an NVIDIA GPU's (bench and sweep alone)
 RUNNER := ais_bench
 RUNNER_is := ais_bench benchmark trtexec
-$(if $(filter $(RUNNER_is),$(RUNNER)),,$(error RUNNER=$(RUNNER): choose one of $(RUNNER_is)))
+$(call needs,RUNNER,$(filter $(RUNNER_is),$(RUNNER)),RUNNER=$(RUNNER): choose one of $(RUNNER_is))
 
 ifneq ($(RUNNER),ais_bench)
-ifneq ($(filter demo,$(MAKECMDGOALS)),)
-$(error RUNNER=$(RUNNER): the demo runs with ais_bench, omit RUNNER)
-endif
+$(call refuse,$(filter demo,$(MAKECMDGOALS)),\
+  RUNNER=$(RUNNER): the demo runs with ais_bench$(comma) omit RUNNER)
 bench_with := benchmark.py
 endif
 
 ifeq ($(RUNNER),benchmark)
 tool := benchmark.$(shell uname -m)
 ifneq ($(filter infer eval bench sweep,$(MAKECMDGOALS)),)
-$(if $(filter ascend,$(engine)),,$(error RUNNER=benchmark runs .om files on an NPU: load CANN))
-$(if $(kind),$(error RUNNER=benchmark runs with INPUT=float32 only))
-$(if $(findstring $(comma),$(DEVICE)),$(error RUNNER=benchmark runs on one device: DEVICE=0, say))
+$(call needs,benchmark,$(filter ascend,$(engine)),\
+  RUNNER=benchmark runs .om files on an NPU: load CANN)
+$(call refuse,$(kind),RUNNER=benchmark runs with INPUT=float32 only)
+$(call refuse,$(findstring $(comma),$(DEVICE)),\
+  RUNNER=benchmark runs on one device: say DEVICE=0)
 found := $(or $(shell command -v ./$(tool)),$(shell command -v $(tool)))
-$(if $(found),,$(error $(tool) is not installed: put it here or on the PATH, and chmod +x it))
+$(call needs,benchmark,$(found),\
+  $(tool) is not installed: put it here or on the PATH$(comma) and chmod +x it)
 endif
 
 # The tool writes ./result and leaves an older run's files in it, so it gets a fresh folder.
@@ -46,12 +48,10 @@ bench_args = --json $(perf) --model $(om) --batch $(BS) \
 endif
 
 ifeq ($(RUNNER),trtexec)
-ifneq ($(filter infer eval,$(MAKECMDGOALS)),)
-$(error RUNNER=trtexec measures speed alone: make bench RUNNER=trtexec)
-endif
-ifneq ($(filter bench sweep,$(MAKECMDGOALS)),)
-$(if $(shell command -v trtexec),,$(error trtexec is not installed: it comes with TensorRT))
-endif
+$(call refuse,$(filter infer eval,$(MAKECMDGOALS)),\
+  RUNNER=trtexec measures speed alone: make bench RUNNER=trtexec)
+$(call needs,$(filter bench sweep,$(MAKECMDGOALS)),$(shell command -v trtexec),\
+  trtexec is not installed: it comes with TensorRT)
 timed := $(onnx)
 bench_args = --json $(perf) --model $(onnx) --batch $(BS) -- trtexec --onnx=$(onnx) --fp16 \
   --shapes=$(INPUT_NAME):$(BS)x3x224x224 $(if $(filter 0,$(DEVICE)),,--device=$(DEVICE))

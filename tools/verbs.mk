@@ -21,15 +21,18 @@ REMOTE_DIR :=
 
 # A tool runs in the model's folder, where model.py and published.json are.
 tool = PYTHONPATH=..$${PYTHONPATH:+:$$PYTHONPATH} $(py) -m tools
-need_host = $(if $(HOST),,$(error HOST= is needed, such as HOST=user@npu))
+need_image = $(call needs,predict,$(IMAGE),IMAGE= is needed: a photograph$(comma) several$(comma) \
+  a folder$(comma) or -)
+need_host = $(call needs,push,$(HOST),HOST= is needed$(comma) such as HOST=user@npu)
 .PHONY: $(REPOSITORY) image-is-there
 
 # Nobody waits for a batch to be filled up: BS=1, unless a batch is given.
 one := $(if $(filter command%,$(origin BS))$(OM),,one)
 predict = $(tool).inspect.predict $(IMAGE) --from $(SEEN_FROM) --model $(om)
-predict_more = --batchsize $(BS) --input $(INPUT) --work $B $(PNG:%=--png %) -- $(infer) $(dym) $(device)
+predict_more = --batchsize $(BS) --input $(INPUT) --work $B $(PNG:%=--png %) -- \
+  $(infer) $(dym) $(device)
 predict: $(if $(one),,$(if $(IMAGE),image-is-there $(om))) ## Top-5 for photographs: IMAGE=photo.jpg
-	$(if $(IMAGE),,$(error IMAGE= is needed: a photograph, several, a folder, or -))
+	$(need_image)
 ifneq ($(one),)
 	+@$(MAKE) --no-print-directory predict BS=1
 else
@@ -40,7 +43,8 @@ image-is-there: | $(ready)
 
 compare: $(result).json | $(onnx) ## where torch and the offline model differ
 	@$(tool).inspect.compare --weights $(weights) --net $(NET) --bins $(prep) --result $(result) \
-	  --model $(om) --onnx $(onnx) --json $B/compare_$(run).json $(if $(filter 1,$(LAYERS)),--layers $(device))
+	  --model $(om) --onnx $(onnx) --json $B/compare_$(run).json \
+	  $(if $(filter 1,$(LAYERS)),--layers $(device))
 
 half: $(prep)/manifest.json | $(onnx) ## what float16 on an NPU may cost, by layer (an estimate)
 	@$(tool).inspect.half --onnx $(onnx) --bins $(prep) --json $B/half.json
@@ -61,7 +65,7 @@ bench-bins: $(perf) $(prep)/manifest.json ## throughput from .bin to result file
 	  $(bench) --model $(om) --outfmt $(OUTFMT) --batchsize $(BS) $(dym) $(device)
 
 # A sweep is kept in results/, from .bin too where there are images and one device.
-alone := $(if $(filter-out ais_bench,$(RUNNER))$(findstring $(comma),$(DEVICE)),,$(data))
+alone := $(if $(other_runner)$(findstring $(comma),$(DEVICE)),,$(data))
 SWEEP_MORE = $(if $(alone),bench-bins)
 SWEEP_KEEP = @$(tool).report.record --model $(TITLE) --results ../results --input $(INPUT) \
   $(foreach b,$(batches),$(call perf_of,$b))
@@ -89,5 +93,4 @@ pull: ## bring the offline models and results of HOST here
 	  --exclude='*' $(there)/$(OUT)/ $(OUT)/)
 	@echo 'pull: $(OUT) has the offline models and results of $(there)'
 
-$(if $(filter compare half bench-bins scale,$(goals)),$(if $(data),,\
-  $(error the weights are real ($(weights)): say DATA=/path/to/imagenet)))
+$(call needs,$(filter compare half bench-bins scale,$(goals)),$(data),$(need_data))

@@ -84,8 +84,10 @@ PYTHON :=
 DEBUG := 0
 DEBUG_is := 0 1
 
-# A misspelt variable or value is never ignored in silence. $(value) reads what a
-# value is without running what it may hold.
+# ---- a misspelt variable or value is never ignored in silence ----
+# $(call refuse,what cannot be,message), $(call needs,what is asked,what must then be,message)
+refuse = $(if $(strip $1),$(error $(strip $2)))
+needs = $(if $(strip $1),$(call refuse,$(if $(strip $2),,x),$3))
 define newline
 
 
@@ -94,33 +96,38 @@ space := $(subst ,, )
 comma := ,
 given := $(foreach v,$(.VARIABLES),$(if $(filter command%,$(origin $v)),$v))
 lists := ATC_FLAGS BATCHES FROM IMAGE MODELS MAKEFLAGS MAKEOVERRIDES
-number = case '$($1)' in ($2) echo no;; esac
-
 of_top := MODELS MODEL TIMM CLASSES INPUT_SIZE MAKEFLAGS MAKEOVERRIDES
 $(foreach v,$(filter-out $(SETTINGS) $(of_top),$(given)),\
   $(error unknown variable $v; there are $(SETTINGS)))
+
+# $(value) reads what a value is without running what it may hold.
+holds = $(findstring $1,$(value $v))
 $(foreach v,$(filter-out MAKE%,$(given)),$(foreach c,$$ ' " ` \ ; & | < >,\
-  $(if $(findstring $c,$(value $v)),$(error $v=$(value $v): $c cannot be used in a value))))
-$(foreach v,$(given),$(if $(findstring $(newline),$(value $v)),\
-  $(error $v= has a line break in it)))
-$(foreach v,$(filter-out $(lists),$(given)),$(if $(findstring $(space),$(value $v)),\
-  $(error $v=$(value $v) has a space in it: link it to a name without)))
-$(foreach v,$(SETTINGS),$(if $($v_is),$(if $(filter $($v_is),$($v)),,\
-  $(error $v=$($v): choose one of $($v_is)))))
+  $(if $(call holds,$c),$(error $v=$(value $v): $c cannot be used in a value))))
+$(foreach v,$(given),\
+  $(if $(call holds,$(newline)),$(error $v= has a line break in it)))
+$(foreach v,$(filter-out $(lists),$(given)),\
+  $(if $(call holds,$(space)),$(error $v=$(value $v) has a space in it: link it to a name without)))
+$(foreach v,$(SETTINGS),\
+  $(call needs,$($v_is),$(filter $($v_is),$($v)),$v=$($v): choose one of $($v_is)))
+
 sizes := $(shell seq 512)
-$(if $(filter $(sizes) dynamic,$(BS)),,\
-  $(error BS=$(BS): give a whole number from 1 to 512$(comma) or dynamic))
+$(call needs,BS,$(filter $(sizes) dynamic,$(BS)),\
+  BS=$(BS): give a whole number from 1 to 512$(comma) or dynamic)
 # a-b is each number from a to b; what is none gives nothing.
 ends = $(filter $(sizes),$(subst -, ,$1))
 range = $(if $(and $(word 2,$(ends)),$(filter $1,$(word 1,$(ends))-$(word 2,$(ends)))),\
   $(wordlist $(word 1,$(ends)),$(word 2,$(ends)),$(sizes)))
 batches_in = $(or $(filter $(sizes),$1),$(call range,$1))
-$(foreach b,$(or $(BATCHES),none),$(if $(strip $(call batches_in,$b)),,\
-  $(error BATCHES=$(BATCHES): give whole numbers from 1 to 512$(comma) or ranges such as 1-16)))
+$(foreach b,$(or $(BATCHES),none),$(call needs,BATCHES,$(call batches_in,$b),\
+  BATCHES=$(BATCHES): give whole numbers from 1 to 512$(comma) or ranges such as 1-16))
 batches := $(filter $(foreach b,$(BATCHES),$(call batches_in,$b)),$(sizes))# each once, sorted
-$(if $(and $(LOOP),$(SECONDS)),$(error LOOP= and SECONDS=: give one of them))
-$(foreach v,$(filter LIMIT LOOP SECONDS,$(given)),$(if $(shell $(call number,$v,''|*[!0-9]*|0*)),\
-  $(error $v=$($v): give a whole number above 0)))
-devices := ''|*[!0-9$(comma)]*|$(comma)*|*$(comma)
-$(foreach v,$(filter DEVICE,$(given)),$(if $(shell $(call number,$v,$(devices))),\
-  $(error DEVICE=$(DEVICE): give a number, or several as in 0$(comma)1$(comma)2)))
+
+$(call refuse,$(and $(LOOP),$(SECONDS)),LOOP= and SECONDS=: give one of them)
+is = $(shell case '$($1)' in ($2) echo yes;; esac)
+not_a_number := ''|*[!0-9]*|0*
+not_devices := ''|*[!0-9$(comma)]*|$(comma)*|*$(comma)
+$(foreach v,$(filter LIMIT LOOP SECONDS,$(given)),\
+  $(call refuse,$(call is,$v,$(not_a_number)),$v=$($v): give a whole number above 0))
+$(foreach v,$(filter DEVICE,$(given)),$(call refuse,$(call is,$v,$(not_devices)),\
+  DEVICE=$(DEVICE): give a number$(comma) or several as in 0$(comma)1$(comma)2))

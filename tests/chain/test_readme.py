@@ -170,8 +170,8 @@ def verbs():
                          ids=lambda p: str(p.relative_to(ROOT)))
 def test_what_running_text_names_exists(page):
     """Verbs, settings, and files of the repository."""
-    files = ("Makefile", "common/settings.mk", "common/pipeline.mk", "tools/verbs.mk",
-             "spnasnet/benchmark.mk")
+    files = ("Makefile", "common/settings.mk", "common/plan.mk", "common/pipeline.mk",
+             "tools/verbs.mk", "spnasnet/benchmark.mk")
     text = "".join((ROOT / file).read_text() for file in files)
     verbs = set(re.findall(r"^([a-z][a-z-]*):.*## ", text, re.M))
     settings = set(re.findall(r"^([A-Z_]+) :=", text, re.M))
