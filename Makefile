@@ -58,12 +58,12 @@ help: ## this list
 	@awk -f common/help.awk Makefile
 
 demo: $(chosen:%=%/demo) ## the whole way on generated images, then one table
-	@$(py) -m common.speed.table --demo '$(out_of)/demo' --bs $(BS) --engine $(ENGINE) \
-	  --folders $(chosen)
+	+@$(if $(dry_run),,$(py) -m common.speed.table --demo '$(out_of)/demo' $(foreach m,$(chosen),\
+	  --of $m $$($(MAKE) --no-print-directory -C $m run-name $(call here,$m))))
 sweep: $(chosen:%=%/sweep) ## throughput at each of BATCHES, then one table
 	+@$(if $(dry_run),,$(if $(word 2,$(chosen)),$(py) -m common.speed.table \
 	  $(foreach m,$(chosen),--of $m \
-	  $$($(MAKE) --no-print-directory -C $m timed $(call here,$m)))))
+	  $$($(MAKE) --no-print-directory -C $m perf-files $(call here,$m)))))
 setup: $(ready) ## make .venv with the locked packages (done when it is needed)
 	@echo 'setup: $(py) is ready'
 $(VENV)/.ready: requirements.lock

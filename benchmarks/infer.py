@@ -23,7 +23,6 @@ from benchmarks import measure, peers
 from benchmarks.peers import OURS, PLAIN, SLICES
 from common import cli
 from common.cpu.host import ENDINGS
-from common.speed.table import engine_of
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = ("spnasnet", "ShiftViT", "SPACH", "Twins-SVT-L", "Convmixer")
@@ -48,6 +47,12 @@ def get_args(argv=None):
 
 # ---- the sides ----
 
+def engine_of(folder):
+    """The CPU engine that a model's Makefile names."""
+    lines = (ROOT / folder / "Makefile").read_text(encoding="utf-8").splitlines()
+    return next(line.split(":=")[1].strip() for line in lines if line.startswith("ENGINE_CPU"))
+
+
 def offline(folder, batch, engine):
     """The file of the offline model for `batch` by `engine`, built by make."""
     subprocess.run(["make", "--no-print-directory", "-C", str(ROOT / folder), "om", "WEIGHTS=demo",
@@ -65,7 +70,7 @@ def sides(folder, batch, export, wanted, temp):
 
     from common.cpu import engine as engines
 
-    own = engine_of(ROOT / folder, "auto")
+    own = engine_of(folder)
     ours = engines.load(offline(folder, batch, own))
     other = engines.load(offline(folder, batch, next(e for e in ENDINGS if e != own)))
     net, model = peers.network(folder)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from benchmarks import infer, measure, peers
 from common.cpu import engine
-from common.speed.table import engine_of
 
 TURNS = 3  # batches that each request computes in a turn, at least
 SECONDS = 1.5  # of a turn
@@ -51,7 +50,7 @@ def one(folder, batch, args, temp):
     """Measure one model at one batch size; its row and target."""
     import numpy as np
 
-    path = infer.offline(folder, batch, engine_of(infer.ROOT / folder, "auto"))
+    path = infer.offline(folder, batch, infer.engine_of(folder))
     ours = engine.load(path)
     net, model = peers.network(folder)
     x = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)

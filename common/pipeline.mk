@@ -3,7 +3,7 @@
 # includes this. Make only makes what is missing; what was made from something else than
 # what is at hand is deleted first (end of plan.mk). One make at a time in a folder.
 include common/plan.mk
-.PHONY: help setup source weights demo $(CHAIN) f32 steps timed again sweep doctor clean FORCE
+.PHONY: help setup source weights demo $(CHAIN) f32 steps again perf-files run-name sweep doctor clean FORCE
 FORCE:
 
 help: ## this list
@@ -42,8 +42,9 @@ weights: | $(ready) ## download the official checkpoint
 # ---- demo inputs: generated images, seeded weights ----
 demo: ## the whole way on generated images and seeded weights
 	+@$(MAKE) --no-print-directory steps WEIGHTS=demo DATA=
-	@$(if $(filter 0,$(MAKELEVEL)),$(py) -m common.speed.table --demo $(OUT)/demo \
-	  --engine $(engine) --bs $(BS))
+	@$(if $(filter 0,$(MAKELEVEL)),$(py) -m common.speed.table --demo $(OUT)/demo --of . $(run))
+run-name:
+	@echo $(run)
 steps: $(score) $(online) $(perf)
 $(OUT)/demo/data/DEMO.txt: | $(ready) $(mark)
 	$(made)
@@ -112,12 +113,14 @@ $(online): $(prep)/manifest.json | $(if $(demo),$(weights))
 # ---- throughput ----
 bench: $(perf) ## throughput of the offline model at batch BS
 	@$(if $(filter $(perf),$(MADE)),:,$(py) -m common.speed.table $(perf))
-$(perf): $(if $(noisy)$(again),FORCE) | $(timed)
+$(perf): $(if $(noisy)$(again),FORCE) | $(bench_needs)
 	$(made)
 	$(py) $(bench_with)$(again:%= %) $(bench_args)
 
-again: ; @:# beside bench: join the runs to those that are there, of a first round
-timed:
+# Beside bench: its runs join those that are there.
+again:
+	@:
+perf-files:
 	@echo $(foreach b,$(batches),$(call perf_of,$b))
 sweep: ## throughput at each of BATCHES, then one table
 	+@for bs in $(batches); do $(MAKE) --no-print-directory om BS=$$bs; done
@@ -130,14 +133,14 @@ sweep: ## throughput at each of BATCHES, then one table
 doctor: ## versions, what is missing, and the command that fixes it
 	@$(if $(wildcard $(py)),$(py),python3) -m common.doctor --engine $(engine)
 clean: ## delete what make made in OUT; not weights/ or the authors' clone
-	$(call needs,clean,$(mine),OUT=$(OUT) holds files that make did not make: remove them by hand)
+	$(call needs,$(wildcard $(OUT)),$(ours),$(keep_out))
 	rm -rf $(OUT)
 	@echo 'clean: $(OUT) is gone'
 -include ../tools/verbs.mk
 
 # A misspelt verb is an error with the valid ones.
 valid := help setup source weights demo $(CHAIN) sweep doctor clean $(if $(here),$(REPOSITORY))
-unknown := $(filter-out $(valid) f32 steps timed again,$(MAKECMDGOALS))
+unknown := $(filter-out $(valid) f32 steps again perf-files run-name,$(MAKECMDGOALS))
 wrong := $(firstword $(foreach g,$(unknown),$(if $(findstring /,$g),,$g)))
 $(call refuse,$(filter $(REPOSITORY),$(wrong)),$(wrong) needs the whole repository: run it there)
 $(call refuse,$(wrong),there is no verb $(wrong); there are $(valid))

@@ -1,5 +1,5 @@
 # The two other tools of this model's page: RUNNER=benchmark, the older one, on an NPU; and
-# RUNNER=trtexec, speed alone, on an NVIDIA GPU. common/pipeline.mk includes this.
+# RUNNER=trtexec, speed alone, on an NVIDIA GPU. common/plan.mk includes this.
 
 ## what runs the model: benchmark is ModelZoo's older tool (NPU),
 ## trtexec an NVIDIA GPU's (bench and sweep alone)
@@ -14,16 +14,16 @@ bench_with := benchmark.py
 endif
 
 ifeq ($(RUNNER),benchmark)
-tool := benchmark.$(shell uname -m)
+program := benchmark.$(shell uname -m)
 ifneq ($(filter infer eval bench sweep,$(MAKECMDGOALS)),)
 $(call needs,benchmark,$(filter ascend,$(engine)),\
   RUNNER=benchmark runs .om files on an NPU: load CANN)
 $(call refuse,$(kind),RUNNER=benchmark runs with INPUT=float32 only)
 $(call refuse,$(findstring $(comma),$(DEVICE)),\
   RUNNER=benchmark runs on one device: say DEVICE=0)
-found := $(or $(shell command -v ./$(tool)),$(shell command -v $(tool)))
+found := $(or $(shell command -v ./$(program)),$(shell command -v $(program)))
 $(call needs,benchmark,$(found),\
-  $(tool) is not installed: put it here or on the PATH$(comma) and chmod +x it)
+  $(program) is not installed: put it here or on the PATH$(comma) and chmod +x it)
 endif
 
 # The tool writes ./result and leaves an older run's files in it, so it gets a fresh folder.
@@ -33,12 +33,12 @@ define run_model
 $(py) -m common.ascend.chip --om $(om)
 rm -rf $(scratch) && mkdir -p $(scratch)
 $(py) get_info.py bin $(prep) $(scratch)/$(ONNX)_val.info 224 224 --seen-from $(scratch)
-here=$$PWD; cd $(scratch) && $(if $(filter ./%,$(found)),"$$here/$(tool)",$(tool)) \
+here=$$PWD; cd $(scratch) && $(if $(filter ./%,$(found)),"$$here/$(program)",$(program)) \
   -model_type=vision -device_id=$(DEVICE) -batch_size=$(BS) \
   -om_path=$(if $(filter /%,$(om)),$(om),"$$here/$(om)") -input_text_path=$(ONNX)_val.info \
   -input_width=224 -input_height=224 -output_binary=False -useDvpp=False
 @test -d $(dumped) || \
-  { echo 'error: $(tool) wrote no $(dumped) — see its messages above' >&2; exit 1; }
+  { echo 'error: $(program) wrote no $(dumped) — see its messages above' >&2; exit 1; }
 mv $(dumped) $(result)
 endef
 # The page's figure is that of a run over all images.
@@ -52,7 +52,7 @@ $(call refuse,$(filter infer eval,$(MAKECMDGOALS)),\
   RUNNER=trtexec measures speed alone: make bench RUNNER=trtexec)
 $(call needs,$(filter bench sweep,$(MAKECMDGOALS)),$(shell command -v trtexec),\
   trtexec is not installed: it comes with TensorRT)
-timed := $(onnx)
+bench_needs := $(onnx)
 bench_args = --json $(perf) --model $(onnx) --batch $(BS) -- trtexec --onnx=$(onnx) --fp16 \
   --shapes=$(INPUT_NAME):$(BS)x3x224x224 $(if $(filter 0,$(DEVICE)),,--device=$(DEVICE))
 endif

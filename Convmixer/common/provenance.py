@@ -74,7 +74,7 @@ def made(artefact, inputs, arguments=None):
     """
     itself = {} if str(artefact).endswith(".json") else seen(artefact)
     arguments = sys.argv[1:] if arguments is None else arguments
-    paths = [str(p) if os.path.isabs(p) else os.path.relpath(p) for p in inputs]
+    paths = [os.path.normpath(p) if os.path.isabs(p) else os.path.relpath(p) for p in inputs]
     return {**itself, "arguments": list(map(str, arguments)), "from": {p: seen(p) for p in paths}}
 
 
@@ -129,29 +129,30 @@ def check(artefact, todo):
 
 
 def sweep(links):
-    """Delete each artefact of `links` [(artefact, arguments)] that does not fit, or was made from
-    one that is gone; say why.
+    """Delete each artefact that make has to make again, and say why: one that does not fit its
+    record, and one that was made from such an artefact, or from one that is missing.
 
-    An artefact that is not there counts as gone: make is about to make it.
+    links: [(artefact, arguments, None where they do not matter)], each after those that it is made
+    from, named as in the records (paths from here, or absolute).
     """
-    gone = set()
+    remade = set()
     for folder in {Path(artefact).parent for artefact, _ in links}:
         cli.remove_leftovers(folder)
     for artefact, arguments in links:
         path = Path(artefact)
         there = path.exists() or record_path(artefact).exists()
-        wrong = misfit(artefact, arguments) or _made_from_one_of(artefact, gone)
+        wrong = misfit(artefact, arguments) or _made_from_one_of(artefact, remade)
         if not wrong:
             continue
-        gone.add(artefact)
+        remade |= {artefact, str(record_path(artefact))}
         if there:
             print(f"again: {artefact} {wrong}", file=sys.stderr)
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             record_path(artefact).unlink(missing_ok=True)
 
 
-def _made_from_one_of(artefact, gone):
-    lost = [path for path in read(artefact)["made"]["from"] if path in gone]
+def _made_from_one_of(artefact, remade):
+    lost = [path for path in read(artefact)["made"]["from"] if path in remade]
     return f"was made from {lost[0]}, which is made again" if lost else None
 
 
@@ -160,8 +161,9 @@ def main():
     if not words or len(words) % 2 or words[0] in ("-h", "--help"):
         print(__doc__)
         sys.exit(0 if words[:1] in (["-h"], ["--help"]) else 2)
-    arguments = map(shlex.split, words[1::2])
-    sweep(list(zip(words[::2], arguments)))
+    artefacts = map(os.path.normpath, words[::2])
+    arguments = [shlex.split(text) or None for text in words[1::2]]
+    sweep(list(zip(artefacts, arguments)))
 
 
 if __name__ == "__main__":

@@ -124,13 +124,18 @@ def read_json(path, todo, kind=dict):
     return content
 
 
-def sha256(path):
-    """The SHA-256 of a file as 64 hex digits."""
-    digest = hashlib.sha256()
+def digest(path, kind):
+    """The hash of a file in hex digits; `kind` is sha256, md5, …"""
+    found = hashlib.new(kind)
     with open(path, "rb") as f:
         while block := f.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+            found.update(block)
+    return found.hexdigest()
+
+
+def sha256(path):
+    """The SHA-256 of a file as 64 hex digits."""
+    return digest(path, "sha256")
 
 
 def cores():

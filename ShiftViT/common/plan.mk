@@ -24,13 +24,18 @@ roots := /usr/local $(HOME) $(CONDA_PREFIX)
 installed := $(firstword $(wildcard $(addsuffix /Ascend/*/set_env.sh,$(roots)) \
   $(addsuffix /lib/python3*/*-packages/ascend/cann-*/set_env.sh,$(prefixes))))
 
-# fp16 is rounded by ONNX Runtime, on any host; of the CPU's engines OpenVINO has bf16, int8.
-on_cpu := $(if $(filter bf16 int8,$(PRECISION)),openvino,$(ENGINE_CPU))
-auto := $(if $(CANN_IMAGE),ascend,$(if $(filter fp16,$(PRECISION)),onnxruntime,search))
-engine := $(if $(filter auto,$(ENGINE)),$(auto),$(ENGINE))
-ifeq ($(engine),search)
-engine := $(if $(loaded),ascend,$(on_cpu))
-$(call needs,$(and $(installed),$(goals)),$(loaded),CANN is installed but not loaded: \
+# ENGINE=auto takes the first that applies.
+ifneq ($(ENGINE),auto)
+engine := $(ENGINE)
+else ifneq ($(CANN_IMAGE),)
+engine := ascend
+else ifeq ($(PRECISION),fp16)
+engine := onnxruntime# it rounds to float16, on any host
+else ifneq ($(loaded),)
+engine := ascend
+else
+engine := $(if $(filter bf16 int8,$(PRECISION)),openvino,$(ENGINE_CPU))
+$(call refuse,$(and $(installed),$(goals)),CANN is installed but not loaded: \
   source $(installed) first$(comma) or say ENGINE=$(ENGINE_CPU))
 endif
 
@@ -48,7 +53,7 @@ export HOST_ENGINE := $(engine)
 export HOST_PRECISION := $(PRECISION)
 export HOST_PROVIDER := $(PROVIDER)
 atc := $(py) -m common.cpu.atc
-infer := env PYTHONPATH=common/cpu $(py) -m ais_bench
+infer := env PYTHONPATH=common/cpu$(if $(PYTHONPATH),:"$(PYTHONPATH)") $(py) -m ais_bench
 bench := $(infer)
 ending := $(if $(filter openvino,$(engine)),blob,ort)
 $(call refuse,$(CANN_IMAGE),CANN_IMAGE= is for an .om: leave out ENGINE=$(ENGINE))
@@ -86,19 +91,22 @@ quantised := $(if $(filter ascendint8,$(engine)$(PRECISION)),$B/$(ONNX)_int8.onn
 for_atc := $(or $(quantised),$(onnx))
 om_of = $B/$(foreach BS,$1,$(OFFLINE))$(kind)$(lower)$(gpu).$(ending)
 
-# ---- one offline model for several batches, its gears; used where it is there ----
-one_batch := $(filter scale,$(goals))$(other_runner)# they take no other
-dynamic := $(or $(OM),$(if $(one_batch),,$(call om_of,dynamic)))
-gears_in = sed -n 's/.*--dynamic_batch_size=\([0-9,]*\).*/\1/p' $(dynamic).json | head -n 1
+# ---- one offline model for several batches: make om BS=dynamic compiles it for BATCHES ----
+# Where it is there, each BS that it has runs with it; another BS gets a model of its own.
+# make scale and the other runners take models of one batch alone.
+one_batch := $(filter scale,$(goals))$(other_runner)
+shared := $(or $(OM),$(if $(one_batch),,$(call om_of,dynamic)))
+# The batches that it has, its gears, are in its record: in the flag that it was compiled with.
+gears_in = sed -n 's/.*--dynamic_batch_size=\([0-9,]*\).*/\1/p' $(shared).json | head -n 1
 gears :=
 ifeq ($(BS),dynamic)
 gears := $(batches)
-else ifneq ($(and $(wildcard $(dynamic)),$(wildcard $(dynamic).json)),)
+else ifneq ($(and $(wildcard $(shared)),$(wildcard $(shared).json)),)
 gears := $(subst $(comma), ,$(shell $(gears_in)))
 endif
 gear := $(filter $(BS),$(gears))
 many := $(if $(gear)$(filter dynamic,$(BS)),$(subst $(space),$(comma),$(strip $(gears))))
-om := $(or $(OM),$(if $(many),$(dynamic),$(call om_of,$(BS))))
+om := $(or $(OM),$(if $(many),$(shared),$(call om_of,$(BS))))
 $(call needs,$(and $(OM),$(gears)),$(gear),OM=$(OM) is for the batches $(gears): say BS=)
 $(call refuse,$(and $(filter dynamic,$(BS)),\
   $(filter-out prep onnx om online check-ops half,$(goals))),BS=dynamic is for om; \
@@ -107,6 +115,7 @@ $(call refuse,$(and $(filter dynamic,$(BS)),\
 run_of = bs$1_$(engine)$(lower)$(gpu)$(kind)$(other_runner:%=_%)
 run := $(call run_of,$(BS))
 result := $B/result/$(run)
+f32_result := $(if $(lower),$B/result/bs$(BS)_$(engine)$(kind)$(other_runner:%=_%))
 score := $B/eval_$(run).json
 perf_of = $B/perf_$(call run_of,$1).json
 perf := $(call perf_of,$(BS))
@@ -122,19 +131,25 @@ $(call needs,$(filter-out demo,$(DATA)),\
   DATA=$(DATA) does not exist)
 need_data = the weights are real ($(weights)): say DATA=/path/to/imagenet
 $(call needs,$(images),$(data),$(need_data))
+$(call refuse,$(and $(OM),$(lower),$(filter eval steps,$(goals))),eval compares \
+  PRECISION=$(PRECISION) with f32$(comma) and OM= is one model: leave out OM= or PRECISION=)
 $(call needs,$(and $(images),$(DATA),$(demo)),$(WEIGHTS)$(OM),DATA= is given but there are no \
   weights: make weights$(comma) or say WEIGHTS=/path or WEIGHTS=demo)
 $(call needs,$(and $(or $(offline),$(quantised)),$(filter int8,$(PRECISION))),$(calib),\
-  PRECISION=int8 with real weights needs training images: CALIB=/path/to/some/hundred)
+  PRECISION=int8 with real weights needs training images: CALIB=/path/to/a/few/hundred)
 
-# ---- OUT belongs to one model; only a folder that make marked is used, or cleaned ----
+# ---- OUT belongs to one model, whose title is in OUT/.made-for ----
+# It may be used when the title is ours, or when it holds nothing, or no more than folders with
+# titles of their own. It may be deleted when the title is ours.
 mark := $(OUT)/.made-for
 owner := $(file <$(mark))
-marked := $(patsubst %/.made-for,%,$(wildcard $(OUT)/*/.made-for))# an OUT inside this one
-mine := $(if $(filter-out $(marked),$(wildcard $(OUT)/*)),$(filter "$(TITLE)","$(owner)"),new)
+ours := $(filter "$(TITLE)","$(owner)")
+inner := $(patsubst %/.made-for,%,$(wildcard $(OUT)/*/.made-for))
+strangers := $(filter-out $(inner) $(mark),$(wildcard $(OUT)/* $(OUT)/.[!.]*))
 $(call refuse,$(filter x x/ x. x./ x..%,x$(OUT)),OUT=$(OUT): name a folder of its own)
-$(call needs,$(goals),$(mine),OUT=$(OUT) holds files that make did not make for \
+$(call refuse,$(and $(goals),$(if $(ours),,$(strangers))),OUT=$(OUT) holds files that make did not make for \
   $(TITLE)$(if $(owner), but for $(owner)): name another folder)
+keep_out = OUT=$(OUT) holds files that make did not make for $(TITLE): remove them by hand
 
 # ---- the arguments of each step, which its record must show ----
 demo_images_args = images --out $B/data
@@ -154,12 +169,12 @@ check_args = --result $(result) --model $(om) --bins $(prep) $(if $(OM),,--onnx 
 partial := $(if $(filter 1,$(ALLOW_PARTIAL)),--allow-partial)
 score_args = $(wordlist 2,99,$(POSTPROCESS)) --manifest $(prep) --json $(score) $(partial) \
   $(if $(filter 1,$(ALLOW_BELOW)),--allow-below) \
-  $(if $(lower),--against $(subst $(lower),,$(result)))
+  $(f32_result:%=--against %)
 online_args = --weights $(weights) --bins $(prep) --json $(online) --net $(NET) $(no_ema)
 
 # By time where LOOP does not say otherwise; on an NPU, ModelZoo's loops where nothing is said.
-# A demo shows a figure; bench and sweep measure it.
-default_seconds := $(if $(filter ascend,$(engine)),,$(if $(filter demo,$(goals)),1,5))
+# For a demo (its goal here is steps) 1 s is enough; bench and sweep measure longer.
+default_seconds := $(if $(filter ascend,$(engine)),,$(if $(filter steps,$(goals)),1,5))
 seconds := $(if $(LOOP),,$(or $(SECONDS),$(default_seconds)))
 loop := $(if $(seconds),,--loop $(or $(LOOP),$(LOOPS)))
 dym := $(if $(gear),--dymBatch $(BS))
@@ -173,8 +188,9 @@ noisy = $(if $(filter bench,$(goals)),$(shell grep -ls '^ "noise": "[^"]' $(perf
 run_model = $(infer) --model $(om) --input $(prep) --output $B/result --output_dirname $(run) \
   --outfmt $(OUTFMT) --batchsize $(BS) $(dym) $(device)
 bench_with := -m common.speed.bench
-timed = $(om)
-# A host's speed wanders over minutes: a sweep comes to each batch twice, again keeps both.
+bench_needs = $(om)
+# A host's speed wanders over minutes: a sweep times every batch, then every batch again. The
+# goals again bench join the second round to the first.
 rounds = bench $(if $(other_runner),,"again bench")
 again := $(if $(filter again,$(MAKECMDGOALS)),--again)
 -include benchmark.mk
@@ -192,11 +208,13 @@ links = $(if $(demo_images),$(call link,$(demo_images),$(demo_images_args))) \
   $(if $(kind),$(call link,$B/aipp.cfg,--out $B/aipp.cfg)) \
   $(call link,$(om),$(atc_args))) \
   $(call link,$(result),$(check_args)) \
+  $(if $(f32_result),$(call link,$(f32_result))) \
   $(call link,$(score),$(score_args)) \
   $(call link,$(online),$(online_args)) \
   $(call link,$(perf),$(bench_args))
 ifneq ($(and $(goals),$(wildcard $B/.),$(if $(dry_run),,x),$(shell command -v $(py))),)
 nothing := $(shell $(py) -m common.provenance $(links))
+$(call refuse,$(filter-out 0,$(.SHELLSTATUS)),what is stale in $B could not be deleted)
 endif
 
 # ---- a verb ends with a line that names its product, and what a person does next ----

@@ -107,7 +107,7 @@ MEANINGS = [
      "AB"),
     ("isn't path:.*owner|belong to file", "the files belong to another user",
      "chown -R them, or run as that user", "AB"),
-    ("illegal char|invalid char", "a path may have A-Za-z0-9._-/ alone", "move the folder", "AB"),
+    ("illegal char|invalid char", "a path may contain only A-Za-z0-9._-/", "move the folder", "AB"),
     ("filesize:.*not match|needsize", "the bins are not what the .om takes",
      "make prep and make om with the same settings", "AB"),
     ("opp version of the model|os/cpu type of the model",

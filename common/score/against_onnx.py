@@ -67,8 +67,8 @@ def read_bin(folder, row, info):
 def computed(onnx, images):
     """What ONNX Runtime makes of a list of images, float32 (3, H, W), one at a time: float32
     (N, classes). Unknown where it cannot be computed."""
-    if not Path(onnx).is_file():
-        raise Unknown(f"{onnx} is not at hand")
+    if not onnx or not Path(onnx).is_file():
+        raise Unknown(f"{onnx or 'it'} is not at hand")
     try:
         import onnxruntime
     except ImportError:
@@ -141,7 +141,7 @@ def main():
     precision = record.get("precision")
     limit = NPU if npu and precision != "int8" else LIMITS.get(precision, LIMITS["f32"])
     made_from = record["made"]["from"] if record else ()
-    onnx = args.onnx or next((path for path in made_from if path.endswith(".onnx")), "it")
+    onnx = args.onnx or next((path for path in made_from if path.endswith(".onnx")), None)
     compared = note = None
     try:
         compared = compare(args, known, found, limit, onnx)

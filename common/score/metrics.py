@@ -137,7 +137,7 @@ def evaluate(folder, manifest, allow_partial=False, classes=IMAGENET):
 
 
 def labels_of(manifest, classes):
-    """Class indices int (images,), -1 without one; Failure for those that the network has not."""
+    """Class indices int (images,), -1 without one; Failure for those it does not have."""
     known = [row for row in manifest.rows if row.label is not None]
     wrong = [f"{row.image} ({row.label})" for row in known if not 0 <= row.label < classes]
     if wrong:

@@ -37,8 +37,9 @@ MEANINGS = [
     (r"NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|Connection (?:refused|reset)|"
      r"name resolution|error sending request|dns error|Failed to fetch|timed out|"
      r"from versions: none|was not found in the",
-     "no package index answers that has them", "look at network and proxy (HTTPS_PROXY), or name "
-     f"a mirror: PIP_INDEX_URL (uv: UV_DEFAULT_INDEX) in the environment, then {AGAIN}"),
+     "no package index could be reached, or it lacks these packages",
+     "look at network and proxy (HTTPS_PROXY), or name a mirror: "
+     f"PIP_INDEX_URL (uv: UV_DEFAULT_INDEX) in the environment, then {AGAIN}"),
     (r"[Nn]o matching distribution found for (\S+)|Because (\S+) has no |no versions? of (\S+)",
      "there is no build of {name} for {here}", "take Python 3.11 to 3.14 on Linux (x86_64: glibc "
      "2.28, aarch64: 2.35) or macOS 14 (arm64), or use your own: PYTHON=/path/to/python"),

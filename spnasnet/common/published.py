@@ -44,6 +44,6 @@ def _names(path, file, classes):
                           "a text file in this folder, a class on each line")
     names = tuple(line.strip() for line in beside.read_text(encoding="utf-8").splitlines())
     if not len(names) == len(set(names) - {""}) == classes:
-        raise cli.Failure(f"{beside} has not {classes} different names, one on each line",
+        raise cli.Failure(f"{beside} does not hold {classes} different names, one on each line",
                           "write those of the network's classes, in the order of its logits")
     return names

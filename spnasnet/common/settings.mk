@@ -21,15 +21,15 @@ $(foreach v,$(SETTINGS),$(if $(filter environment%,$(origin $v)),\
   $(info note: $v of the environment is ignored; say it to make: make $v=…)))
 endif
 
-## images in a run of the offline model, 1 to 512; dynamic, for
-## om: one for each of BATCHES, used while it is there
+## batch size, 1 to 512; for om also dynamic: one model for all
+## of BATCHES, which is used while it is there
 BS := 8
 ## folder with val/: flat with val_label.txt or a folder per class;
 ## with demo weights it may be left out
 DATA :=
 ## checkpoint, or demo; when left out: that in weights/, else demo
 WEIGHTS :=
-## of a checkpoint with both: 1 its averaged weights (EMA), 0 raw
+## of a checkpoint with both weights: 1 averaged (EMA), 0 raw
 EMA := 1
 EMA_is := 0 1
 ## auto: ascend where CANN is loaded, else the model's CPU engine
@@ -101,13 +101,15 @@ $(foreach v,$(filter-out $(SETTINGS) $(of_top),$(given)),\
   $(error unknown variable $v; there are $(SETTINGS)))
 
 # $(value) reads what a value is without running what it may hold.
-holds = $(findstring $1,$(value $v))
-$(foreach v,$(filter-out MAKE%,$(given)),$(foreach c,$$ ' " ` \ ; & | < >,\
-  $(if $(call holds,$c),$(error $v=$(value $v): $c cannot be used in a value))))
+# Values reach the shell without quotes, so what the shell would read in them is refused.
+shell_has := $$ ' " ` \ ; & | < > ( )
+holds = $(findstring $2,$(value $1))
+$(foreach v,$(filter-out MAKE%,$(given)),$(foreach c,$(shell_has),\
+  $(if $(call holds,$v,$c),$(error $v=$(value $v): $c cannot be used in a value))))
 $(foreach v,$(given),\
-  $(if $(call holds,$(newline)),$(error $v= has a line break in it)))
-$(foreach v,$(filter-out $(lists),$(given)),\
-  $(if $(call holds,$(space)),$(error $v=$(value $v) has a space in it: link it to a name without)))
+  $(if $(call holds,$v,$(newline)),$(error $v= has a line break in it)))
+$(foreach v,$(filter-out $(lists),$(given)),$(if $(call holds,$v,$(space)),\
+  $(error $v=$(value $v) has a space in it: link it to a name without)))
 $(foreach v,$(SETTINGS),\
   $(call needs,$($v_is),$(filter $($v_is),$($v)),$v=$($v): choose one of $($v_is)))
 
@@ -126,7 +128,7 @@ batches := $(filter $(foreach b,$(BATCHES),$(call batches_in,$b)),$(sizes))# eac
 $(call refuse,$(and $(LOOP),$(SECONDS)),LOOP= and SECONDS=: give one of them)
 is = $(shell case '$($1)' in ($2) echo yes;; esac)
 not_a_number := ''|*[!0-9]*|0*
-not_devices := ''|*[!0-9$(comma)]*|$(comma)*|*$(comma)
+not_devices := ''|*[!0-9$(comma)]*|$(comma)*|*$(comma)|*$(comma)$(comma)*
 $(foreach v,$(filter LIMIT LOOP SECONDS,$(given)),\
   $(call refuse,$(call is,$v,$(not_a_number)),$v=$($v): give a whole number above 0))
 $(foreach v,$(filter DEVICE,$(given)),$(call refuse,$(call is,$v,$(not_devices)),\

@@ -45,6 +45,7 @@ def test_help_fits_a_terminal_and_names_every_verb_and_setting(where):
         (["eval", "LIMIT=0"], "LIMIT=0: give a whole number above 0"),
         (["bench", "LOOP=1e3"], "LOOP=1e3: give a whole number"),
         (["infer", "DEVICE=0,"], "DEVICE=0,: give a number"),
+        (["infer", "DEVICE=0,,1"], "DEVICE=0,,1: give a number"),
         (["om", "DEVICE="], "DEVICE=: give"),
         (["bench", "SECONDS=0"], "SECONDS=0: give a whole number above 0"),
         (["bench", "SECONDS=5", "LOOP=9"], "LOOP= and SECONDS=: give one of them"),
@@ -81,7 +82,7 @@ def test_int8_takes_the_engine_that_has_it():
 @pytest.mark.parametrize("variable", ["DATA", "WEIGHTS", "OUT", "SOC", "PYTHON", "OM", "ATC_FLAGS"])
 @pytest.mark.parametrize("text", [
     "$(shell touch {0})", "`touch {0}`", "x;touch {0}", "x'", 'x"', "x|touch {0}", "x&touch {0}",
-    "x>{0}", "x\ntouch {0}", "$(error x)", "x\\"])
+    "x>{0}", "x\ntouch {0}", "$(error x)", "x\\", "val(1)"])
 def test_a_value_is_never_run(variable, text, tmp_path):
     done = make(ROOT / "ShiftViT", "om", f"{variable}={text.format(tmp_path / 'hit')}")
     assert done.returncode == 2 and f"*** {variable}=" in done.stderr
@@ -115,10 +116,57 @@ def test_clean_takes_only_what_make_marked(out, top):
 
 
 def test_an_out_inside_of_out_is_no_stranger(top):
-    """make OUT=build/x first, then make: build/ holds what make made."""
+    """make OUT=build/x first, then make: build/ holds what make made, but is not ours to delete."""
     words = ["-C", "Tiny", "prep", "DATA=data", "WEIGHTS=tiny.pth"]
     tiny.worked(make(top, *words, "OUT=new/inner"))
+    assert "make did not make" in make(top / "Tiny", "clean", "OUT=new").stderr
+    assert (top / "Tiny/new/inner/prep").is_dir()
     tiny.worked(make(top, *words, "OUT=new"))
+
+
+def test_hidden_files_are_strangers_too(top):
+    (top / "Tiny/own/.git").mkdir(parents=True)
+    for verb in ("prep", "clean"):
+        said = make(top / "Tiny", verb, "OUT=own", "DATA=data", "WEIGHTS=tiny.pth").stderr
+        assert "OUT=own holds files that make did not make" in said
+    assert (top / "Tiny/own/.git").is_dir()
+
+
+def test_what_cannot_be_deleted_ends_make(top):
+    """Else a figure of before would be shown for what is asked now."""
+    (top / "Tiny/kept").mkdir()
+    (top / "Tiny/kept/.made-for").write_text("spnasnet_100\n")
+    (top / "Tiny/denied").write_text("#!/bin/sh\necho 'error: Permission denied' >&2; exit 1\n")
+    (top / "Tiny/denied").chmod(0o755)
+    done = make(top / "Tiny", "eval", "OUT=kept", "DATA=data", "WEIGHTS=tiny.pth",
+                "PYTHON=./denied")
+    assert done.returncode == 2 and "what is stale in kept could not be deleted" in done.stderr
+
+
+@pytest.mark.parametrize("words, line", [
+    # f32's own run is the one beside; its folder's name is not made by cutting words out of OUT.
+    (["eval", "PRECISION=fp16", "ENGINE=onnxruntime", "PROVIDER=cann"],
+     "--against build/demo/result/bs8_onnxruntime\n"),
+    (["eval", "PRECISION=int8", "OUT=out_int8"],
+     "--against out_int8/demo/result/bs8_openvino\n"),
+    (["demo", "INPUT=uint8", "ENGINE=openvino"], "--of . bs8_openvino_uint8\n"),
+    (["demo", "ENGINE=openvino"], " --seconds 1 "),
+    (["bench", "ENGINE=openvino"], " --seconds 5 ")])
+def test_the_run_that_is_meant_is_named(top, words, line):
+    said = make(top / "Tiny", "-n", *words, "WEIGHTS=demo").stdout
+    assert line in said, said
+
+
+def test_packages_that_the_environment_names_are_kept(top):
+    said = make(top / "Tiny", "-n", "bench", "WEIGHTS=demo", "ENGINE=openvino",
+                env={"PYTHONPATH": "/my own"}).stdout
+    assert 'env PYTHONPATH=common/cpu:"/my own" ' in said
+
+
+def test_one_model_has_no_f32_beside_it(top):
+    (top / "Tiny/x.blob").touch()
+    said = make(top / "Tiny", "eval", "OM=x.blob", "PRECISION=int8", "DATA=data").stderr
+    assert "OM= is one model: leave out OM= or PRECISION=" in said
 
 
 def test_out_of_another_model_is_refused(top, tmp_path):
@@ -188,6 +236,10 @@ def test_every_folder_has_the_same_kinds_of_files(model):
     assert len((ROOT / model / "Makefile").read_text().splitlines()) <= 34
     published = json.loads((ROOT / model / "published.json").read_text())
     assert {"model", "preprocessing", "weights", "top1", "fps", "chip"} <= set(published)
+    own = dict(re.findall(r"^(\w+) := (.*)", (ROOT / model / "Makefile").read_text(), re.M))
+    assert own["WEIGHTS_FILE"] == published["weights"]["file"]
+    assert f'INPUT, OUTPUT = "{own["INPUT_NAME"]}"' in (ROOT / model / "model.py").read_text()
+    assert int(own.get("SIZE", 224)) == published["preprocessing"]["crop"]
 
 
 # ---- make source: five lines of Make around git ----

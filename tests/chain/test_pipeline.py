@@ -256,6 +256,8 @@ def test_fp16_is_an_estimate_beside_f32_whatever_engine_is_chosen(built):
     assert re.search("fp16 beside f32 on 8 images: .*, 8 answers the same", said)
     score = json.loads((built / "build/eval_bs4_onnxruntime_fp16.json").read_text())
     assert any("an estimate" in note for note in score["notes"])
+    shutil.rmtree(built / "build/result/bs4_onnxruntime")  # f32's own run: it is made again
+    assert tiny.last_line(tiny.make(built, "eval", *words, env={"ASCEND_HOME_PATH": "/cann"}))
     assert score["against_f32"]["same"] == 8 and score["against_f32"]["verdict"] is None
 
 
@@ -290,6 +292,9 @@ def test_bench_says_what_it_timed_and_is_not_repeated(built):
 
 def test_online_is_torch_on_the_same_bins(built):
     assert tiny.last_line(tiny.make(built, "online")) == tiny.LINE
+    made = json.loads((built / "build/online.json").read_text())["made"]["from"]
+    onnx = json.loads((built / "build/spnasnet_100.onnx.json").read_text())["made"]["from"]
+    assert {path for path in onnx if path.endswith(".py")} - {"common/model/export.py"} <= set(made)
     replace(built / "tiny.pth", built / "other.pth")
     assert tiny.last_line(tiny.make(built, "online")) == truth(built)
 

@@ -56,6 +56,7 @@ def host(tmp_path_factory):
     """The small network on an NPU host with these tools on its PATH; .make() as in make."""
     base = tmp_path_factory.mktemp("host")
     folder, fake = tiny.make_folder(base), FakeAscend(base / "ascend")
+    (base / "tools").symlink_to(ROOT / "tools")  # as in the repository: its verbs join the others
     for name, content in ((TOOL, BENCHMARK), ("trtexec", TRTEXEC)):
         (fake.bin / name).write_text(content)
         (fake.bin / name).chmod(0o755)

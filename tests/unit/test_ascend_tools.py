@@ -438,6 +438,11 @@ def test_an_om_for_another_chip_is_refused(fake_ascend, tmp_path):
 
 # ---- the stand-in for ais_bench, on which the tests of the whole chain rely ----
 
+def test_a_link_to_nothing_is_left_to_ais_bench(tmp_path):
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "nothing")
+    infer.tidy(tmp_path)
+
+
 @pytest.mark.parametrize("spoil, said", [
     (lambda f: (f / "a.bin").chmod(0o660), "prep/a.bin is group writable"),
     (lambda f: (f / "b.bin").symlink_to(f / "a.bin"), "is a soft link"),

@@ -377,7 +377,7 @@ def test_an_om_means_what_is_beside_it(monkeypatch):
     Path("x.blob").touch()
     assert host.find("x.om") == Path("x.blob")
     monkeypatch.delenv("HOST_ENGINE")
-    with pytest.raises(cli.Failure, match=r"each of x\.blob, x\.ort"):
+    with pytest.raises(cli.Failure, match=r"any of x\.blob, x\.ort"):
         host.find("x.om")
     Path("x.om").touch()
     with pytest.raises(cli.Failure, match="Ascend host"):

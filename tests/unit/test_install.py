@@ -68,12 +68,12 @@ def test_both_locks_agree():
         (
             "WARNING: Retrying … after connection broken by 'NewConnectionError(…)'\n"
             "ERROR: No matching distribution found for tiny==1.0",
-            "no package index answers",
+            "no package index could be reached",
             "PIP_INDEX",
         ),
         (
             "error: Failed to fetch: http://x/tiny/\n  cause: error sending request for url",
-            "no package index answers",
+            "no package index could be reached",
             "UV_DEFAULT_INDEX",
         ),
         (
@@ -164,7 +164,7 @@ def test_setup_of_a_folder_alone(tmp_path):
     uv.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/called; echo dns error; exit 2\n')
     uv.chmod(0o755)
     said = setup(lock)
-    assert "note: uv: no package index answers that has them; pip is tried" in said
+    assert "note: uv: no package index could be reached, or it lacks these packages; pip is tried" in said
     assert "--require-hashes --only-binary :all: -r requirements.lock" in (
         (tmp_path / "called").read_text())
     assert list(folder.glob(".venv/lib/python3*/site-packages/tiny-1.0.dist-info"))

@@ -279,7 +279,7 @@ def test_names_of_own_classes(tmp_path):
         if names:
             assert known(tmp_path).names == names
         else:
-            with pytest.raises(cli.Failure, match="has not 2 different names"):
+            with pytest.raises(cli.Failure, match="does not hold 2 different names"):
                 known(tmp_path)
     assert class_names.load(classes=2, known=("tabby", "pug")) == ["tabby", "pug"]
     rows = [manifest.Row("pug/1.jpg", "1", 0, 1)]

@@ -1,6 +1,7 @@
 """Records by SHA-256: what is noticed, and what is deleted."""
 import os
 import shutil
+import sys
 
 import pytest
 
@@ -104,6 +105,14 @@ def test_sweep_deletes_what_does_not_fit_and_all_that_was_made_from_it(here, cha
     assert left == kept | {f"{name}.json" for name in kept}
     said = capsys.readouterr().err
     assert all(f"again: {name} " in said for name in gone)
+
+
+def test_another_spelling_of_a_path_is_the_same(here, monkeypatch):
+    """make OUT=build/ has // in its paths."""
+    (here / "m").unlink()
+    monkeypatch.setattr(sys, "argv", ["provenance", ".//m", "-o m", "./c", "", "r/", ""])
+    provenance.main()
+    assert {p.name for p in here.iterdir()} == {"w"}
 
 
 def test_other_arguments_make_it_again(here, capsys):

@@ -289,7 +289,6 @@ def write_demo(folder, answers, wrong=()):
     (folder / "build").mkdir(parents=True)
     (folder / "published.json").write_text(json.dumps({
         "model": "Net", "classes": 10, "chip": "310P", "fps": {"8": 700}, "top1": 74.2}))
-    (folder / "Makefile").write_text("TITLE := Net\nENGINE_CPU := openvino\n")
     theirs = [f"img_{i}.png,{answer + (i in wrong)}\n" for i, answer in enumerate(answers)]
     csv = folder / "build/answers.csv"
     csv.write_text("image,class1\n" + "".join(reversed(theirs)))  # joined by name
@@ -300,23 +299,25 @@ def write_demo(folder, answers, wrong=()):
                        "produced_by": {"fps": 12.5, "others": 0.4}},
             "eval_bs8_openvino": {**score, "answers_csv": {"file": csv.name,
                                                            "sha256": cli.sha256(csv)}},
-            "perf_bs8_openvino": {"fps": 31.5, "spread": 0.3, "others": 0.01}}.items():
+            "perf_bs8_openvino": {"fps": 31.5, "spread": 0.3, "others": 0.01, "batch": 8,
+                                  "engine": "openvino", "precision": "bf16"}}.items():
         cli.write_json(folder / f"build/{name}.json", {**content, "made": made})
 
 
 def test_demo_compares_answers_and_shows_noise(tmp_path, monkeypatch, capsys):
     write_demo(tmp_path / "Net", [3] * 200, wrong=[7])
     monkeypatch.chdir(tmp_path)
-    run(monkeypatch, table, "--demo", "build", "--folders", "Net")
+    run(monkeypatch, table, "--demo", "build", "--of", "Net", "bs8_openvino")
     said = capsys.readouterr().out
     row = next(line for line in said.splitlines() if line.startswith("Net "))
     assert row.split() == ["Net", "200", "50.00%", "50.00%", "60.00%", "199/200", "12.5", "noisy",
                            "31.5", "noisy", "74.2%", "700", "(310P)"]
+    assert "seeded weights, openvino on this CPU, bf16, batch 8." in said
     assert "note: Net, fps torch: other programs took 40%" in said
     assert "note: Net, fps offline: the repeats differ by 30%" in said
     Path("Net/build/answers.csv").write_text("image,class1\n")
     with pytest.raises(cli.Failure, match="answers.csv is not what the scoring wrote"):
-        run(monkeypatch, table, "--demo", "build", "--folders", "Net")
+        run(monkeypatch, table, "--demo", "build", "--of", "Net", "bs8_openvino")
 
 
 def test_demo_fails_where_the_answers_differ_though_the_counts_are_the_same(
@@ -324,17 +325,5 @@ def test_demo_fails_where_the_answers_differ_though_the_counts_are_the_same(
     write_demo(tmp_path / "Net", [3, 4] * 100, wrong=[7, 8, 9])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(cli.Failure, match="answer otherwise for Net"):
-        run(monkeypatch, table, "--demo", "build", "--folders", "Net")
+        run(monkeypatch, table, "--demo", "build", "--of", "Net", "bs8_openvino")
     assert "197/200" in capsys.readouterr().out
-
-
-def test_the_engine_is_the_pipelines(tmp_path, monkeypatch):
-    (tmp_path / "Makefile").write_text("ENGINE_CPU := onnxruntime\n")
-    for name in ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    assert table.engine_of(tmp_path, "auto") == "onnxruntime"
-    assert table.engine_of(tmp_path, "openvino") == "openvino"
-    monkeypatch.setenv("ASCEND_HOME_PATH", "/x")
-    assert table.engine_of(tmp_path, "auto") == "ascend"
-
-

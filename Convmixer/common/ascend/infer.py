@@ -62,7 +62,7 @@ def tidy(*paths):
         for path in [top, *(top.iterdir() if top.is_dir() else ())]:
             # What is another user's, and links, ais_bench refuses itself.
             with contextlib.suppress(PermissionError):
-                if path.stat().st_mode & 0o022 and not path.is_symlink():
+                if not path.is_symlink() and path.stat().st_mode & 0o022:
                     path.chmod(path.stat().st_mode & 0o7755)
 
 

@@ -163,38 +163,45 @@ def sound_record(path):
 def wrap(backend, data, name, precision, parts=1, threads=None):
     """The Model that an engine's file is, for a batch of so many `parts`; errors say `name`.
 
-    Each of some threads computes whole parts; see PART of the engine for what that gains.
+    With several parts the file computes one of them, and each thread whole ones; see PART of the
+    engine for what that gains.
     """
-    at_once = min(parts, threads or cli.cores())
-    each = (threads or cli.cores()) // at_once if parts > 1 else threads
+    cores = threads or cli.cores()
+    workers = min(parts, cores)
+    each = cores // workers if parts > 1 else threads  # threads of a worker; None: all cores
     inputs, outputs, compute = backend.load(data, precision, each)
     if parts > 1:
-        compute = in_parts(compute, parts, at_once)
+        compute = in_parts(compute, parts, workers)
     title = f"{backend.TITLE} {backend.VERSION}"
     what, todo = f"{title} cannot compute {name}", host.other(backend.NAME, precision)
-
-    def whole(tensors):
-        return [Tensor(name, (*(n * parts for n in shape[:1]), *shape[1:]), dtype)
-                for name, shape, dtype in tensors]
 
     def run(arrays):
         with explained(what, todo):
             return compute(arrays)
 
-    return Model(whole(inputs), whole(outputs), run, title, precision)
+    return Model(of_batch(inputs, parts), of_batch(outputs, parts), run, title, precision)
 
 
-def in_parts(compute, parts, at_once):
-    """A function as `compute` for a batch of so many `parts`, `at_once` of them at a time."""
+def of_batch(tensors, parts):
+    """[Tensor] of a batch of `parts`, for the (name, shape, dtype) of one part."""
+    found = []
+    for name, shape, dtype in tensors:
+        whole = (shape[0] * parts, *shape[1:]) if shape else shape
+        found.append(Tensor(name, whole, dtype))
+    return found
+
+
+def in_parts(compute, parts, workers):
+    """A function as `compute` for a batch of so many `parts`, computed by `workers` threads."""
     from concurrent.futures import ThreadPoolExecutor
 
     import numpy as np
 
-    pool = ThreadPoolExecutor(at_once)
+    pool = ThreadPoolExecutor(workers)
 
-    def whole(arrays):
+    def compute_batch(arrays):
         done = pool.map(compute, zip(*(np.split(a, parts) for a in arrays)))
         # A result without a batch becomes one of another batch, which verify.py names.
         return [np.concatenate([*map(np.atleast_1d, output)]) for output in zip(*done)]
 
-    return whole
+    return compute_batch

@@ -9,8 +9,8 @@ from common import cli
 
 
 def read(path):
-    """Return the onnx.ModelProto in `path`; Failure when it is absent, no ONNX, or has not one
-    input."""
+    """Return the onnx.ModelProto in `path`; Failure when it is absent, no ONNX, or does not have
+    exactly one input."""
     try:
         model = onnx.load(path)
         if not model.graph.node:

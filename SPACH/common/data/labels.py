@@ -75,8 +75,10 @@ def join(labels, images):
     """({image: class index}, names left over) for `images`, paths below their folder.
 
     `labels` is what read_labels() returns. The folders in its names may be others or fewer than
-    those on disk: the longest end of a name that means one image decides. A name is left over when
-    it means no image, or several. Failure when an image gets two labels.
+    those on disk: the longest end of a name that means one image decides. A name is sure when it
+    ends with the image's whole path, or that ends with it; where only their last folders agree
+    (val/x for other/x), it counts for an image that no sure name means. A name is left over when it
+    means no image, or several. Failure when an image gets two labels.
     """
     ends, found, left = _ends(images), {}, []
     sure, unsure = [], []
@@ -90,7 +92,7 @@ def join(labels, images):
         elif end == name or end == without_ending(image):
             sure.append((name, image))
         else:
-            unsure.append((name, image))  # val/x for an image other/x
+            unsure.append((name, image))
     known = {image for _, image in sure}
     left += [name for name, image in unsure if image in known]
     for name, image in sure + [pair for pair in unsure if pair[1] not in known]:

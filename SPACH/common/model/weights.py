@@ -8,7 +8,6 @@ file that is there already is checked, not fetched. Where none of the addresses 
 (HF_ENDPOINT= names a mirror of it).
 """
 import argparse
-import hashlib
 import re
 import shutil
 from pathlib import Path
@@ -58,7 +57,8 @@ def get(entry, path, reasons):
         try:
             by_hub = address == entry.get("hub")
             got, known = from_hub(address, path) if by_hub else (fetch(address, path), {})
-            wrong = problem(got, {**known, **entry})
+            published = {key: value for key, value in entry.items() if value}
+            wrong = problem(got, {**known, **published})
             if wrong:
                 got.unlink()
                 shutil.rmtree(hub_folder(path), ignore_errors=True)
@@ -130,8 +130,7 @@ def problem(path, entry):
         return f"has {path.stat().st_size} bytes, not the published {entry['size']}"
     for kind in ("sha256", "md5"):
         if entry.get(kind):
-            with open(path, "rb") as f:
-                got = hashlib.file_digest(f, kind).hexdigest()
+            got = cli.digest(path, kind)
             if not got.startswith(entry[kind].lower()):
                 return f"has {kind} {got}, not {entry[kind]}"
     return None

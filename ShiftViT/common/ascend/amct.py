@@ -1,4 +1,4 @@
-"""int8 for an NPU, ModelZoo's way: CANN's amct_onnx quantises the ONNX by some hundred images.
+"""int8 for an NPU, ModelZoo's way: CANN's amct_onnx quantises it, with a few hundred images.
 
     python3 -m common.ascend.amct --model=build/x.onnx --output=build/x_int8.onnx \\
         --calibration=train --bins=build/prep

@@ -7,7 +7,6 @@ results are compared with. Run from a model's folder:
 import argparse
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +17,6 @@ from common.score.against_onnx import read_bin
 from common.speed import bench, measure
 
 BATCH = 8
-CODE = ("model.py", "published.json", "common/model/checkpoint.py")  # what shapes the result
 
 
 def get_args(argv=None):
@@ -36,12 +34,13 @@ def get_args(argv=None):
 
 def network(weights, net, ema=True):
     """The network of the folder this is run from, with the checkpoint `weights` →
-    (torch.nn.Module, facts of the checkpoint); see checkpoint.network()."""
+    (torch.nn.Module, facts of the checkpoint, files of its code); see checkpoint.network()."""
     sys.path.insert(0, "")  # its model.py
     import model
-    from common.model import checkpoint
+    from common.model import checkpoint, export
 
-    return checkpoint.network(model, weights, net, ema)
+    module, known = checkpoint.network(model, weights, net, ema)
+    return module, known, export.code(model, module)
 
 
 def answers(module, manifest, folder):
@@ -70,11 +69,10 @@ def main():
     if unlabelled:
         raise cli.Failure(f"{args.bins}: no label for {cli.some(unlabelled)}",
                           "put val_label.txt beside the images, then make prep")
-    inputs = [args.weights, f"{args.bins}/manifest.json", *CODE]
     links = {}
     if provenance.record_path(args.weights).exists():  # a demo's; official ones have none
         links = provenance.check(args.weights, "make demo")
-    module, known = network(args.weights, args.net, args.ema)
+    module, known, code = network(args.weights, args.net, args.ema)
     with measure.alone():
         others = measure.Others()
         logits, seconds = answers(module, manifest, args.bins)
@@ -90,7 +88,7 @@ def main():
     names = [row.image for row in manifest.rows]
     metrics.write_result(
         args.json, score, by, answers=dict(zip(names, logits.argmax(1).tolist())), chain=links,
-        made=provenance.made(args.json, [path for path in inputs if Path(path).exists()]))
+        made=provenance.made(args.json, [args.weights, f"{args.bins}/manifest.json", *code]))
     print(f"torch {torch.__version__}, f32, batch {BATCH}, CPU: {speed['fps']:.1f} fps "
           "(median, forward only)")
     if bench.noise(speed):

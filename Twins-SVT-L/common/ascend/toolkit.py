@@ -22,7 +22,7 @@ LINE = re.compile(r"^(?:version=|toolkit_running_version=\[(?:[^\]:]*:)?)([^\s\]
 
 
 def installed():
-    """set_env.sh of every CANN on this host's disk, loaded or not (pipeline.mk looks there too)."""
+    """set_env.sh of every CANN on this host's disk, loaded or not (plan.mk looks there too)."""
     roots = ["/usr/local", Path.home(), os.environ.get("CONDA_PREFIX", "")]
     bins = [word for word in os.environ.get("PATH", "").split(":") if word.endswith("/bin")]
     prefixes = [Path.home() / ".local", *(Path(folder).parent for folder in bins)]

@@ -9,6 +9,7 @@ from pathlib import Path
 from common import cli, provenance, toolchain
 from common.cpu import engine, graph, half, host, rewrites, verify
 from common.data import calibration, transforms
+from common.data import recipe as data_recipe
 from common.model import facts
 
 
@@ -59,8 +60,9 @@ def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert
         "onnx": {"file": Path(onnx_path).name, "sha256": cli.sha256(onnx_path), **about},
         "error_to_onnx": error, "demo": bool(about.get("demo")), "calibration": calibrated,
         "note": half.ESTIMATE if estimate else None}
-    code = [__file__, *(m.__file__ for m in (engine, graph, half, host, rewrites,
-                                            toolchain, backend))]
+    modules = [engine, graph, half, host, rewrites, toolchain, backend]
+    modules += [calibration, transforms, data_recipe] if samples else []
+    code = [__file__, *(module.__file__ for module in modules)]
     inputs = [onnx_path, *filter(None, [insert_op_conf, calibrated and calib])]
     inputs += map(facts.code_path, [*code, backend.LIBRARY])
     about["made"] = provenance.made(output_path, inputs, arguments)

@@ -35,7 +35,7 @@ MS = ("min", "max", "mean", "median", "p99")
 # host has a few percent.
 MOST = {"spread": 0.04, "others": 0.1}
 AGAIN = "--again"
-FIRST = "5"  # runs on an NPU that say how many make --seconds
+FIRST = "5"  # trial runs on an NPU, from which the --loop for --seconds is computed
 
 
 def get_args(argv=None):
@@ -154,7 +154,7 @@ def median(runs, busy=None):
 
 def joined(before, now):
     """The median() of two rounds as one: all repeats, the most that others took, the rest from the
-    round nearer to it. Where one is None, the other."""
+    round nearer to it. If one of them is None, the other is returned."""
     if not before or not now:
         return now or before
     busy = [part["others"] for part in (before, now) if part.get("others") is not None]

@@ -2,20 +2,18 @@
 
     python3 -m common.speed.table build/perf_bs1_openvino.json build/perf_bs8_openvino.json
     python3 -m common.speed.table --of ShiftViT build/perf_bs8_openvino.json --of SPACH …
-    python3 -m common.speed.table --demo build/demo --bs 8 --folders ShiftViT SPACH
+    python3 -m common.speed.table --demo build/demo --of ShiftViT bs8_openvino --of SPACH …
 
 The first is throughput per batch size, the second that of several models, whose paths start in
-their folders; the third the demo of several models, where the answers of torch and of the
-offline model are compared image by image.
+their folders; the third the demo of several models, of the run that is named for each: there the
+answers of torch and of the offline model are compared image by image.
 """
 import argparse
 import csv
 import os
-import re
 from pathlib import Path
 
 from common import cli, published
-from common.ascend import toolkit
 from common.speed import bench
 
 DIFFER = 0.01  # of the images; float16 on an NPU may turn an answer that two classes share
@@ -25,16 +23,15 @@ def get_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", metavar="DIR", help="the demo's folder in each model folder")
-    parser.add_argument("--engine", default="auto", help="engine of the offline models")
-    parser.add_argument("--bs", type=int, default=8, help="batch size (default: %(default)s)")
-    parser.add_argument("--folders", nargs="+", default=["."],
-                        help="model folders of the demo (default: this one)")
     parser.add_argument("--of", nargs="+", action="append", default=[], metavar="WORD",
-                        help="a model folder and its perf_*.json; once for each")
+                        help="a model folder and its perf_*.json, or with --demo its run; once for "
+                             "each")
     parser.add_argument("paths", nargs="*", help="perf_*.json")
     args = parser.parse_args(argv)
-    if sum(map(bool, (args.demo, args.of, args.paths))) != 1:
-        parser.error("give either perf_*.json, or --of, or --demo")
+    if bool(args.of) == bool(args.paths):
+        parser.error("give either perf_*.json or --of")
+    if args.demo and any(len(words) != 2 for words in args.of):
+        parser.error("--demo needs --of FOLDER RUN for each model")
     return args
 
 
@@ -75,15 +72,15 @@ def alike(online, offline, folder, todo):
     return sum(str(ours) == theirs.get(image) for image, ours in online["answers"].items())
 
 
-def demo_row(build, run, bs, todo):
+def demo_row(build, run, todo):
     """What the demo in the folder `build` gave, run from its model folder: (cells of its row,
-    last line of eval, whether the answers agree, [notes])."""
+    last line of eval, whether the answers agree, [notes], what computed it)."""
     about = published.load()
     online = read(f"{build}/online.json", todo)
     offline = read(f"{build}/eval_{run}.json", todo)
     perf = read(f"{build}/perf_{run}.json", todo)
     same, images = alike(online, offline, build, todo), len(online["answers"])
-    fps = about.get("fps", {}).get(str(bs))
+    fps = about.get("fps", {}).get(str(perf["batch"]))
     top1 = about.get("top1")
     noise = {"fps torch": bench.noise(online["produced_by"]), "fps offline": bench.reasons(perf)}
     cells = [about.model, str(offline["total"]), f"{online['top1']:.2f}%",
@@ -91,42 +88,33 @@ def demo_row(build, run, bs, todo):
              marked(online["produced_by"]), marked(perf),
              f"{top1:g}%" if top1 else "-", f"{fps:g} ({about.get('chip')})" if fps else "-"]
     notes = [f"{about.model}, {which}: {why}" for which, why in noise.items() if why]
-    return cells, offline["line"], images - same <= DIFFER * images, notes
-
-
-def engine_of(folder, engine):
-    """`engine`, or for auto what the pipeline takes in a model folder: ascend where CANN is
-    loaded, else ENGINE_CPU of its Makefile."""
-    if engine != "auto":
-        return engine
-    if toolkit.loaded():
-        return "ascend"
-    text = (Path(folder) / "Makefile").read_text(encoding="utf-8")
-    return re.search(r"^ENGINE_CPU := (\w+)", text, re.MULTILINE)[1]
+    where = "this NPU" if perf.get("engine", "ascend") == "ascend" else (
+        f"{perf['engine']} on this {perf.get('device', 'CPU')}, {perf['precision']}")
+    by = f"{where}, batch {perf['batch']}"
+    return cells, offline["line"], images - same <= DIFFER * images, notes, by
 
 
 def demo(args):
     """Print a row per model: torch and offline model on the demo images, and ModelZoo's
     figures. Failure when the two disagree."""
-    engines = [engine_of(folder, args.engine) for folder in args.folders]
     top, rows = os.getcwd(), []
-    for folder, engine in zip(args.folders, engines):
+    for folder, run in args.of:
         os.chdir(folder)  # the paths in its records start there
         place = args.demo.replace("{}", folder)
-        rows.append(demo_row(place, f"bs{args.bs}_{engine}", args.bs, f"make -C {folder} demo"))
+        again = "make demo" if folder == "." else f"make -C {folder} demo"
+        rows.append(demo_row(place, run, again))
         os.chdir(top)
-    names = " and ".join(sorted(set(engines)))
-    where = "this NPU" if "ascend" in engines else f"{names} on this CPU, f32"
-    print(f"\nDemo: generated images of ten classes, seeded weights, {where}, batch {args.bs}. "
+    by = "; ".join(sorted({row[4] for row in rows}))
+    print(f"\nDemo: generated images of ten classes, seeded weights, {by}. "
           "Only the two columns at the right are ModelZoo's, on ImageNet.")
     table(["model", "images", "Top-1 torch", "Top-1 offline", "Top-5", "agree",
            "fps torch", "fps offline", "published Top-1", "published fps"],
           [row[0] for row in rows], [note for row in rows for note in row[3]])
-    wrong = [cells[0] for cells, _, agree, _ in rows if not agree]
+    wrong = [row[0][0] for row in rows if not row[2]]
     if wrong:
         raise cli.Failure(f"torch and the offline model answer otherwise for {', '.join(wrong)}",
                           "make compare names the images")
-    for cells, line, _, _ in rows:
+    for cells, line, *_ in rows:
         print(f"{line} {cells[0]}" if len(rows) > 1 else line)
 
 

@@ -49,7 +49,7 @@ def find(path):
     found = [file for file in beside if file.exists()]
     if len(found) != 1:
         names = ", ".join(map(str, found or [path, *beside]))
-        wrong = f"{path} could be each of {names}" if found else f"none of {names} exists"
+        wrong = f"{path} could be any of {names}" if found else f"none of {names} exists"
         raise cli.Failure(wrong, "run `make om` (or atc), or set HOST_ENGINE to the one you mean")
     return found[0]
 

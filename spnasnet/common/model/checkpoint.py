@@ -16,7 +16,7 @@ from common import cli
 RAW = ("state_dict", "model", "model_state_dict")  # where training scripts put the weights,
 EMA = ("state_dict_ema", "model_ema", "ema_state_dict")  # and where their running average
 # What wraps the names of a whole network: DataParallel, torch.compile, Lightning.
-PREFIXES = ("module.", "_orig_mod.", "model.")
+PREFIXES = ("module.", "model.")
 COUNTER = "num_batches_tracked"  # of a BatchNorm; torch's own strict load does without it
 BY_HAND = "python3: torch.save(torch.load(file)[key], 'weights.pth')"
 

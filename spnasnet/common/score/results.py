@@ -131,6 +131,7 @@ def _of_txt(data, rows, classes):
     if values.shape not in ((rows, classes), (1, rows * classes)):
         raise ValueError(f"has {len(values)} lines, {values.size} numbers, "
                          f"not {rows} lines of {classes}")
+    # Of a file that was cut off, the last number has fewer decimals than the others.
     if not data[-1:].isspace():
         *before, last = (len(number.partition(b".")[2]) for number in data.split())
         if len(set(before)) == 1 and last < before[0]:
@@ -172,7 +173,7 @@ def result_files(folder, files):
         match = NAME.fullmatch(base)
         if match and match[1] in files:
             first = found.setdefault(match[1], path)
-            if first is not path and not filecmp.cmp(first, path, shallow=False):
+            if first != path and not filecmp.cmp(first, path, shallow=False):
                 raise cli.Failure(f"{first} and {path} are both results of {match[1]}, and differ",
                                   "keep those of one run and one output, or infer again")
         elif base.endswith((".bin", ".npy", ".txt")) and not NOT_RESULTS.match(base):
