@@ -4,11 +4,7 @@ import numpy as np
 from common import cli, toolchain
 from common.cpu import engine
 
-# Of the outputs' largest absolute value. Engines that compute in float32 stay below 1e-5, bfloat16
-# gives 1e-2; float16 results are rounded to 5e-4. int8 is held against its own calibration images;
-# what it and fp16 cost is for the accuracy to say, here only a broken graph is caught.
-TOLERANCE = {"f32": 1e-3, "bf16": 5e-2, "fp16": 0.5, "int8": 0.5}
-TOLERANCE_FP16 = 2e-3
+TOLERANCE_FP16 = 2e-3  # results in float16 are rounded to 5e-4
 
 
 def random(tensor):
@@ -30,7 +26,8 @@ def against_onnx(model, onnx_path, batch, todo, aipp=None, samples=None):
 
     A whole batch of random input, or of `samples` (a list of single inputs), goes through the
     model. Where the ONNX leaves the batch open, ONNX Runtime computes its first and last image
-    only: the plain graph, with no optimisation, is slow. Failure with `todo` above TOLERANCE.
+    only: the plain graph, with no optimisation, is slow. Failure with `todo` above
+    toolchain.TOLERANCE.
     """
     from common.cpu import onnxruntime_engine as reference
 
@@ -52,7 +49,8 @@ def against_onnx(model, onnx_path, batch, todo, aipp=None, samples=None):
     worst = 0.0
     for tensor, result, want in zip(model.outputs, results, wanted, strict=True):
         found = error(result[rows], want)
-        limit = max(TOLERANCE[model.precision], TOLERANCE_FP16 * (tensor.dtype == np.float16))
+        limit = max(toolchain.TOLERANCE[model.precision],
+                    TOLERANCE_FP16 * (tensor.dtype == np.float16))
         if not found <= limit:  # also when it is NaN
             raise cli.Failure(
                 f"{model.title} computes output {tensor.name!r} of {onnx_path} with an error of "

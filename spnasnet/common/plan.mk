@@ -14,7 +14,8 @@ ready := $(if $(PYTHON),,$(VENV)/.ready)
 CHAIN := prep onnx om infer eval online bench
 REPOSITORY := predict compare half profile check-net check-ops bench-bins scale push pull
 here := $(if $(wildcard ../tools/verbs.mk),$(filter-out push pull,$(REPOSITORY)))
-goals := $(filter steps $(CHAIN) $(here),$(MAKECMDGOALS))
+files := $(foreach g,$(MAKECMDGOALS),$(if $(findstring /,$g),$g))# such as build/net.onnx
+goals := $(filter steps $(CHAIN) $(here),$(MAKECMDGOALS)) $(files)
 
 # ---- which tools: CANN's, or the stand-ins for them on a CPU ----
 loaded := $(ASCEND_HOME_PATH)$(ASCEND_TOOLKIT_HOME)
@@ -75,7 +76,7 @@ demo := $(filter demo,$(or $(WEIGHTS),$(official),demo))
 B := $(OUT)$(if $(demo),/demo)
 demo_weights := $B/$(firstword $(subst ., ,$(WEIGHTS_FILE)))_demo.pth
 weights := $(if $(demo),$(demo_weights),$(or $(WEIGHTS),$(official)))
-demo_images := $(if $(demo),$(if $(filter-out demo,$(DATA)),,$B/data/DEMO.txt))
+demo_images := $(if $(demo),$(if $(DATA),,$B/data/DEMO.txt))
 data := $(if $(demo_images),$B/data,$(DATA))
 limit := $(or $(LIMIT),$(if $(demo_images),$(DEMO_LIMIT)))
 calib := $(if $(filter int8,$(PRECISION)),$(or $(CALIB),$(if $(demo),$B/data/train)))
@@ -126,9 +127,7 @@ offline := $(filter-out prep onnx online,$(goals))
 images := $(filter steps prep infer eval online,$(goals))
 $(call needs,$(if $(demo),,$(WEIGHTS)),$(wildcard $(WEIGHTS)),WEIGHTS=$(WEIGHTS) does not exist)
 $(call needs,$(OM),$(wildcard $(OM)),OM=$(OM) does not exist: give the path of an .om)
-$(call needs,$(filter-out demo,$(DATA)),\
-  $(findstring ://,$(DATA))$(wildcard $(DATA) $(prep)/manifest.json),\
-  DATA=$(DATA) does not exist)
+$(call needs,$(DATA),$(wildcard $(DATA) $(prep)/manifest.json),DATA=$(DATA) does not exist)
 need_data = the weights are real ($(weights)): say DATA=/path/to/imagenet
 $(call needs,$(images),$(data),$(need_data))
 $(call refuse,$(and $(OM),$(lower),$(filter eval steps,$(goals))),eval compares \

@@ -16,8 +16,8 @@ from PIL import Image
 from test_compare import Deep, exported, seeded
 from torch import nn
 
-from common import cli
-from common.cpu import host, rewrites, verify
+from common import cli, toolchain
+from common.cpu import host, rewrites
 from common.data import transforms
 from common.data.manifest import Manifest, Row
 from common.model import facts
@@ -145,11 +145,11 @@ def test_the_worst_layers_of_a_lower_precision_are_named(monkeypatch, capsys, pr
             "calibration": calibration() if precision == "int8" else None}
     found = look(Norms(), **meta)
     worst = max(found["offline_layers"], key=lambda x: x["relative"])
-    assert 1e-4 < worst["relative"] < verify.TOLERANCE[precision]
+    assert 1e-4 < worst["relative"] < toolchain.TOLERANCE[precision]
     assert found["first_offline"] is None
     assert f"the worst: {worst['module']} ({worst['relative']:.1e})" in found["finding"]
     assert f"openvino {precision}" in capsys.readouterr().out
-    monkeypatch.setitem(verify.TOLERANCE, precision, worst["relative"] * .99)
+    monkeypatch.setitem(toolchain.TOLERANCE, precision, worst["relative"] * .99)
     found = look(Norms(), **meta)
     assert found["first_offline"] == worst["module"]
     assert f"openvino {precision} computes with more than" in found["finding"]

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from scored import NAMES, Chain
 
-from common import cli, provenance
+from common import cli, provenance, toolchain
 from common.score import against_onnx, show, verdict
 
 LINE = "good=9 total=12"
@@ -227,7 +227,7 @@ def int8(chain, monkeypatch):
         low = chain.logits.copy()
         for i in range(3, 3 + wrong):
             low[i, low[i].argmax()] = low[i].min()
-        monkeypatch.setitem(against_onnx.LIMITS, "int8", 2.0)
+        monkeypatch.setitem(toolchain.TOLERANCE, "int8", 2.0)
         other.infer(low)
         other.check(monkeypatch)
     return make

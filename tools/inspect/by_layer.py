@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common import cli, provenance
-from common.cpu import host, verify
+from common import cli, provenance, toolchain
+from common.cpu import host
 from common.score.against_onnx import read_bin
 from common.speed.table import table
 from tools.inspect import blame, layers, npu_layers, offline_layers
@@ -83,7 +83,7 @@ def sizes(found, at):
 def on_cpu(args, meta, images, found, by_torch, theirs):
     """Compare the offline model of a CPU layer by layer; what the JSON says of it."""
     off, model, logits = offline_layers.compare(args.onnx, meta, images, found, by_torch)
-    title, limit = f"{meta['engine']} {meta['precision']}", verify.TOLERANCE[meta["precision"]]
+    title, limit = f"{meta['engine']} {meta['precision']}", toolchain.TOLERANCE[meta["precision"]]
     if meta["precision"] == "f32":  # a lower one is off everywhere
         off = blame.split(model.graph, off, limit)[0]
     at = next((i for i, x in enumerate(off) if blame.differs(x, limit)), None)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from common import cli
+from common import cli, toolchain
 from common.cpu import engine, verify
 from common.cpu.ais_bench.timing import until
 from common.speed.bench import median
@@ -45,7 +45,7 @@ def difference(model, runs, pool):
     errors = [verify.error(result, want) for ours, theirs in zip(found, wanted)
               for result, want in zip(ours, theirs)]
     worst = float(np.max(errors))  # NaN where one is
-    limit = verify.TOLERANCE["bf16" if model.precision == "bf16" else "f32"]
+    limit = toolchain.TOLERANCE["bf16" if model.precision == "bf16" else "f32"]
     if not worst <= limit:
         raise cli.Failure(f"several batches at once give other results: {worst:.1e} of their scale "
                           f"({limit:.0e} is allowed)", "only the figure of one at a time counts")

@@ -15,16 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from common import cli, provenance
+from common import cli, provenance, toolchain
 from common.data import manifest, transforms
 from common.score import results
 
 IMAGES = 4  # spread over the set; a large network takes seconds for each
-# Largest difference that is allowed, of the logits' spread. The first four are those of
-# common/cpu/verify.py: f32 stays below 1e-5, bf16 gives 1e-2, what fp16 and int8 cost is for the
-# accuracy to say. An NPU computes in float16: 1-3 % were seen for normalisation in float16 alone.
-# Numbers rounded to float16, or to the six decimals of TXT, stay below all of them.
-LIMITS = {"f32": 1e-3, "bf16": 5e-2, "fp16": 0.5, "int8": 0.5}
+# Largest difference that is allowed on an NPU, of the logits' spread. It computes in float16: 1-3 %
+# were seen for normalisation in float16 alone. For a CPU toolchain.TOLERANCE counts. Numbers
+# rounded to float16, or to the six decimals of TXT, stay below all of them.
 NPU = 0.1
 
 
@@ -137,9 +135,10 @@ def main():
     record = provenance.read(args.model) or {}
     if record:
         provenance.check(args.model, "compile the offline model again (make om)")
-    npu = record.get("engine") == "ascend" or args.model.endswith(".om")
     precision = record.get("precision")
-    limit = NPU if npu and precision != "int8" else LIMITS.get(precision, LIMITS["f32"])
+    limit = toolchain.TOLERANCE.get(precision, toolchain.TOLERANCE["f32"])
+    if toolchain.on_npu(args.model, record) and precision != "int8":
+        limit = NPU
     made_from = record["made"]["from"] if record else ()
     onnx = args.onnx or next((path for path in made_from if path.endswith(".onnx")), None)
     compared = note = None

@@ -18,7 +18,7 @@ import re
 import subprocess
 import sys
 
-from common import cli, provenance
+from common import cli, provenance, toolchain
 from common.speed import measure
 
 NUMBER = r"([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)"
@@ -196,7 +196,7 @@ def main():
     args = get_args()
     links = chain(args.model)
     facts = provenance.read(args.model) or {}
-    on_npu = facts.get("engine", "ascend") == "ascend"
+    on_npu = toolchain.on_npu(args.model, facts)
     command, several = args.command, None
     with measure.alone():
         if args.seconds:

@@ -8,7 +8,7 @@
 # folder or of the one above it, so that `python3` is the one that has the packages. HOST_ENGINE
 # becomes the engine that make takes for the model, unless it is set. It prints nothing.
 
-_host=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+_host=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]:-$0}")" && pwd -P)
 # Sourcing it again must not make the lists longer.
 case ":$PATH:" in
     *":$_host/bin:"*) ;;

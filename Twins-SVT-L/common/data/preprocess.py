@@ -138,28 +138,33 @@ def _before(folder):
 
 
 def _save(new, old, time, folder, before_manifest):
-    """Write manifest.json, after before_manifest's file; False where it is there already.
+    """Write manifest.json, after before_manifest's file; whether it says something else than
+    before.
 
-    The same manifest gets its old time back: make sees a change only when there is one.
+    Make runs the later steps when its time changes: one that says the same of the images keeps its
+    time, and the name of their folder.
     """
     path = folder / NAME
-    aside = {"dataset": None, "made": None}  # what changes no figure
-    same = old and (old.rows, old.files) == (new.rows, new.files) \
-        and {**old.info, **aside} == {**new.info, **aside}
+    same = old is not None and _said(old) == _said(new)
     if same:
-        new.info.update((key, old.info[key]) for key in aside if key in old.info)
+        new.info.update((key, old.info[key]) for key in ("dataset", "made") if key in old.info)
     else:
         path.unlink(missing_ok=True)
         new.info["made"] = provenance.made(path, [])
     if before_manifest:
         derived, write = before_manifest
         write(new, derived)
-    if same and path.exists():
-        return False
-    new.save(folder)
-    if same:
-        os.utime(path, ns=(time, time))
+    if not path.exists():
+        new.save(folder)
+        if same:  # bins.py took it away while bins were missing
+            os.utime(path, ns=(time, time))
     return not same
+
+
+def _said(manifest):
+    """What a Manifest says of the images; where they are changes no figure."""
+    info = {key: value for key, value in manifest.info.items() if key not in ("dataset", "made")}
+    return manifest.rows, manifest.files, info
 
 
 def _limit(limit, total):

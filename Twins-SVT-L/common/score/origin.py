@@ -14,7 +14,7 @@ from common import cli, provenance
 from common.data import manifest
 from common.score import results
 
-AGAIN = "infer again (make infer makes again whatever does not fit)"
+AGAIN = "infer again (make infer, which makes again what does not fit)"
 LOWER = ("bf16", "fp16", "int8")  # the CPU's precisions that cost accuracy
 KEPT = ("engine", "precision", "batch", "demo", "onnx", "note")  # what a summary says of the model
 
