@@ -205,6 +205,7 @@ def test_kernels_that_are_not_square(data, tmp_path):
         assert 0.5 < float(middle.mean()) < 1.5
 
 
+@pytest.mark.slow
 def test_logits_stay_small(data, tmp_path):
     """StarNet's products of branches square what BatchNorm has not seen."""
     from timm.models.starnet import StarNet
