@@ -124,7 +124,8 @@ def test_clock_of_another_host(built, change):
     assert tiny.last_line(done) == truth(built, labels=labels)
 
 
-@pytest.mark.parametrize("name", [pytest.param(tiny.ONNX, marks=pytest.mark.slow), tiny.BLOB])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [tiny.ONNX, tiny.BLOB])
 def test_an_artefact_of_other_weights(built, tmp_path, name):
     """Put in its place with its record or without it, with the old times."""
     other = tiny.fresh(built, tmp_path / "other")
@@ -135,6 +136,7 @@ def test_an_artefact_of_other_weights(built, tmp_path, name):
         assert evaluate(built) == tiny.LINE
 
 
+@pytest.mark.slow
 def test_results_of_another_model(built, tmp_path):
     other = tiny.fresh(built, tmp_path / "other")
     evaluate(other, "WEIGHTS=other.pth")
@@ -270,7 +272,7 @@ def test_a_model_for_several_batches_is_used_and_made_again(built):
     replace(built / "tiny.pth", built / "other.pth")
     said = tiny.make(built, "eval", "BS=1")
     assert tiny.worked(said).strip().endswith(truth(built)) and f"again: {name}" in said.stderr
-    said = tiny.worked(tiny.make(built, "sweep", "BATCHES=1 4", "LOOP=1"))
+    said = tiny.worked(tiny.make(built, "-n", "sweep", "BATCHES=1 4", "LOOP=1"))
     assert said.count("--dymBatch") == 4 and "common.cpu.atc" not in said
     assert tiny.worked(tiny.make(built, "eval", "BS=8")).strip().endswith(truth(built))
     assert (built / "build/spnasnet_100_bs8.blob").exists()
