@@ -233,7 +233,7 @@ def test_a_deleted_file_is_made_again(built):
 
 
 def test_batch_sizes_and_engines_count_alike(built):
-    for words in (["BS=1"], ["BS=16"], ["ENGINE=onnxruntime"], ["INPUT=uint8"]):
+    for words in (["BS=16"], ["ENGINE=onnxruntime"], ["INPUT=uint8"]):
         assert evaluate(built, *words) == tiny.LINE
 
 

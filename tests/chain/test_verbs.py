@@ -52,6 +52,7 @@ def test_predict_from_the_top_and_from_the_folder(top):
     assert "error: no such image: gone.png" in failed and not (top / "Net/build").exists()
 
 
+@pytest.mark.slow
 def test_predict_on_an_ascend_host(top, tmp_path_factory):
     """The same answers, where CANN's own PYTHONPATH has ais_bench."""
     base = tmp_path_factory.mktemp("npu")
@@ -69,7 +70,7 @@ def test_predict_on_an_ascend_host(top, tmp_path_factory):
 
 
 def test_a_short_sweep_is_kept(top):
-    """All are compiled before the first is timed; both figures are kept, others stay."""
+    """All are compiled before the first is timed; both figures are kept."""
     said = make(top / "Net", "sweep", "BATCHES=1 8", "LOOP=2", *given())
     assert said.rindex("common.cpu.atc") < said.index("common.speed.bench")
     path = record.path_in(top / "results")
@@ -81,9 +82,6 @@ def test_a_short_sweep_is_kept(top):
         assert rounds == [6, 6]  # two rounds of three
         assert r["from_bin"]["images"] == 8 and len(r["weights"]["sha256"]) == 64
         assert r["compute_only"]["ms"]["min"] <= r["compute_only"]["ms"]["p99"]
-    make(top / "Net", "sweep", "BATCHES=8", "LOOP=2", *given())
-    second = {r["batch"]: r for r in record.read(path)}
-    assert second[1] == first[1] and second[8]["compute_only"] != first[8]["compute_only"]
 
 
 @pytest.mark.slow

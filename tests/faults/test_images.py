@@ -170,6 +170,7 @@ ODD = ["0.001_digital clock _ 0.86.jpg", "art_0.jpg", "art_0.jpg", "图';touch r
        "-1.JPEG", "é b.JPEG", "x" * 240 + ".JPEG", "0.jfif"]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("names as in ImageNet-A and -R, and worse", "the same score")
 def test_names_to_the_score(folder, seen):
     for name, image, label in zip(ODD, tiny.NAMES, tiny.LABELS):

@@ -102,6 +102,7 @@ def same_as_torch(net, path, names, tolerance):
         assert batch == 1 or np.abs(want[0] - want[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_twins(script, monkeypatch, tmp_path):
     """The network's own blocks, fewer and narrower: a batch frozen into a Reshape would show."""
     create = timm.create_model

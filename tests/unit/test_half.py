@@ -123,8 +123,8 @@ def test_a_group_norm_loses_in_one_float16_sum_only():
     assert layers.norm_forms(network(), SMALL, np.zeros((3, 5))) == {}
 
 
-@pytest.mark.parametrize("more", [
-    [], pytest.param(["INPUT=uint8"], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["INPUT=uint8"]])
 def test_make_half(tmp_path, more):
     top = tiny.repository(tmp_path / "a checkout", "Net")
     done = tiny.make(top / "Net", "half", *more, f"PYTHON={sys.executable}")
