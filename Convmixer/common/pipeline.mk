@@ -3,7 +3,8 @@
 # includes this. Make only makes what is missing; what was made from something else than
 # what is at hand is deleted first (end of plan.mk). One make at a time in a folder.
 include common/plan.mk
-.PHONY: help setup source weights demo $(CHAIN) f32 steps again perf-files run-name sweep doctor clean FORCE
+.PHONY: help setup source weights demo $(CHAIN) f32 steps again perf-files run-name \
+  sweep doctor clean FORCE
 FORCE:
 
 help: ## this list

@@ -146,7 +146,8 @@ ours := $(filter "$(TITLE)","$(owner)")
 inner := $(patsubst %/.made-for,%,$(wildcard $(OUT)/*/.made-for))
 strangers := $(filter-out $(inner) $(mark),$(wildcard $(OUT)/* $(OUT)/.[!.]*))
 $(call refuse,$(filter x x/ x. x./ x..%,x$(OUT)),OUT=$(OUT): name a folder of its own)
-$(call refuse,$(and $(goals),$(if $(ours),,$(strangers))),OUT=$(OUT) holds files that make did not make for \
+$(call refuse,$(and $(goals),$(if $(ours),,$(strangers))),\
+  OUT=$(OUT) holds files that make did not make for \
   $(TITLE)$(if $(owner), but for $(owner)): name another folder)
 keep_out = OUT=$(OUT) holds files that make did not make for $(TITLE): remove them by hand
 
