@@ -213,7 +213,8 @@ links = $(if $(demo_images),$(call link,$(demo_images),$(demo_images_args))) \
   $(call link,$(online),$(online_args)) \
   $(call link,$(perf),$(bench_args))
 ifneq ($(and $(goals),$(wildcard $B/.),$(if $(dry_run),,x),$(shell command -v $(py))),)
-nothing := $(shell $(py) -m common.provenance $(links))
+# (unexport does not reach $(shell) below make 4.4)
+nothing := $(shell env -u PYTHONSAFEPATH $(py) -m common.provenance $(links))
 $(call refuse,$(filter-out 0,$(.SHELLSTATUS)),what is stale in $B could not be deleted)
 endif
 
