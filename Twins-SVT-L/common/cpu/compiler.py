@@ -28,15 +28,7 @@ def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert
     onnx_model = graph.read(onnx_path)
     about = facts.read(onnx_model)
     estimate = precision == "fp16" and backend.device() == "CPU"
-    if not estimate:  # that rounds what atc is given, operator by operator
-        rewrites.group_norm_as_formula(onnx_model)
-        rewrites.flat_tokens(onnx_model)
-    if output_type == "FP16":
-        graph.cast_outputs(onnx_model)
-    if aipp:
-        graph.take_bytes(onnx_model, aipp, onnx_path)
-    if estimate:
-        half.round_all(onnx_model)
+    rewrite(onnx_model, onnx_path, output_type, aipp, estimate)
     samples = calibrated = None
     part = part_of(batch, backend, onnx_model)
     if precision == "int8":  # quantised with an open batch: the same for every batch
@@ -68,6 +60,20 @@ def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert
     about["made"] = provenance.made(output_path, inputs, arguments)
     cli.write_json(provenance.record_path(output_path), about)
     return dataclasses.replace(model, meta=about)
+
+
+def rewrite(onnx_model, onnx_path, output_type, aipp, estimate):
+    """Make an onnx.ModelProto what the engine is to compute, in place: see compile_onnx(). With
+    `estimate`, what an NPU computes in float16: what atc is given, rounded operator by operator."""
+    if not estimate:
+        rewrites.group_norm_as_formula(onnx_model)
+        rewrites.flat_tokens(onnx_model)
+    if output_type == "FP16":
+        graph.cast_outputs(onnx_model)
+    if aipp:
+        graph.take_bytes(onnx_model, aipp, onnx_path)
+    if estimate:
+        half.round_all(onnx_model)
 
 
 def compile_gears(onnx_path, gears, name, output_path, *how):
