@@ -59,11 +59,11 @@ help: ## this list
 
 demo: $(chosen:%=%/demo) ## the whole way on generated images, then one table
 	+@$(if $(dry_run),,$(py) -m common.speed.table --demo '$(out_of)/demo' $(foreach m,$(chosen),\
-	  --of $m $$($(MAKE) --no-print-directory -C $m run-name $(call here,$m))))
+	  --of $m $$($(MAKE) --no-print-directory -C $m run-name $(call here,$m) | tail -n 1)))
 sweep: $(chosen:%=%/sweep) ## throughput at each of BATCHES, then one table
 	+@$(if $(dry_run),,$(if $(word 2,$(chosen)),$(py) -m common.speed.table \
 	  $(foreach m,$(chosen),--of $m \
-	  $$($(MAKE) --no-print-directory -C $m perf-files $(call here,$m)))))
+	  $$($(MAKE) --no-print-directory -C $m perf-files $(call here,$m) | tail -n 1))))
 setup: $(ready) ## make .venv with the locked packages (done when it is needed)
 	@echo 'setup: $(py) is ready'
 $(VENV)/.ready: requirements.lock

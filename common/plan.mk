@@ -15,7 +15,7 @@ CHAIN := prep onnx om infer eval online bench
 REPOSITORY := predict compare half profile check-net check-ops bench-bins scale push pull
 here := $(if $(wildcard ../tools/verbs.mk),$(filter-out push pull,$(REPOSITORY)))
 files := $(foreach g,$(MAKECMDGOALS),$(if $(findstring /,$g),$g))# such as build/net.onnx
-goals := $(filter steps $(CHAIN) $(here),$(MAKECMDGOALS)) $(files)
+goals := $(strip $(filter steps $(CHAIN) $(here),$(MAKECMDGOALS)) $(files))
 
 # ---- which tools: CANN's, or the stand-ins for them on a CPU ----
 loaded := $(ASCEND_HOME_PATH)$(ASCEND_TOOLKIT_HOME)
@@ -120,6 +120,7 @@ f32_result := $(if $(lower),$B/result/bs$(BS)_$(engine)$(kind)$(other_runner:%=_
 score := $B/eval_$(run).json
 perf_of = $B/perf_$(call run_of,$1).json
 perf := $(call perf_of,$(BS))
+from_bin_of = $(patsubst $B/perf_%,$B/frombin_%,$(call perf_of,$1))# by tools/verbs.mk
 online := $B/online.json
 
 # ---- what is given on the command line must be there ----
@@ -128,23 +129,29 @@ images := $(filter steps prep infer eval online,$(goals))
 $(call needs,$(if $(demo),,$(WEIGHTS)),$(wildcard $(WEIGHTS)),WEIGHTS=$(WEIGHTS) does not exist)
 $(call needs,$(OM),$(wildcard $(OM)),OM=$(OM) does not exist: give the path of an .om)
 $(call needs,$(DATA),$(wildcard $(DATA) $(prep)/manifest.json),DATA=$(DATA) does not exist)
+$(call needs,$(and $(filter int8,$(PRECISION)),$(CALIB),$(goals)),$(wildcard $(CALIB)),\
+  CALIB=$(CALIB) does not exist)
 need_data = the weights are real ($(weights)): say DATA=/path/to/imagenet
 $(call needs,$(images),$(data),$(need_data))
-$(call refuse,$(and $(OM),$(lower),$(filter eval steps,$(goals))),eval compares \
-  PRECISION=$(PRECISION) with f32$(comma) and OM= is one model: leave out OM= or PRECISION=)
+$(call refuse,$(and $(OM),$(lower),$(goals)),OM= is one model$(comma) in a precision of its \
+  own and with no f32 beside it: leave out OM= or PRECISION=)
+$(call refuse,$(and $(goals),$(filter-out %.$(ending),$(OM))),OM=$(OM): ENGINE=$(engine) \
+  runs files that end in .$(ending))
+$(call refuse,$(and $(filter weights,$(MAKECMDGOALS)),$(goals),$(demo)),\
+  say make weights alone first: without weights the other goals mean the demo)
 $(call needs,$(and $(images),$(DATA),$(demo)),$(WEIGHTS)$(OM),DATA= is given but there are no \
   weights: make weights$(comma) or say WEIGHTS=/path or WEIGHTS=demo)
 $(call needs,$(and $(or $(offline),$(quantised)),$(filter int8,$(PRECISION))),$(calib),\
   PRECISION=int8 with real weights needs training images: CALIB=/path/to/a/few/hundred)
 
 # ---- OUT belongs to one model, whose title is in OUT/.made-for ----
-# It may be used when the title is ours, or when it holds nothing, or no more than folders with
-# titles of their own. It may be deleted when the title is ours.
+# It may be used when the title is ours, or when it holds no more than folders with titles of
+# their own, and by-hand, as the READMEs call theirs. It may be deleted when the title is ours.
 mark := $(OUT)/.made-for
 owner := $(file <$(mark))
 ours := $(filter "$(TITLE)","$(owner)")
 inner := $(patsubst %/.made-for,%,$(wildcard $(OUT)/*/.made-for))
-strangers := $(filter-out $(inner) $(mark),$(wildcard $(OUT)/* $(OUT)/.[!.]*))
+strangers := $(filter-out $(inner) $(mark) $(OUT)/by-hand,$(wildcard $(OUT)/* $(OUT)/.[!.]*))
 $(call refuse,$(filter x x/ x. x./ x..%,x$(OUT)),OUT=$(OUT): name a folder of its own)
 $(call refuse,$(and $(goals),$(if $(ours),,$(strangers))),\
   OUT=$(OUT) holds files that make did not make for \
@@ -221,9 +228,10 @@ endif
 # ---- a verb ends with a line that names its product, and what a person does next ----
 made = $(eval MADE += $@)
 end = @$(if $(filter $1,$(MADE)),:,echo '$@: $1 is up to date'); $(call next,$2)
-next = $(if $(filter 0,$(MAKELEVEL)),echo 'next: make $(in)$1$(if $(same), $(same))',:)
+next = $(if $(filter 0,$(MAKELEVEL)),echo 'next: make $(in)$(strip $1 $(same))',:)
 inside := $(subst x$(PWD)/,,x$(CURDIR))# a path with spaces is no list of words
 in := $(if $(findstring x$(PWD)/,x$(CURDIR)),-C $(inside) )
-same := $(foreach v,$(filter-out $(lists) $(if $(filter dynamic,$(BS)),BS),$(given)),$v=$($v))
+same := $(foreach v,$(filter-out $(lists) $(if $(filter dynamic,$(BS)),BS),$(given)),$v=$($v)) \
+  $(if $(filter ATC_FLAGS,$(given)),ATC_FLAGS="$(ATC_FLAGS)")
 after_om := infer$(if $(filter dynamic,$(BS)), BS=$(lastword $(gears)))
 after_om := $(if $(CANN_IMAGE),$(if $(loaded),$(after_om),push HOST=user@npu),$(after_om))

@@ -61,7 +61,7 @@ check-ops: $(for_atc) ## the ONNX beside the operators that CANN has
 
 bench-bins: $(perf) $(prep)/manifest.json ## throughput from .bin to result files
 	$(tool).inspect.bench_bins$(again:%= %) --bins $(prep) --perf $(perf) --model $(om) \
-	  --json $(perf:$B/perf_%=$B/frombin_%) -- \
+	  --json $(call from_bin_of,$(BS)) -- \
 	  $(bench) --model $(om) --outfmt $(OUTFMT) --batchsize $(BS) $(dym) $(device)
 
 # A sweep is kept in results/, from .bin too where there are images and one device.

@@ -8,7 +8,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .SUFFIXES:
-dry_run := $(findstring n,$(firstword -$(MAKEFLAGS)))
+flags := $(firstword -$(MAKEFLAGS))
+dry_run := $(findstring n,$(flags))
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
 unexport PYTHONSAFEPATH # it would hide common/ and tools/ from python -m
@@ -100,9 +101,13 @@ of_top := MODELS MODEL TIMM CLASSES INPUT_SIZE MAKEFLAGS MAKEOVERRIDES
 $(foreach v,$(filter-out $(SETTINGS) $(of_top),$(given)),\
   $(error unknown variable $v; there are $(SETTINGS)))
 
+$(call refuse,$(findstring i,$(flags)),make -i would go on after a failed step: leave it out)
+$(foreach v,$(SETTINGS),$(call refuse,$(findstring override,$(origin $v)),\
+  make -e takes $v from the environment: leave out -e$(comma) and say it to make))
+
 # $(value) reads what a value is without running what it may hold.
 # Values reach the shell without quotes, so what the shell would read in them is refused.
-shell_has := $$ ' " ` \ ; & | < > ( )
+shell_has := $$ ' " ` \ ; & | < > ( ) * ? [ ]
 holds = $(findstring $2,$(value $1))
 $(foreach v,$(filter-out MAKE%,$(given)),$(foreach c,$(shell_has),\
   $(if $(call holds,$v,$c),$(error $v=$(value $v): $c cannot be used in a value))))

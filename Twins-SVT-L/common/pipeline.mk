@@ -98,10 +98,13 @@ $(result).json: $(prep)/manifest.json | $(om)
 # ---- results → Top-1 and Top-5 ----
 eval: $(score) ## Top-1 and Top-5, and the verdict on them
 	@$(if $(filter $(score),$(MADE)),:,$(py) -m common.score.show $(score))
-$(score): $(result).json | $(if $(lower),f32)
+$(score): $(result).json $(f32_result:%=%.json)
 	$(made)
 	$(py) $(firstword $(POSTPROCESS)) $(score_args)
 .PRECIOUS: $(score)# it stays when its verdict is that Top-1 is too low
+ifneq ($(f32_result),)
+$(f32_result).json: f32 ; @:
+endif
 f32:
 	+@$(MAKE) --no-print-directory infer PRECISION=f32 PROVIDER=cpu ENGINE=$(engine)
 
@@ -125,7 +128,7 @@ perf-files:
 	@echo $(foreach b,$(batches),$(call perf_of,$b))
 sweep: ## throughput at each of BATCHES, then one table
 	+@for bs in $(batches); do $(MAKE) --no-print-directory om BS=$$bs; done
-	@rm -f $(foreach b,$(batches),$(call perf_of,$b))
+	@rm -f $(foreach b,$(batches),$(call perf_of,$b) $(call from_bin_of,$b))
 	+@for verbs in $(rounds); do for bs in $(batches); do \
 	  $(MAKE) --no-print-directory $$verbs $(SWEEP_MORE) BS=$$bs; done; done
 	@$(py) -m common.speed.table $(foreach b,$(batches),$(call perf_of,$b))

@@ -154,8 +154,9 @@ def throughput(files):
     """Print a row per batch size; the best is marked."""
     perfs, rows, notes = rows_of(files, "make bench")
     first = perfs[0]
+    where = first.get("cpu") or first.get("soc") or first["device"]
     print(f"{first.get('engine', 'ascend')} {first.get('engine_version', '')}, "
-          f"{first.get('precision', '')}, {first.get('cpu') or first['device']}"
+          f"{first.get('precision', '')}, {where}"
           f"{', demo weights' if first.get('demo') else ''}, compute only")
     print_rows(rows, notes)
 

@@ -93,7 +93,7 @@ def read(artefact):
 def misfit(artefact, arguments=None):
     """Why `artefact` is not what its record says, or would be made otherwise; None when it fits.
 
-    `arguments`: those it would be made with, where that matters. An input that is not at hand any
+    `arguments`: those it would be made with here, where that matters. An input that is not at hand any
     more is not looked at.
     """
     try:
@@ -102,6 +102,8 @@ def misfit(artefact, arguments=None):
             return "is not there"
         if arguments is not None and about["arguments"] != arguments:
             return "was made with other settings"
+        if arguments is not None and _elsewhere(artefact):
+            return "was timed on another host"
         if "sha256" in about and not fits(artefact, about):
             return f"is not the one that {record_path(artefact)} describes"
         other = [path for path, before in about["from"].items()
@@ -109,6 +111,15 @@ def misfit(artefact, arguments=None):
         return f"was made from another {other[0]}" if other else None
     except (KeyError, TypeError, AttributeError, cli.Failure):
         return f"has no record ({record_path(artefact)})"
+
+
+def _elsewhere(artefact):
+    """Whether an artefact is a timing of another CPU, or of other cores of it."""
+    from common.speed import measure
+
+    content = read(artefact)
+    host = content.get("host") or (content.get("produced_by") or {}).get("host")
+    return bool(host) and (host["cpu"], host["cores"]) != (measure.cpu_name(), cli.cores())
 
 
 def check(artefact, todo):

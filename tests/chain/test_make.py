@@ -45,6 +45,8 @@ def test_help_fits_a_terminal_and_names_every_verb_and_setting(where):
         (["eval", "LIMIT=0"], "LIMIT=0: give a whole number above 0"),
         (["bench", "LOOP=1e3"], "LOOP=1e3: give a whole number"),
         (["infer", "DEVICE=0,"], "DEVICE=0,: give a number"),
+        (["eval", "-i"], "make -i would go on after a failed step"),
+        (["om", "PRECISION=int8", "CALIB=gone"], "CALIB=gone does not exist"),
         (["infer", "DEVICE=0,,1"], "DEVICE=0,,1: give a number"),
         (["om", "DEVICE="], "DEVICE=: give"),
         (["bench", "SECONDS=0"], "SECONDS=0: give a whole number above 0"),
@@ -82,7 +84,7 @@ def test_int8_takes_the_engine_that_has_it():
 @pytest.mark.parametrize("variable", ["DATA", "WEIGHTS", "OUT", "SOC", "PYTHON", "OM", "ATC_FLAGS"])
 @pytest.mark.parametrize("text", [
     "$(shell touch {0})", "`touch {0}`", "x;touch {0}", "x'", 'x"', "x|touch {0}", "x&touch {0}",
-    "x>{0}", "x\ntouch {0}", "$(error x)", "x\\", "val(1)"])
+    "x>{0}", "x\ntouch {0}", "$(error x)", "x\\", "val(1)", "a*"])
 def test_a_value_is_never_run(variable, text, tmp_path):
     done = make(ROOT / "ShiftViT", "om", f"{variable}={text.format(tmp_path / 'hit')}")
     assert done.returncode == 2 and f"*** {variable}=" in done.stderr
@@ -93,6 +95,28 @@ def test_the_environment_is_ignored_and_that_is_said():
     done = make(ROOT / "ShiftViT", "evla", env={"BS": "$(shell touch hit)", "DATA": "x"})
     assert re.findall("note: (.*?) of the environment is ignored", done.stdout) == ["BS", "DATA"]
     assert not (ROOT / "ShiftViT/hit").exists()
+
+
+def test_the_environment_is_not_let_in_by_a_flag():
+    done = make(ROOT / "ShiftViT", "-e", "om", env={"BS": "5"})
+    assert done.returncode == 2 and "make -e takes BS from the environment" in done.stderr
+
+
+def test_what_is_done_by_hand_may_lie_in_build(top):
+    """The READMEs' steps by hand write to build/by-hand."""
+    (top / "Tiny/mine/by-hand").mkdir(parents=True)
+    tiny.worked(make(top / "Tiny", "prep", "OUT=mine", "DATA=data", "WEIGHTS=tiny.pth"))
+
+
+def test_the_next_command_keeps_the_flags_for_atc(top):
+    said = make(top / "Tiny", "prep", "OUT=flags", "DATA=data", "WEIGHTS=tiny.pth",
+                "ATC_FLAGS=--log=debug --x").stdout
+    assert 'ATC_FLAGS="--log=debug --x"' in said.splitlines()[-1]
+
+
+def test_weights_and_more_at_once_is_not_the_demo(top):
+    said = make(top / "Tiny", "weights", "bench").stderr
+    assert "say make weights alone first" in said
 
 
 def test_a_model_that_is_not_there():
@@ -129,6 +153,8 @@ def test_hidden_files_are_strangers_too(top):
     for verb in ("prep", "clean"):
         said = make(top / "Tiny", verb, "OUT=own", "DATA=data", "WEIGHTS=tiny.pth").stderr
         assert "OUT=own holds files that make did not make" in said
+    for verb in ("help", "doctor", "run-name"):  # they make nothing there
+        assert "make did not make" not in make(top / "Tiny", verb, "OUT=own").stderr
     assert (top / "Tiny/own/.git").is_dir()
 
 
@@ -166,7 +192,9 @@ def test_packages_that_the_environment_names_are_kept(top):
 def test_one_model_has_no_f32_beside_it(top):
     (top / "Tiny/x.blob").touch()
     said = make(top / "Tiny", "eval", "OM=x.blob", "PRECISION=int8", "DATA=data").stderr
-    assert "OM= is one model: leave out OM= or PRECISION=" in said
+    assert "OM= is one model, in a precision of its own" in said
+    said = make(top / "Tiny", "bench", "OM=x.blob", "ENGINE=onnxruntime", "DATA=data").stderr
+    assert "OM=x.blob: ENGINE=onnxruntime runs files that end in .ort" in said
 
 
 def test_out_of_another_model_is_refused(top, tmp_path):

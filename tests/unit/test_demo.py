@@ -77,8 +77,10 @@ def test_the_same_bytes_every_time(tmp_path, monkeypatch):
     demo.make_images(tmp_path / "one")
     assert files(tmp_path / "one") == first and len(first) == 40 + 40 + 10 + 3
     assert provenance.misfit(tmp_path / "one/DEMO.txt") is None
-    assert provenance.read(tmp_path / "one/DEMO.txt")["made"]["from"].keys() == {
-        "common/data/demo.py"}
+    made_from = provenance.read(tmp_path / "one/DEMO.txt")["made"]["from"]
+    assert {Path(name).name for name in made_from} == {"demo.py", "val", "train", "flat"}
+    next((tmp_path / "one/val").glob("*/*")).unlink()
+    assert "was made from another" in provenance.misfit(tmp_path / "one/DEMO.txt")
 
 
 def test_a_folder_of_somebodys_images_is_left_alone(tmp_path):

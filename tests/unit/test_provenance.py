@@ -115,6 +115,16 @@ def test_another_spelling_of_a_path_is_the_same(here, monkeypatch):
     assert {p.name for p in here.iterdir()} == {"w"}
 
 
+@pytest.mark.parametrize("place", ["host", "produced_by"])
+def test_a_timing_of_another_host_is_taken_again(here, capsys, place):
+    host = {"cpu": "another", "cores": 2}
+    cli.write_json("perf.json", {place: host if place == "host" else {"host": host},
+                                 "made": provenance.made("perf.json", ["m"], ["-x"])})
+    assert provenance.misfit("perf.json") is None  # a record of it may be shown as such
+    provenance.sweep([("perf.json", ["-x"])])
+    assert "again: perf.json was timed on another host" in capsys.readouterr().err
+
+
 def test_other_arguments_make_it_again(here, capsys):
     provenance.sweep([("m", ["-o", "m", "-v", "12"]), *LINKS[1:]])
     assert {p.name for p in here.iterdir()} == {"w"}

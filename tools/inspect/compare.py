@@ -138,7 +138,7 @@ def main():
         raise cli.Failure(f"no result for {cli.some([*got.missing, *got.broken])}", "make infer")
     exported = provenance.read(args.onnx) or {}
     raw = exported.get("weights_key") in checkpoint.RAW
-    module, known = online.network(args.weights, args.net, ema=not raw)
+    module, known, _ = online.network(args.weights, args.net, ema=not raw)
     is_demo = known["demo"]
     ours, theirs = online.answers(module, manifest, args.bins)[0], got.logits
     differences, scale = np.abs(ours - theirs), max(float(np.abs(ours).max()), 1e-30)

@@ -88,12 +88,13 @@ def make_images(out, classes=IMAGENET, resize=256):
         (part / "flat/val_label.txt").write_text("".join(labels))
         (part / "flat/DEMO.txt").write_text(DEMO)
         (part / "DEMO.txt").write_text(DEMO)
-        provenance.record(part / "DEMO.txt", filter(os.path.exists, MADE_FROM))
         if out.exists():
             shutil.rmtree(out)
         part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+    images = [out / "val", out / "train", out / "flat"]  # one that is lost is drawn again
+    provenance.record(out / "DEMO.txt", [*filter(os.path.exists, MADE_FROM), *images])
     print(f"wrote {out}: {VAL} validation and {TRAIN} training images of "
           f"{len(shown(classes))} classes, in both layouts")
 

@@ -186,6 +186,8 @@ def keep(file, known, links, inputs):
                           "made": made})
     what = [known.get("engine", "ascend"), known.get("precision", "?"), known["device"],
             "compute only"]
+    if known.get("demo"):
+        what.insert(0, "demo weights")
     if "ms" in known:
         what.append(f"{known['ms']['min']:.1f}…{known['ms']['max']:.1f} ms")
     several = known.get("several")
@@ -199,6 +201,10 @@ def main():
     facts = provenance.read(args.model) or {}
     on_npu = toolchain.on_npu(args.model, facts)
     command, several = args.command, None
+    if on_npu:
+        from common.ascend import chip
+
+        chip.check_om(args.model)
     with measure.alone():
         if args.seconds:
             command = for_seconds(command, args.seconds / args.repeats, on_npu)
