@@ -93,8 +93,8 @@ def read(artefact):
 def misfit(artefact, arguments=None):
     """Why `artefact` is not what its record says, or would be made otherwise; None when it fits.
 
-    `arguments`: those it would be made with here, where that matters. An input that is not at hand any
-    more is not looked at.
+    `arguments`: those it would be made with here, where that matters. An input that is not at hand
+    any more is not looked at.
     """
     try:
         about = (read(artefact) or {})["made"]

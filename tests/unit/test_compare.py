@@ -48,7 +48,7 @@ def ten(tmp_path, monkeypatch):
     shutil.copy(ROOT / "spnasnet/published.json", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        compare.online, "network", lambda weights, net, ema: (None, {"demo": False})
+        compare.online, "network", lambda weights, net, ema: (None, {"demo": False}, [])
     )
     monkeypatch.setattr(compare.online, "answers", lambda *_: (ours, []))
     provenance.record("m.onnx", ["w.pth"], weights_sha256=cli.sha256("w.pth"))
@@ -354,7 +354,6 @@ def test_an_error_counts_when_it_is_inherited(errors, apart):
 
 # ---- the whole, on real commands ----
 
-@pytest.mark.slow
 def test_a_whole_comparison(tmp_path):
     """make compare finds the small network's offline model to be torch's."""
     top = tiny.repository(tmp_path / "a checkout", "Net")

@@ -51,7 +51,7 @@ def write_timing(folder, batch, fps, from_bin=None, **changes):
     perf = {**PERF, "batch": batch, "fps": fps, "made": made, **changes}
     cli.write_json(folder / f"perf_bs{batch}.json", perf)
     if from_bin:
-        content = {**FROM_BIN, "fps": from_bin, "made": made}
+        content = {"host": perf["host"], **FROM_BIN, "fps": from_bin, "made": made}
         cli.write_json(folder / f"frombin_bs{batch}.json", content)
     return folder / f"perf_bs{batch}.json"
 
@@ -75,6 +75,16 @@ def test_a_new_figure_takes_the_place_of_its_setting(tmp_path, monkeypatch, caps
         rows = list(csv.DictReader(f))
     assert [row["fps_from_bin"] for row in rows] == ["18", "29.5", "29.5"]
     assert rows[0]["ms_p99"] == "269"
+
+
+def test_from_bin_of_another_host_is_not_kept(tmp_path, monkeypatch, capsys):
+    """perf_….json alone was taken again, on one core."""
+    file = write_timing(tmp_path, 8, 33, 29.5)
+    perf = json.loads(file.read_text())
+    perf["host"]["cores"] = 1
+    cli.write_json(file, perf)
+    run(monkeypatch, record, "--model", "M", "--results", tmp_path / "results", file)
+    assert "from .bin: not timed" in capsys.readouterr().out
 
 
 def test_a_stale_timing_is_not_kept(tmp_path, monkeypatch):

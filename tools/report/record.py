@@ -155,6 +155,9 @@ def of_file(args, path):
     if beside != path and beside.exists():
         from_bin = cli.read_json(beside, "make bench-bins")
         bench.chain(beside, "make bench-bins")
+        ours, theirs = ([of["host"][key] for key in ("cpu", "cores")] for of in (perf, from_bin))
+        if ours != theirs:  # it is of another host, or of other cores
+            from_bin = None
     return make(args.model, args.input, perf, from_bin)
 
 
