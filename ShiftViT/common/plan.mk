@@ -129,8 +129,8 @@ images := $(filter steps prep infer eval online,$(goals))
 $(call needs,$(if $(demo),,$(WEIGHTS)),$(wildcard $(WEIGHTS)),WEIGHTS=$(WEIGHTS) does not exist)
 $(call needs,$(OM),$(wildcard $(OM)),OM=$(OM) does not exist: give the path of an .om)
 $(call needs,$(DATA),$(wildcard $(DATA) $(prep)/manifest.json),DATA=$(DATA) does not exist)
-$(call needs,$(and $(filter int8,$(PRECISION)),$(CALIB),$(goals),$(if $(dry_run),,x)),$(wildcard $(CALIB)),\
-  CALIB=$(CALIB) does not exist)
+$(call needs,$(and $(filter int8,$(PRECISION)),$(CALIB),$(goals),$(if $(dry_run),,x)),\
+  $(wildcard $(CALIB)),CALIB=$(CALIB) does not exist)
 need_data = the weights are real ($(weights)): say DATA=/path/to/imagenet
 $(call needs,$(images),$(data),$(need_data))
 $(call refuse,$(and $(OM),$(lower),$(goals)),OM= is one model$(comma) in a precision of its \
