@@ -292,7 +292,8 @@ def test_om_in_a_container_is_the_om_of_a_host(tmp_path, fake_ascend):
 def test_what_fails_in_a_container(tmp_path, fake_ascend):
     folder = tiny.make_folder(tmp_path)
     for soc, engine, switches, said in (
-            ("auto", "auto", {}, "CANN_IMAGE= has no NPU that could be asked for the chip"),
+            ("auto", "auto", {},
+             "CANN_IMAGE= has no NPU that could be asked for the chip: say SOC="),
             ("Ascend310P3", "openvino", {}, "CANN_IMAGE= is for an .om: leave out ENGINE=openvino"),
             ("Ascend310P3", "auto", {"FAKE_DOCKER": "125"},
              f"docker could not run {IMAGE} .status 125. — .*is it running"),

@@ -225,16 +225,21 @@ def test_bins_of_other_images_do_not_stand_in_for_a_path_that_is_not_there(built
     tiny.failed(done, "were made with another dataset, and elsewhere does not exist", status=2)
 
 
-def test_a_deleted_file_is_made_again(built):
-    for name in (tiny.ONNX, f"{tiny.BLOB}.json", f"{tiny.RESULT}.json"):
+@pytest.mark.parametrize("names", [
+    (tiny.ONNX, f"{tiny.BLOB}.json", f"{tiny.RESULT}.json"),
+    pytest.param((tiny.BLOB, tiny.EVAL), marks=pytest.mark.slow)])
+def test_a_deleted_file_is_made_again(built, names):
+    for name in names:
         (built / name).unlink()
         assert evaluate(built) == tiny.LINE
         assert (built / name).exists()
 
 
-def test_batch_sizes_and_engines_count_alike(built):
-    for words in (["BS=16"], ["ENGINE=onnxruntime"], ["INPUT=uint8"]):
-        assert evaluate(built, *words) == tiny.LINE
+@pytest.mark.parametrize("words", [
+    pytest.param(["BS=1"], marks=pytest.mark.slow), ["BS=16"], ["ENGINE=onnxruntime"],
+    ["INPUT=uint8"]])
+def test_batch_sizes_and_engines_count_alike(built, words):
+    assert evaluate(built, *words) == tiny.LINE
 
 
 @pytest.mark.slow
@@ -276,6 +281,13 @@ def test_a_model_for_several_batches_is_used_and_made_again(built):
     assert said.count("--dymBatch") == 4 and "common.cpu.atc" not in said
     assert tiny.worked(tiny.make(built, "eval", "BS=8")).strip().endswith(truth(built))
     assert (built / "build/spnasnet_100_bs8.blob").exists()
+
+
+@pytest.mark.slow
+def test_a_sweep_with_a_model_for_several_batches(built):
+    tiny.worked(tiny.make(built, "om", "BS=dynamic", "BATCHES=4 1"))
+    said = tiny.worked(tiny.make(built, "sweep", "BATCHES=1 4", "LOOP=1"))
+    assert said.count("--dymBatch") == 4 and "common.cpu.atc" not in said
 
 
 def test_bench_says_what_it_timed_and_is_not_repeated(built):

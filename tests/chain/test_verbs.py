@@ -85,6 +85,16 @@ def test_a_short_sweep_is_kept(top):
 
 
 @pytest.mark.slow
+def test_a_second_sweep_leaves_other_batches(top):
+    make(top / "Net", "sweep", "BATCHES=1 8", "LOOP=2", *given())
+    path = record.path_in(top / "results")
+    first = {r["batch"]: r for r in record.read(path)}
+    make(top / "Net", "sweep", "BATCHES=8", "LOOP=2", *given())
+    second = {r["batch"]: r for r in record.read(path)}
+    assert second[1] == first[1] and second[8]["compute_only"] != first[8]["compute_only"]
+
+
+@pytest.mark.slow
 def test_sweeps_of_two_models_end_with_one_table(top):
     """The long way is in a log for each; a model that fails is named, with its reason."""
     shutil.copytree(top / "Net", top / "Other", symlinks=True)

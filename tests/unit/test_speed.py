@@ -199,7 +199,7 @@ def test_several_at_once_is_a_figure_or_a_note(monkeypatch, capsys, several, not
     found = bench.at_once("m.blob", 8, 5)
     assert (found or {}).get("fps") == (9.5 if several else None)
     assert capsys.readouterr().out.startswith(note)
-    assert bool(re.search(bench.OTHERS, several)) == (not several)  # it is not for people
+    assert bool(re.search(bench.FOR_PEOPLE, several)) == (not several)  # it is not for people
 
 
 def test_noise_of_either_figure_is_said():
