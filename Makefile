@@ -57,13 +57,14 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n",$$1,$$2}' Makefile
 	@awk -f common/help.awk Makefile
 
+# What a hidden goal of a model's folder says; --trace prints other lines before.
+ask = $$($(MAKE) --no-print-directory -C $1 $2 $(call here,$1) | tail -n 1)
 demo: $(chosen:%=%/demo) ## the whole way on generated images, then one table
-	+@$(if $(dry_run),,$(py) -m common.speed.table --demo '$(out_of)/demo' $(foreach m,$(chosen),\
-	  --of $m $$($(MAKE) --no-print-directory -C $m run-name $(call here,$m) | tail -n 1)))
+	+@$(if $(dry_run),,$(py) -m common.speed.table --demo '$(out_of)/demo' \
+	  $(foreach m,$(chosen),--of $m $(call ask,$m,run-name)))
 sweep: $(chosen:%=%/sweep) ## throughput at each of BATCHES, then one table
 	+@$(if $(dry_run),,$(if $(word 2,$(chosen)),$(py) -m common.speed.table \
-	  $(foreach m,$(chosen),--of $m \
-	  $$($(MAKE) --no-print-directory -C $m perf-files $(call here,$m) | tail -n 1))))
+	  $(foreach m,$(chosen),--of $m $(call ask,$m,perf-files))))
 setup: $(ready) ## make .venv with the locked packages (done when it is needed)
 	@echo 'setup: $(py) is ready'
 $(VENV)/.ready: requirements.lock

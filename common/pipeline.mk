@@ -137,7 +137,7 @@ sweep: ## throughput at each of BATCHES, then one table
 doctor: ## versions, what is missing, and the command that fixes it
 	@$(if $(wildcard $(py)),$(py),python3) -m common.doctor --engine $(engine)
 clean: ## delete what make made in OUT; not weights/ or the authors' clone
-	$(call needs,$(wildcard $(OUT)),$(ours),$(keep_out))
+	$(call needs,$(wildcard $(OUT)),$(ours),$(not_ours): remove them by hand)
 	rm -rf $(OUT)
 	@echo 'clean: $(OUT) is gone'
 -include ../tools/verbs.mk

@@ -97,12 +97,13 @@ def misfit(artefact, arguments=None):
     any more is not looked at.
     """
     try:
-        about = (read(artefact) or {})["made"]
+        content = read(artefact) or {}
+        about = content["made"]
         if not Path(artefact).exists():
             return "is not there"
         if arguments is not None and about["arguments"] != arguments:
             return "was made with other settings"
-        if arguments is not None and _elsewhere(artefact):
+        if arguments is not None and _elsewhere(content):
             return "was timed on another host"
         if "sha256" in about and not fits(artefact, about):
             return f"is not the one that {record_path(artefact)} describes"
@@ -113,13 +114,14 @@ def misfit(artefact, arguments=None):
         return f"has no record ({record_path(artefact)})"
 
 
-def _elsewhere(artefact):
-    """Whether an artefact is a timing of another CPU, or of other cores of it."""
+def _elsewhere(content):
+    """Whether a record's content is a timing of another CPU, or of other cores of it."""
+    host = content.get("host") or (content.get("produced_by") or {}).get("host")
+    if not host:
+        return False
     from common.speed import measure
 
-    content = read(artefact)
-    host = content.get("host") or (content.get("produced_by") or {}).get("host")
-    return bool(host) and (host["cpu"], host["cores"]) != (measure.cpu_name(), cli.cores())
+    return not measure.same_host(host, {"cpu": measure.cpu_name(), "cores": cli.cores()})
 
 
 def check(artefact, todo):
@@ -143,8 +145,8 @@ def sweep(links):
     """Delete each artefact that make has to make again, and say why: one that does not fit its
     record, and one that was made from such an artefact, or from one that is missing.
 
-    links: [(artefact, arguments, None where they do not matter)], each after those that it is made
-    from, named as in the records (paths from here, or absolute).
+    links: [(artefact, arguments)], each after those that it is made from, named as in the records
+    (paths from here, or absolute).
     """
     remade = set()
     for folder in {Path(artefact).parent for artefact, _ in links}:
@@ -155,7 +157,7 @@ def sweep(links):
         wrong = misfit(artefact, arguments) or _made_from_one_of(artefact, remade)
         if not wrong:
             continue
-        remade |= {artefact, str(record_path(artefact))}
+        remade.add(artefact)
         if there:
             print(f"again: {artefact} {wrong}", file=sys.stderr)
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -172,8 +174,7 @@ def main():
     if not words or len(words) % 2 or words[0] in ("-h", "--help"):
         print(__doc__)
         sys.exit(0 if words[:1] in (["-h"], ["--help"]) else 2)
-    artefacts = map(os.path.normpath, words[::2])
-    arguments = [shlex.split(text) or None for text in words[1::2]]
+    artefacts, arguments = map(os.path.normpath, words[::2]), map(shlex.split, words[1::2])
     sweep(list(zip(artefacts, arguments)))
 
 

@@ -85,12 +85,13 @@ calib_images := $(if $(filter $B/data/train,$(calib)),$B/data/DEMO.txt)
 kind := $(patsubst %,_%,$(filter-out float32,$(INPUT)))
 lower := $(patsubst %,_%,$(filter-out f32,$(PRECISION)))
 gpu := $(patsubst %,_%,$(filter-out cpu,$(PROVIDER)))
+how := $(lower)$(gpu)
 other_runner := $(filter-out ais_bench,$(RUNNER))
 prep := $B/prep$(kind)
 onnx := $B/$(ONNX).onnx
 quantised := $(if $(filter ascendint8,$(engine)$(PRECISION)),$B/$(ONNX)_int8.onnx)
 for_atc := $(or $(quantised),$(onnx))
-om_of = $B/$(foreach BS,$1,$(OFFLINE))$(kind)$(lower)$(gpu).$(ending)
+om_of = $B/$(foreach BS,$1,$(OFFLINE))$(kind)$(how).$(ending)
 
 # ---- one offline model for several batches: make om BS=dynamic compiles it for BATCHES ----
 # Where it is there, each BS that it has runs with it; another BS gets a model of its own.
@@ -113,12 +114,13 @@ $(call refuse,$(and $(filter dynamic,$(BS)),\
   $(filter-out prep onnx om online check-ops half,$(goals))),BS=dynamic is for om; \
   then say one of its batches to the other verbs$(comma) as BS=8)
 
-run_of = bs$1_$(engine)$(lower)$(gpu)$(kind)$(other_runner:%=_%)
-run := $(call run_of,$(BS))
+# $(call run_of,batch,how), where f32 by the engine's own device is no more than the batch.
+run_of = bs$1_$(engine)$2$(kind)$(other_runner:%=_%)
+run := $(call run_of,$(BS),$(how))
 result := $B/result/$(run)
-f32_result := $(if $(lower),$B/result/bs$(BS)_$(engine)$(kind)$(other_runner:%=_%))
+f32_result := $(if $(lower),$B/result/$(call run_of,$(BS)))
 score := $B/eval_$(run).json
-perf_of = $B/perf_$(call run_of,$1).json
+perf_of = $B/perf_$(call run_of,$1,$(how)).json
 perf := $(call perf_of,$(BS))
 from_bin_of = $(patsubst $B/perf_%,$B/frombin_%,$(call perf_of,$1))# by tools/verbs.mk
 online := $B/online.json
@@ -153,10 +155,9 @@ ours := $(filter "$(TITLE)","$(owner)")
 inner := $(patsubst %/.made-for,%,$(wildcard $(OUT)/*/.made-for))
 strangers := $(filter-out $(inner) $(mark) $(OUT)/by-hand,$(wildcard $(OUT)/* $(OUT)/.[!.]*))
 $(call refuse,$(filter x x/ x. x./ x..%,x$(OUT)),OUT=$(OUT): name a folder of its own)
+not_ours = OUT=$(OUT) holds files that make did not make for $(TITLE)
 $(call refuse,$(and $(goals),$(if $(ours),,$(strangers))),\
-  OUT=$(OUT) holds files that make did not make for \
-  $(TITLE)$(if $(owner), but for $(owner)): name another folder)
-keep_out = OUT=$(OUT) holds files that make did not make for $(TITLE): remove them by hand
+  $(not_ours)$(if $(owner), but for $(owner)): name another folder)
 
 # ---- the arguments of each step, which its record must show ----
 demo_images_args = images --out $B/data
@@ -215,7 +216,6 @@ links = $(if $(demo_images),$(call link,$(demo_images),$(demo_images_args))) \
   $(if $(kind),$(call link,$B/aipp.cfg,--out $B/aipp.cfg)) \
   $(call link,$(om),$(atc_args))) \
   $(call link,$(result),$(check_args)) \
-  $(if $(f32_result),$(call link,$(f32_result))) \
   $(call link,$(score),$(score_args)) \
   $(call link,$(online),$(online_args)) \
   $(call link,$(perf),$(bench_args))

@@ -41,6 +41,11 @@ def conditions():
     return {"host": host, "date": now.isoformat(timespec="seconds")}
 
 
+def same_host(one, other):
+    """Whether two "host"s of conditions() are of one CPU, with as many cores of it."""
+    return all(one[key] == other[key] for key in ("cpu", "cores"))
+
+
 @contextlib.contextmanager
 def alone():
     """A block in which no other timing runs on this host."""

@@ -110,7 +110,7 @@ def demo(args):
     table(["model", "images", "Top-1 torch", "Top-1 offline", "Top-5", "agree",
            "fps torch", "fps offline", "published Top-1", "published fps"],
           [row[0] for row in rows], [note for row in rows for note in row[3]])
-    wrong = [row[0][0] for row in rows if not row[2]]
+    wrong = [cells[0] for cells, _, agree, *_ in rows if not agree]
     if wrong:
         raise cli.Failure(f"torch and the offline model answer otherwise for {', '.join(wrong)}",
                           "make compare names the images")

@@ -155,8 +155,7 @@ def of_file(args, path):
     if beside != path and beside.exists():
         from_bin = cli.read_json(beside, "make bench-bins")
         bench.chain(beside, "make bench-bins")
-        ours, theirs = ([of["host"][key] for key in ("cpu", "cores")] for of in (perf, from_bin))
-        if ours != theirs:  # it is of another host, or of other cores
+        if not measure.same_host(perf["host"], from_bin["host"]):
             from_bin = None
     return make(args.model, args.input, perf, from_bin)
 

@@ -29,7 +29,7 @@ TIMES = re.compile(rf"(?:NPU|CPU)_compute_time \(ms\): min = {NUMBER}, max = {NU
                    rf"mean = {NUMBER}, median = {NUMBER}, percentile\(99%\) = {NUMBER}")
 MORE = re.compile(rf"also \(ms\): percentile\(90%\) = {NUMBER}, percentile\(95%\) = {NUMBER}")
 SEVERAL = re.compile(r"^several at once: (\{.*\})$", re.MULTILINE)
-OTHERS = r"^(?!several at once: \{)"  # lines that are for people
+FOR_PEOPLE = r"^(?!several at once: \{)"
 SUMMARY = re.compile(rf"summary throughput:\s*{NUMBER}")
 MS = ("min", "max", "mean", "median", "p99")
 # The most that repeats may differ, and that other programs may take of the CPUs. An idle
@@ -136,7 +136,7 @@ def at_once(model, batch, seconds):
     common/cpu/several.py has it, and "others"; None, and a note, where it cannot be had."""
     others = measure.Others()
     status, log = cli.tee([sys.executable, "-m", "common.cpu.several", "--model", model,
-                           "--batch", str(batch), "--seconds", str(seconds)], None, OTHERS)
+                           "--batch", str(batch), "--seconds", str(seconds)], None, FOR_PEOPLE)
     found = SEVERAL.search(log)
     if status or not found:
         print("note: no figure of several batches at once, for the reason above")
