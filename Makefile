@@ -23,8 +23,8 @@ chosen := $(if $(filter new,$(MAKECMDGOALS)),$(ALL),$(or $(MODEL),$(MODELS)))
 $(foreach m,$(filter-out $(ALL),$(chosen)),$(error there is no model $m; there are $(ALL)))
 $(if $(chosen),,$(error MODELS= is empty; there are $(ALL)))
 # Relative paths mean this folder, not the model's; an absolute OUT gets a folder per model.
-paths := $(foreach v,DATA WEIGHTS CALIB OM PYTHON,$(if $(filter command%,$(origin $v)),$v))
-here = $(foreach v,$(paths),$(if $(findstring /,$($v))$(wildcard $($v)),\
+paths := DATA $(if $(filter-out demo,$(WEIGHTS)),WEIGHTS) CALIB OM PYTHON
+here = $(foreach v,$(filter $(paths),$(given)),$(if $(findstring /,$($v))$(wildcard $($v)),\
   $(if $(filter-out /%,$($v)),$v=../$($v)))) \
   $(if $(filter /%,$(OUT)),OUT=$(OUT)/$1) $(if $(IMAGE),SEEN_FROM=..)
 out_of := $(OUT)$(if $(filter /%,$(OUT)),/{})# {} is the model's folder

@@ -111,6 +111,9 @@ shell_has := $$ ' " ` \ ; & | < > ( ) * ? [ ]
 holds = $(findstring $2,$(value $1))
 $(foreach v,$(filter-out MAKE%,$(given)),$(foreach c,$(shell_has),\
   $(if $(call holds,$v,$c),$(error $v=$(value $v): $c cannot be used in a value))))
+# (make itself reads these two in the name of a file)
+$(foreach v,OUT DATA WEIGHTS CALIB OM,$(foreach c,: %,\
+  $(if $(call holds,$v,$c),$(error $v=$(value $v): $c cannot be used in a path))))
 $(foreach v,$(given),\
   $(if $(call holds,$v,$(newline)),$(error $v= has a line break in it)))
 $(foreach v,$(filter-out $(lists),$(given)),$(if $(call holds,$v,$(space)),\

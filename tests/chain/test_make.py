@@ -58,6 +58,8 @@ def test_help_fits_a_terminal_and_names_every_verb_and_setting(where):
         (["sweep", "BATCHES="], "BATCHES=: give whole"),
         (["om", "OUT=."], "OUT=.: name a folder"),
         (["om", "OUT=../x"], "OUT=../x: name a folder"),
+        (["om", "OUT=a:b"], "OUT=a:b: : cannot be used in a path"),
+        (["om", "DATA=a%"], "DATA=a%: % cannot be used in a path"),
         (["om", "DATA=/nowhere", "OUT=new"], "DATA=/nowhere does not exist"),
         (["om", "WEIGHTS=/nowhere.pth"], "WEIGHTS=/nowhere.pth does not exist"),
         (["om", "OM=/nowhere.om"], "OM=/nowhere.om does not exist"),
@@ -311,3 +313,10 @@ def test_a_patch_that_does_not_apply_leaves_no_clone(upstream):
     (upstream / "net.patch").write_text((upstream / "net.patch").read_text().replace("old", "odd"))
     assert make(upstream, "source").returncode == 2
     assert not (upstream / "net").exists()
+
+
+def test_demo_weights_are_no_folder_of_that_name(top):
+    (top / "demo").mkdir()
+    said = make(top, "-n", "onnx", "WEIGHTS=demo", "PYTHON=/x", "MODELS=Tiny")
+    assert "build/demo/" in said.stdout, said.stderr
+    (top / "demo").rmdir()
