@@ -96,8 +96,6 @@ lock: ## write requirements.lock, every package with its hashes (needs uv)
 test: | $(dev) ## style, true copies, and the tests (six minutes)
 	$(py) -m ruff check .
 	$(py) tools/sync.py --check
-	$(py) -m tools.report.readme --check
-	$(py) -m tools.report.faq --check
 	$(py) -m pytest -n 2 --dist loadfile
 test-all: | $(dev) ## every test: kills, fuzz, large networks, all README lines
 	$(py) -m pytest -n 2 --dist loadfile -m ''

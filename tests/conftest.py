@@ -31,16 +31,10 @@ def make(folder, *words, status=0, env=None):
         if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")
     }
     done = subprocess.run(
-        ["make", "--no-print-directory", *words],
-        cwd=folder,
-        env={**clean, **(env or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+        ["make", "--no-print-directory", *words], cwd=folder, env={**clean, **(env or {})},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == status, (
-        f"make {' '.join(words)} ended with {done.returncode}, not {status}:\n{done.stdout}"
-    )
+        f"make {' '.join(words)} ended with {done.returncode}, not {status}:\n{done.stdout}")
     return done.stdout
 
 
@@ -52,10 +46,8 @@ def copy_of(model, folder):
     """Copy a model folder, and nothing else of the repository, to `folder`; its environment is the
     one of these tests."""
     shutil.copytree(
-        ROOT / model,
-        folder / model,
-        ignore=shutil.ignore_patterns("build", "weights", "__pycache__"),
-    )
+        ROOT / model, folder / model,
+        ignore=shutil.ignore_patterns("build", "weights", "__pycache__"))
     (folder / model / ".venv").symlink_to(sys.prefix)
     return folder / model
 
@@ -107,13 +99,11 @@ def odd_images(folder):
         path.write_bytes(content)
         paths.append(path)
     for i, size in enumerate(
-        [(40, 300), (223, 999), (224, 224), (233, 256), (256, 233), (501, 375)], len(paths) + 1
-    ):
+        [(40, 300), (223, 999), (224, 224), (233, 256), (256, 233), (501, 375)], len(paths) + 1):
         path = folder / "images" / f"ILSVRC2012_val_{i:08d}.JPEG"
         picture(*size).save(path, quality=95)
         paths.append(path)
     labels = {p.stem: 37 * i % 1000 for i, p in enumerate(paths, 11)}
     (folder / "val_label.txt").write_text(
-        "".join(f"{stem}.JPEG {label}\n" for stem, label in labels.items())
-    )
+        "".join(f"{stem}.JPEG {label}\n" for stem, label in labels.items()))
     return paths, labels

@@ -21,8 +21,7 @@ def pytest_configure(config):
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--fault-table", metavar="FILE", help="write the table of faults to FILE as Markdown"
-    )
+        "--fault-table", metavar="FILE", help="write the table of faults to FILE as Markdown")
 
 
 @pytest.fixture
@@ -41,8 +40,7 @@ def seen(record_property, request):
             said = (what.stderr or what.stdout) if what.returncode else (what.stdout or what.stderr)
             lines = [line for line in (said or "").strip().splitlines() if line.strip()]
             errors = [line for line in lines if line.startswith("error: ")] or [
-                line for line in lines if "*** " in line
-            ]
+                line for line in lines if "*** " in line]
             what = f"exit {what.returncode}: {(errors or lines or ['nothing printed'])[-1]}"
         record_property("seen", what)
     return note
@@ -66,12 +64,6 @@ def pytest_terminal_summary(terminalreporter, config):
         for name, expected, what, good, _ in rows:
             cells = [" ".join(c.split()).replace("|", "\\|")[:200] for c in (name, expected, what)]
             f.write(f"| {' | '.join(cells)} | {'' if good else 'NOT '}as expected |\n")
-    for name, expected, what, good, _ in rows:
-        told = " ".join(what.split())[:110]
-        terminalreporter.write_line(
-            f"{'ok ' if good else 'BAD'} {name[:48]:48} {expected[:40]:40} {told}"
-        )
     distinct, good = len({row[0] for row in rows}), sum(row[3] for row in rows)
     terminalreporter.write_line(
-        f"{len(rows)} faults, {distinct} distinct, {good} as expected, {len(rows) - good} not"
-    )
+        f"{len(rows)} faults, {distinct} distinct, {good} as expected, {len(rows) - good} not")

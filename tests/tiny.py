@@ -131,11 +131,6 @@ def prep(folder, dst="bins", *words, **options):
     return run(folder, script, "data", dst, *words, **options)
 
 
-def score(folder, *words, result="result", labels="data/val_label.txt"):
-    """The scoring step; it writes table.json and, with --json, more."""
-    return run(folder, "vision_metric_ImageNet.py", result, labels, ".", "table.json", *words)
-
-
 def failed(done, *said, status=1):
     """Assert that a step ended as an expected mistake does: its status, one line that has all of
     `said` (patterns) and what to do, no traceback. Returns the line."""

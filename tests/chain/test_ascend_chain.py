@@ -108,7 +108,7 @@ def host(tmp_path_factory):
         done = tiny.make(folder, *words, "ENGINE=auto", f"PYTHON={sys.executable}",
                          env=fake.env(loaded, **switches))
         assert done.returncode == status, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr.replace("TraceBack", "")
+        assert "Traceback" not in done.stderr
         return done.stdout + done.stderr
 
     return SimpleNamespace(folder=folder, fake=fake, make=run, build=folder / "build")
@@ -128,21 +128,12 @@ def test_the_whole_way(host):
     assert tiny.LINE in host.make("eval", "bench") and host.fake.log.read_text() == before
 
 
-@pytest.mark.parametrize(
-    "release, devices, spelt, split, folders",
-    [
-        ("oldest", "0", "--output_dirname", [], []),
-        ("old", "0,1,2", "--output_dirname", [], ["device0", "device1", "device2"]),
-        (
-            "new",
-            "0,1,2",
-            "--output_dirname",
-            ["--divide_input"],
-            ["device0_0", "device1_1", "device2_2"],
-        ),
-        ("dashed", "0,1", "--output-dirname", ["--divide-input"], ["device0_0", "device1_1"]),
-    ],
-)
+@pytest.mark.parametrize("release, devices, spelt, split, folders", [
+    ("oldest", "0", "--output_dirname", [], []),
+    ("old", "0,1,2", "--output_dirname", [], ["device0", "device1", "device2"]),
+    ("new", "0,1,2", "--output_dirname", ["--divide_input"],
+     ["device0_0", "device1_1", "device2_2"]),
+    ("dashed", "0,1", "--output-dirname", ["--divide-input"], ["device0_0", "device1_1"])])
 def test_every_release_and_several_devices(host, release, devices, spelt, split, folders):
     shutil.rmtree(host.build / "result", ignore_errors=True)
     assert tiny.LINE in host.make("eval", f"DEVICE={devices}", FAKE_AIS_BENCH=release)
@@ -275,8 +266,7 @@ def test_om_in_a_container_is_the_om_of_a_host(tmp_path, fake_ascend):
     outside = json.loads((folder / "build/spnasnet_100_bs4.om.json").read_text())
     om.unlink()
     said = tiny.worked(
-        tiny.make(folder, *words, f"CANN_IMAGE={IMAGE}", env=in_container(fake_ascend))
-    )
+        tiny.make(folder, *words, f"CANN_IMAGE={IMAGE}", env=in_container(fake_ascend)))
     assert "wrote build/spnasnet_100_bs4.om (CANN 7.0.0, Ascend310P3" in said
     inside = json.loads((folder / "build/spnasnet_100_bs4.om.json").read_text())
     for record in (outside, inside):

@@ -38,8 +38,7 @@ def test_atc_has_every_model_and_the_images_of_the_page():
     assert matrix["opset"] == [11, 17]
     page = (ROOT / "docs/ascend.md").read_text()
     assert len(matrix["cann"]) == 3 and all(
-        f"ascendai/cann:{tag}`" in page for tag in matrix["cann"]
-    )
+        f"ascendai/cann:{tag}`" in page for tag in matrix["cann"])
 
 
 @pytest.mark.slow
@@ -66,9 +65,8 @@ def test_atc_s_commands_and_what_it_keeps(tmp_path, fake_ascend):
 
 
 def test_pre_commit_runs_what_test_begins_with():
-    hooks = {
-        hook["id"]: hook["entry"] for hook in load(".pre-commit-config.yaml")["repos"][0]["hooks"]
-    }
+    repo, = load(".pre-commit-config.yaml")["repos"]
+    hooks = {hook["id"]: hook["entry"] for hook in repo["hooks"]}
     makefile = (ROOT / "Makefile").read_text()
     assert hooks.pop("ruff") == ".venv/bin/python -m ruff check ."
     for name, entry in hooks.items():
@@ -78,18 +76,14 @@ def test_pre_commit_runs_what_test_begins_with():
 def test_images_and_citation():
     for name in ("Dockerfile", "Dockerfile.ascend"):
         assert len((ROOT / name).read_text().splitlines()) <= 10
-    assert (
-        "--require-hashes --only-binary :all: -r requirements.lock"
-        in (ROOT / "Dockerfile").read_text()
-    )
+    hashed = "--require-hashes --only-binary :all: -r requirements.lock"
+    assert hashed in (ROOT / "Dockerfile").read_text()
     where = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
     assert where["postCreateCommand"] == "make setup"
     cited = load("CITATION.cff")
     assert {"cff-version", "message", "title", "authors"} <= set(cited)
-    assert (
-        cited["license"] == "Apache-2.0"
-        and f"# {cited['title']}\n" in (ROOT / "README.md").read_text()
-    )
+    assert cited["license"] == "Apache-2.0"
+    assert f"# {cited['title']}\n" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("page", ["docs/licences.md", "docs/licences.zh-CN.md"])

@@ -40,8 +40,7 @@ def test_help_fits_a_terminal_and_names_every_verb_and_setting(where):
         (["eval", "BATCH=8"], "unknown variable BATCH; there are BS DATA"),
         (["evla"], "there is no verb evla; there are "),
         (["eval", "BS=513"], "BS=513: give a whole number from 1 to 512, or dynamic"),
-        (["eval", "BS=8 8"], "BS=8 8 has a space"),
-        (["eval", "BS="], "BS=: give a whole"),
+        (["eval", "BS=8 8"], "BS=8 8 has a space"), (["eval", "BS="], "BS=: give a whole"),
         (["eval", "LIMIT=0"], "LIMIT=0: give a whole number above 0"),
         (["bench", "LOOP=1e3"], "LOOP=1e3: give a whole number"),
         (["infer", "DEVICE=0,"], "DEVICE=0,: give a number"),
@@ -55,8 +54,7 @@ def test_help_fits_a_terminal_and_names_every_verb_and_setting(where):
         (["sweep", "BATCHES=1-2-9"], "BATCHES=1-2-9: give whole numbers"),
         (["sweep", "BATCHES=16-1"], "BATCHES=16-1: give whole numbers"),
         (["sweep", "BATCHES=1-"], "BATCHES=1-: give whole numbers"),
-        (["sweep", "BATCHES="], "BATCHES=: give whole"),
-        (["om", "OUT=."], "OUT=.: name a folder"),
+        (["sweep", "BATCHES="], "BATCHES=: give whole"), (["om", "OUT=."], "OUT=.: name a folder"),
         (["om", "OUT=../x"], "OUT=../x: name a folder"),
         (["om", "OUT=a:b"], "OUT=a:b: : cannot be used in a path"),
         (["om", "DATA=a%"], "DATA=a%: % cannot be used in a path"),
@@ -66,14 +64,13 @@ def test_help_fits_a_terminal_and_names_every_verb_and_setting(where):
         (["om", "PRECISION=int8", "ENGINE=onnxruntime"], "PRECISION=int8 needs ENGINE=openvino"),
         (["om", "PRECISION=fp16", "ENGINE=openvino"], "PRECISION=fp16 needs ENGINE=onnxruntime"),
         (["bench", "PRECISION=fp16"], "PRECISION=fp16 estimates accuracy"),
-        (["om", "PROVIDER=cuda", "ENGINE=openvino"], "PROVIDER=cuda needs ENGINE=onnxruntime"),
-    ],
+        (["om", "PROVIDER=cuda", "ENGINE=openvino"], "PROVIDER=cuda needs ENGINE=onnxruntime")],
 )
 def test_wrong_calls_are_refused_at_once(where, words, named):
     more = ["MODELS=ShiftViT"] if where == "." else []
     done = make(ROOT / where, *words, *more)
     assert done.returncode == 2 and f"*** {named}" in done.stderr, done.stderr
-    assert not (ROOT / "ShiftViT/x").exists()
+    assert not (ROOT / "x").exists()
 
 
 def test_int8_takes_the_engine_that_has_it():
@@ -83,10 +80,13 @@ def test_int8_takes_the_engine_that_has_it():
         assert re.search(rf"^om := \S*{ending}$", done.stdout, re.M), done.stderr
 
 
-@pytest.mark.parametrize("variable", ["DATA", "WEIGHTS", "OUT", "SOC", "PYTHON", "OM", "ATC_FLAGS"])
-@pytest.mark.parametrize("text", [
-    "$(shell touch {0})", "`touch {0}`", "x;touch {0}", "x'", 'x"', "x|touch {0}", "x&touch {0}",
-    "x>{0}", "x\ntouch {0}", "$(error x)", "x\\", "val(1)", "a*"])
+TEXTS = ["$(shell touch {0})", "`touch {0}`", "x;touch {0}", "x'", 'x"', "x|touch {0}",
+         "x&touch {0}", "x>{0}", "x\ntouch {0}", "$(error x)", "x\\", "val(1)", "a*"]
+
+
+@pytest.mark.parametrize("variable, text", [
+    *(("DATA", text) for text in TEXTS),
+    *((name, TEXTS[0]) for name in ("WEIGHTS", "OUT", "SOC", "PYTHON", "OM", "ATC_FLAGS"))])
 def test_a_value_is_never_run(variable, text, tmp_path):
     done = make(ROOT / "ShiftViT", "om", f"{variable}={text.format(tmp_path / 'hit')}")
     assert done.returncode == 2 and f"*** {variable}=" in done.stderr
@@ -131,14 +131,11 @@ def test_a_copied_folder_says_what_needs_the_repository(tmp_path):
     assert "compare needs the whole repository" in said
 
 
-@pytest.mark.parametrize("out", ["{0}", "./.", "common/..", "common"])
+@pytest.mark.parametrize("out", ["./.", "common/..", "common"])
 def test_clean_takes_only_what_make_marked(out, top):
-    folder = top / "Tiny"
-    before = tiny.content(folder)
-    done = make(folder, "clean", f"OUT={out.format(folder).replace(' ', '')}")
-    if "{" not in out:
-        assert done.returncode == 2
-    assert tiny.content(folder) == before
+    before = tiny.content(top / "Tiny")
+    assert make(top / "Tiny", "clean", f"OUT={out}").returncode == 2
+    assert tiny.content(top / "Tiny") == before
 
 
 def test_an_out_inside_of_out_is_no_stranger(top):
@@ -226,9 +223,8 @@ def test_a_verb_ends_with_its_product_and_the_next_command(top):
     words = ["prep", "DATA=data", "WEIGHTS=tiny.pth"]
     said = tiny.worked(make(top, "-C", "Tiny", *words, env={"PWD": str(top)})).splitlines()
     assert "8 bins" in said[-2]
-    assert set(said[-1].split()) == set(
-        "next: make -C Tiny onnx DATA=data WEIGHTS=tiny.pth".split()
-    )
+    wanted = "next: make -C Tiny onnx DATA=data WEIGHTS=tiny.pth"
+    assert set(said[-1].split()) == set(wanted.split())
 
 
 def test_old_make_is_refused(tmp_path):
@@ -278,12 +274,8 @@ def upstream(tmp_path):
     """A repository of two commits; the first one, with its patch, is the one to clone."""
     def git(*words):
         return subprocess.run(
-            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words],
-            cwd=tmp_path / "up",
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path / "up",
+            check=True, capture_output=True, text=True).stdout
 
     (tmp_path / "up").mkdir()
     git("init", "-q")

@@ -1,7 +1,6 @@
 """make new: a sixth model folder from timm, whose whole chain runs."""
 import json
 import re
-import shutil
 import subprocess
 import sys
 
@@ -9,7 +8,8 @@ import numpy as np
 import pytest
 import test_make
 import test_readme
-from conftest import ROOT, counts, last_line, load, make
+import tiny
+from conftest import ROOT, copy_of, counts, last_line, load, make
 from PIL import Image
 
 from common import cli
@@ -24,11 +24,9 @@ PY = f"PYTHON={sys.executable}"
 def top(tmp_path_factory):
     """A copy of the repository, in a path with a space, with one folder more."""
     top = tmp_path_factory.mktemp("one more") / "a checkout"
-    for name in ("common", "tools", "ShiftViT", "Twins-SVT-L"):
-        left_out = shutil.ignore_patterns("build", "weights", "__pycache__", ".*")
-        shutil.copytree(ROOT / name, top / name, ignore=left_out)
-    for name in ("Makefile", "requirements.txt", "requirements.lock"):
-        shutil.copy(ROOT / name, top)
+    tiny.repository(top)
+    for name in ("ShiftViT", "Twins-SVT-L"):
+        copy_of(name, top)
     said = last_line(make(top, "new", f"MODEL={NAME}", f"TIMM={TIMM}", PY))
     assert said.startswith(f"wrote {NAME}/ for timm's {TIMM}") and f"make demo MODEL={NAME}" in said
     return top
@@ -93,8 +91,7 @@ def test_the_whole_chain_runs(top):
         ("dla34", "is not a linear one"),
         ("deit_tiny_distilled_patch16_224", "has several last layers"),
         ("ResNet18", "has no network ResNet18 — it has .*resnet18"),
-        ("hf-hub:someone/net", "is not one of timm's own networks"),
-    ],
+        ("hf-hub:someone/net", "is not one of timm's own networks")],
 )
 def test_networks_that_the_pipeline_cannot_carry(name, message):
     with pytest.raises(cli.Failure, match=message):

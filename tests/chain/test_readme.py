@@ -160,12 +160,6 @@ def test_a_line_that_would_not_run_is_seen(line, checkout, fake_ascend):
         dry_run(checkout, checkout, "", words, fake_ascend)
 
 
-def verbs():
-    files = ("Makefile", "common/pipeline.mk", "tools/verbs.mk")
-    text = "".join((ROOT / file).read_text() for file in files)
-    return set(re.findall(r"^([a-z][a-z-]*):.*## ", text, re.M))
-
-
 @pytest.mark.parametrize("page", [*PAGES, *map(chinese, TWO)],
                          ids=lambda p: str(p.relative_to(ROOT)))
 def test_what_running_text_names_exists(page):
@@ -186,6 +180,23 @@ def test_what_running_text_names_exists(page):
 
 
 # ---- two hosts ----
+def repository(tmp_path, model, weights):
+    """A repository whose only model is the small network, its weights at hand; its data apart."""
+    top = tiny.repository(tmp_path / "top", model)
+    (top / model / "weights").mkdir()
+    (top / model / "tiny.pth").rename(top / model / "weights" / weights)
+    (top / model / "data").rename(tmp_path / "imagenet")
+    return top
+
+
+def moved(text, fake_ascend, images):
+    """A page of docs/ with its paths of an NPU host replaced by those of this one."""
+    for old, new in ("/usr/local/Ascend", fake_ascend.root), ("/data/imagenet", images):
+        assert old in text
+        text = text.replace(old, str(new))
+    return text
+
+
 SSH = """\
 #!/bin/sh
 # Another host: commands run in its home, whatever -l and host were given; the images are not there.
@@ -203,11 +214,8 @@ exit $status
 @pytest.mark.skipif(not shutil.which("rsync"), reason="rsync is not installed")
 def test_two_hosts(tmp_path, fake_ascend):
     """The lines of docs/ascend.md, in order, with the small network and a stand-in for ssh."""
-    top = tiny.repository(tmp_path / "top", "SPACH")
+    top = repository(tmp_path, "SPACH", "model_best.pth.tar")
     here = top / "SPACH"
-    (here / "weights").mkdir()
-    (here / "tiny.pth").rename(here / "weights/model_best.pth.tar")
-    (here / "data").rename(tmp_path / "imagenet")
     other = tmp_path / "other"
     other.mkdir()
     fake_ascend.script(fake_ascend.bin / "python3")
@@ -216,10 +224,7 @@ def test_two_hosts(tmp_path, fake_ascend):
     (fake_ascend.bin / "ssh").chmod(0o755)
     text = (ROOT / "docs/ascend.md").read_text()
     lines, = (block for _, block in blocks(text) if "HOST=" in block)
-    for old, new in {"/usr/local/Ascend": str(fake_ascend.root),
-                     "/data/imagenet": str(tmp_path / "imagenet")}.items():
-        assert old in lines
-        lines = lines.replace(old, new)
+    lines = moved(lines, fake_ascend, tmp_path / "imagenet")
     done = subprocess.run(["bash", "-exuo", "pipefail", "-c", lines], cwd=top, text=True,
                           env=tiny.environment(**fake_ascend.env(loaded=False, HOME=here)),
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

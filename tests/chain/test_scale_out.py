@@ -363,10 +363,8 @@ def test_the_simulation_reaches_each_limit(name, change):
 @pytest.mark.parametrize(
     "change, seconds, bound",
     [
-        ({}, 0.012 / 2, "cores"),
-        ({"ray": 0.002}, 0.014 / 2, "cores"),
-        ({"actors": 1}, 0.008, "engine"),
-    ],
+        ({}, 0.012 / 2, "cores"), ({"ray": 0.002}, 0.014 / 2, "cores"),
+        ({"actors": 1}, 0.008, "engine")],
 )
 def test_a_cpu_shares_its_cores(change, seconds, bound):
     c = size_cluster.Cluster(cores=2, actors=2, threads=1, prepare=0.004, infer=0.008)

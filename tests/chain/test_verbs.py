@@ -85,16 +85,6 @@ def test_a_short_sweep_is_kept(top):
 
 
 @pytest.mark.slow
-def test_a_second_sweep_leaves_other_batches(top):
-    make(top / "Net", "sweep", "BATCHES=1 8", "LOOP=2", *given())
-    path = record.path_in(top / "results")
-    first = {r["batch"]: r for r in record.read(path)}
-    make(top / "Net", "sweep", "BATCHES=8", "LOOP=2", *given())
-    second = {r["batch"]: r for r in record.read(path)}
-    assert second[1] == first[1] and second[8]["compute_only"] != first[8]["compute_only"]
-
-
-@pytest.mark.slow
 def test_sweeps_of_two_models_end_with_one_table(top):
     """The long way is in a log for each; a model that fails is named, with its reason."""
     shutil.copytree(top / "Net", top / "Other", symlinks=True)
@@ -180,11 +170,3 @@ def test_a_shell_that_prints_a_banner_is_named(rsync, verb, code, named):
 def test_push_needs_a_host(rsync):
     said, words = rsync.call("push", status=2)
     assert "HOST= is needed" in said and words is None
-    said, words = rsync.call("push", "HOST=x;reboot", status=2)
-    assert "cannot be used in a value" in said and words is None
-
-
-def test_a_copied_folder_says_that_the_verb_is_the_repositorys(tmp_path):
-    folder = tiny.make_folder(tmp_path)
-    for verb in ("predict", "push"):
-        assert f"{verb} needs the whole repository" in make(folder, verb, PY, status=2)

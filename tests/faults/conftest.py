@@ -3,6 +3,21 @@ import os
 import shutil
 
 import pytest
+import tiny
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """The stand-in after `make eval`; copy it before you harm it."""
+    folder = tiny.make_folder(tmp_path_factory.mktemp("whole"))
+    assert tiny.last_line(tiny.make(folder, "eval")) == tiny.LINE
+    return folder
+
+
+@pytest.fixture
+def built(whole, tmp_path):
+    """A copy of that for one test."""
+    return tiny.fresh(whole, tmp_path / "spnasnet")
 
 
 @pytest.fixture

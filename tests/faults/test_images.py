@@ -14,20 +14,11 @@ from PIL import Image
 from common.data.manifest import Manifest
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The stand-in after `make eval`."""
-    folder = tiny.make_folder(tmp_path_factory.mktemp("images"))
-    assert tiny.last_line(tiny.make(folder, "eval")) == tiny.LINE
-    return folder
-
-
 @pytest.fixture
-def folder(whole, tmp_path):
+def folder(built):
     """The stand-in, with nothing built."""
-    made = tiny.fresh(whole, tmp_path / "spnasnet")
-    shutil.rmtree(made / "build")
-    return made
+    shutil.rmtree(built / "build")
+    return built
 
 
 # ---- images that cannot be read ----
@@ -62,11 +53,8 @@ def jpeg_of_size(width, height):
 WHOLE = saved("JPEG", (300, 300), quality=95)
 TEXT_BOMB = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000), 9))
 BAD = {
-    "truncated JPEG": WHOLE[:len(WHOLE) // 2],
-    "JPEG without its last hundred bytes": WHOLE[:-100],
-    "JPEG header alone": WHOLE[:300],
-    "image of zero bytes": b"",
-    "image of zeros": bytes(5000),
+    "truncated JPEG": WHOLE[:len(WHOLE) // 2], "JPEG without its last hundred bytes": WHOLE[:-100],
+    "JPEG header alone": WHOLE[:300], "image of zero bytes": b"", "image of zeros": bytes(5000),
     "image of random bytes": np.random.default_rng(0).bytes(5000),
     "web page named .JPEG": b"<!DOCTYPE html><html></html>",
     "PostScript named .JPEG": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n",
@@ -77,20 +65,16 @@ BAD = {
     "PNG with a wrong checksum": saved("PNG")[:40] + b"\xff" + saved("PNG")[41:],
     "PNG that says 60000×60000": png(60000, 60000),
     "JPEG that says 65500×65500": jpeg_of_size(65500, 65500),
-    "PNG whose text unpacks to 200 MB": png(9, 9, TEXT_BOMB),
-    "PNG of 0×0": png(0, 0),
+    "PNG whose text unpacks to 200 MB": png(9, 9, TEXT_BOMB), "PNG of 0×0": png(0, 0),
     "git-lfs pointer named .JPEG": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
     "broken link": lambda path: path.symlink_to("nowhere.JPEG"),
     "link to itself": lambda path: path.symlink_to(path.name),
-    "image that may not be read": lambda path: (path.write_bytes(WHOLE), path.chmod(0)),
-}
+    "image that may not be read": lambda path: (path.write_bytes(WHOLE), path.chmod(0))}
 
 
 @pytest.fixture(
-    scope="module",
-    params=[0, pytest.param(640, marks=pytest.mark.slow)],
-    ids=["by Pillow", "the quick way"],
-)
+    scope="module", params=[0, pytest.param(640, marks=pytest.mark.slow)],
+    ids=["by Pillow", "the quick way"])
 def damaged(whole, tmp_path_factory, request):
     """Good and bad images, and the step that ran on them; of 600 and more, ordinary JPEGs are
     decoded by another library, which must not take more or fewer."""

@@ -14,36 +14,17 @@ from onnx import helper
 from tiny import BLOB, ONNX
 
 from common import cli, provenance
-from common.cpu import atc, compiler, engine, graph, host
-
-PYTHON = f"PYTHON={sys.executable}"
-
-
-@pytest.fixture(scope="module")
-def stand_in(tmp_path_factory):
-    """The stand-in after `make om`; copy it before you harm it."""
-    folder = tiny.make_folder(tmp_path_factory.mktemp("models"))
-    tiny.worked(tiny.make(folder, "om", PYTHON))
-    return folder
-
-
-@pytest.fixture
-def folder(stand_in, tmp_path):
-    return tiny.fresh(stand_in, tmp_path / "spnasnet")
+from common.cpu import atc, graph
 
 
 def make(folder, *words):
     """`make om`; what it said."""
-    done = tiny.make(folder, "om", PYTHON, *words)
+    done = tiny.make(folder, "om", *words)
     tiny.worked(done)
     return done.stdout + done.stderr
 
 
 # ---- what make makes again ----
-
-def cut(path):
-    os.truncate(path, path.stat().st_size // 2)
-
 
 def flip(path):
     content = bytearray(path.read_bytes())
@@ -58,18 +39,12 @@ def older(path):
     os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
 
 
-def case(name, harm, again, slow=False):
-    """slow: another case, or a test of the chain, keeps the same promise in `make test`."""
-    marks = [pytest.mark.fault(name, f"{again} is made again, the same as before")]
-    marks += [pytest.mark.slow] if slow else []
-    return pytest.param(harm, again, marks=marks, id=name.replace(" ", "-"))
+def case(name, harm, again):
+    mark = pytest.mark.fault(name, f"{again} is made again, the same as before")
+    return pytest.param(harm, again, marks=mark, id=name.replace(" ", "-"))
 
 
 @pytest.mark.parametrize("harm, again", [
-    case(".onnx truncated", lambda f: cut(f / ONNX), ONNX, slow=True),
-    case(".onnx replaced by another one of its time", lambda f: older(f / ONNX), ONNX,
-         slow=True),
-    case("record of the .onnx lost", lambda f: (f / f"{ONNX}.json").unlink(), ONNX, slow=True),
     case("offline model with a flipped bit", lambda f: flip(f / BLOB), BLOB),
     case("offline model replaced by one of its time", lambda f: older(f / BLOB), BLOB),
     case("offline model that is a folder", lambda f: (f / BLOB).unlink() or (f / BLOB).mkdir(),
@@ -77,14 +52,14 @@ def case(name, harm, again, slow=False):
     case("record of the offline model lost", lambda f: (f / f"{BLOB}.json").unlink(), BLOB),
     case("record that is a list", lambda f: (f / f"{BLOB}.json").write_text("[1, 2]"), BLOB),
 ])
-def test_made_again(stand_in, folder, seen, harm, again):
-    harm(folder)
-    said = make(folder)
+def test_made_again(whole, built, seen, harm, again):
+    harm(built)
+    said = make(built)
     seen(next(line for line in said.splitlines() if line.startswith("again: ")))
     assert f"again: {again} " in said
     for name in (ONNX, BLOB):
-        assert (folder / name).read_bytes() == (stand_in / name).read_bytes(), name
-    assert f"om: {BLOB} is up to date" in make(folder)
+        assert (built / name).read_bytes() == (whole / name).read_bytes(), name
+    assert f"om: {BLOB} is up to date" in make(built)
 
 
 def library(record):
@@ -114,7 +89,7 @@ def edit(name):
 def swap(other):
     """A function that puts another offline model in the place of the one for batch 4."""
     def harm(folder):
-        tiny.worked(tiny.make(folder, "om", PYTHON, *other[1:]))
+        tiny.worked(tiny.make(folder, "om", *other[1:]))
         for ending in ("", ".json"):
             os.replace(folder / f"build/{other[0]}{ending}", folder / f"{BLOB}{ending}")
     return harm
@@ -122,8 +97,6 @@ def swap(other):
 
 @pytest.mark.parametrize("harm, again", [
     case("engine upgraded since", upgrade, BLOB),
-    case("published.json changed", edit("published.json"), ONNX, slow=True),
-    case("network code changed", edit("model.py"), ONNX, slow=True),
     case("code of the export changed", edit("common/model/export.py"), ONNX),
     case("code of the compiler changed", edit("common/cpu/rewrites.py"), BLOB),
     case("offline model of another batch under this name",
@@ -131,59 +104,48 @@ def swap(other):
     case("offline model of another input type under this name",
          swap(("spnasnet_100_bs4_uint8.blob", "INPUT=uint8")), BLOB),
 ])
-def test_made_again_from_what_is_at_hand(folder, seen, harm, again):
-    harm(folder)
-    said = make(folder)
+def test_made_again_from_what_is_at_hand(built, seen, harm, again):
+    harm(built)
+    said = make(built)
     seen(next(line for line in said.splitlines() if line.startswith("again: ")))
     assert f"again: {again} " in said
-    record = provenance.read(folder / BLOB)
+    record = provenance.read(built / BLOB)
     assert record["batch"] == 4 and record["inputs"][0]["dtype"] == "float32"
     assert record["engine_version"] != "2020.1"
-    assert f"om: {BLOB} is up to date" in make(folder)
+    assert f"om: {BLOB} is up to date" in make(built)
 
 
 @pytest.mark.slow
 @pytest.mark.fault("CALIB= replaced, or another one", "the int8 model is made again")
-def test_another_calibration(folder, seen):
+def test_another_calibration(built, seen):
     from PIL import Image
 
     int8 = "build/spnasnet_100_bs4_int8.blob"
-    shutil.copytree(folder / "data/val", folder / "other")
-    make(folder, "PRECISION=int8", "CALIB=data/val")
-    said = make(folder, "PRECISION=int8", "CALIB=other")
+    shutil.copytree(built / "data/val", built / "other")
+    make(built, "PRECISION=int8", "CALIB=data/val")
+    said = make(built, "PRECISION=int8", "CALIB=other")
     assert f"again: {int8} was made with other settings" in said
-    Image.new("RGB", (300, 260)).save(folder / "other" / tiny.NAMES[0])
-    said = make(folder, "PRECISION=int8", "CALIB=other")
+    Image.new("RGB", (300, 260)).save(built / "other" / tiny.NAMES[0])
+    said = make(built, "PRECISION=int8", "CALIB=other")
     seen(said.splitlines()[-1])
     assert f"again: {int8} was made from another other" in said
-    assert "is up to date" in make(folder, "PRECISION=int8", "CALIB=other")
-
-
-@pytest.mark.fault("offline model of another CPU", "exit 1, both kinds of CPU and what to do")
-def test_another_cpu(folder, seen):
-    record = json.loads((folder / f"{BLOB}.json").read_text())
-    cli.write_json(folder / f"{BLOB}.json", {**record, "cpu_kind": "x86_64 sse"})
-    words = ("-m", "ais_bench", "--model", BLOB)
-    done = tiny.run(folder, *words, env={"PYTHONPATH": "common/cpu"})
-    seen(done)
-    tiny.failed(done, "compiled by OpenVINO .* x86_64 sse; here it is", host.cpu()[1],
-                "delete it and run `make om`")
+    assert "is up to date" in make(built, "PRECISION=int8", "CALIB=other")
 
 
 # ---- by hand, in process ----
 
-def network(path, name="actual_input_1", batch="n", weight=1.0, op="Relu"):
+def network(path, weight=1.0, op="Relu"):
     """An ONNX of two operators: `op`, then the mean over each of a thousand pieces."""
     rng = np.random.default_rng(0)
     w = rng.standard_normal((196, 1000), dtype=np.float32) * np.float32(weight)
-    nodes = [helper.make_node(op, [name], ["y"]),
+    nodes = [helper.make_node(op, ["actual_input_1"], ["y"]),
              helper.make_node("AveragePool", ["y"], ["z"], kernel_shape=[16, 16],
                               strides=[16, 16]),
              helper.make_node("Slice", ["z", "from", "to", "axis"], ["s"]),
              helper.make_node("Flatten", ["s"], ["f"]),
              helper.make_node("MatMul", ["f", "w"], ["class"])]
     ints = {k: np.array([v]) for k, v in (("from", 0), ("to", 1), ("axis", 1))}
-    save_graph(path, nodes, {name: [batch, 3, 224, 224]}, {"class": [batch, 1000]},
+    save_graph(path, nodes, {"actual_input_1": ["n", 3, 224, 224]}, {"class": ["n", 1000]},
                {"w": w, **ints})
 
 
@@ -193,10 +155,6 @@ def bad(name, content, said):
 
 
 @pytest.mark.parametrize("content, said", [
-    bad(".onnx of another model", {"name": "input"},
-        "input 'actual_input_1' of --input_shape is not in other.onnx.*input:n,3,224,224"),
-    bad(".onnx with a fixed batch of 1", {"batch": 1},
-        "--input_shape actual_input_1:4,3,224,224 does not fit other.onnx"),
     bad(".onnx with NaN weights", {"weight": float("nan")}, "error of nan"),
     bad(".onnx with an operator that nobody knows", {"op": "Frobnicate"},
         "cannot compile other.onnx for batch 4"),
@@ -213,14 +171,6 @@ def test_foreign_onnx(tmp_path, monkeypatch, capsys, seen, content, said):
     assert [p.name for p in tmp_path.iterdir()] == ["other.onnx"]
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>403</html>", b"\x08\x06"],
-                         ids=["empty", "page", "cut"])
-def test_no_onnx(tmp_path, content):
-    (tmp_path / "x.onnx").write_bytes(content)
-    with pytest.raises(cli.Failure, match="x.onnx is not an ONNX model.*run make onnx again"):
-        graph.read(tmp_path / "x.onnx")
-
-
 @pytest.mark.fault(".onnx whose weights are in another file, which is absent",
                    "exit 1, that file named")
 def test_external_weights_absent(tmp_path, monkeypatch, seen):
@@ -231,16 +181,4 @@ def test_external_weights_absent(tmp_path, monkeypatch, seen):
     os.remove("weights.bin")
     with pytest.raises(cli.Failure, match="weights.bin") as e:
         graph.read("other.onnx")
-    seen(f"exit 1: error: {e.value}")
-
-
-@pytest.mark.fault("offline model that is a folder, by hand", "exit 1, the name said")
-def test_model_is_a_folder(tmp_path, monkeypatch, seen):
-    monkeypatch.chdir(tmp_path)
-    network("other.onnx")
-    compiler.compile_onnx("other.onnx", 4, "openvino", "x.blob")
-    os.remove("x.blob")
-    os.mkdir("x.blob")
-    with pytest.raises(cli.Failure, match="x.blob is not the one that") as e:
-        engine.load("x.blob")
     seen(f"exit 1: error: {e.value}")

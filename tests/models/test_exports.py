@@ -255,10 +255,3 @@ def test_a_graph_that_computes_something_else_gets_no_name(exported, monkeypatch
     with pytest.raises(cli.Failure, match="disagrees with torch"):
         exported("-i", "1.onnx", "-o", "2.onnx", "-c", "a.pth")
     assert not list(Path().glob("2.onnx*"))
-
-
-def test_weights_of_another_network_than_the_graph(exported):
-    torch.manual_seed(1)
-    torch.save(Tail().state_dict(), "b.pth")
-    with pytest.raises(cli.Failure, match="disagrees with torch"):
-        exported("-i", "1.onnx", "-o", "2.onnx", "-c", "b.pth")

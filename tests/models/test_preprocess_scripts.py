@@ -1,7 +1,5 @@
 """The five preprocessing scripts: bins equal the documented recipe of torchvision; flags."""
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -95,10 +93,3 @@ def test_fusion_switch_is_what_atc_takes():
 
 SHOWN = [path for folder in SCRIPTS for path in sorted((ROOT / folder).glob("*.py"))
          if path.name not in ("model.py", "convmixer_net.py")]
-
-
-@pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.name)
-def test_help_teaches(path):
-    done = subprocess.run([sys.executable, path.name, "--help"], cwd=path.parent,
-                          capture_output=True, text=True)
-    assert done.returncode == 0 and f"python3 {path.name}" in done.stdout

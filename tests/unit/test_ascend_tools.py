@@ -7,11 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import onnx
 import pytest
 from ascend import DUO, FAKES, rights
 from conftest import ROOT
-from onnx import TensorProto, helper
+from graphs import save_graph
+from onnx import helper
 
 from common import cli, provenance
 from common.ascend import chip, infer, toolkit
@@ -38,11 +38,7 @@ def build(path, record=True):
     """Write an ONNX, 8x8 images → 3 logits, and what an export would say of it."""
     nodes = [helper.make_node("GlobalAveragePool", ["input"], ["g"]),
              helper.make_node("Flatten", ["g"], ["output"])]
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(nodes, "g", [value("input", TensorProto.FLOAT, ["n", 3, 8, 8])],
-                              [value("output", TensorProto.FLOAT, ["n", 3])])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
-    onnx.save(model, path)
+    save_graph(path, nodes, {"input": ["n", 3, 8, 8]}, {"output": ["n", 3]})
     if record:
         provenance.record(path, [], [], weights="w.pth", demo=True, input="input", output="output",
                           classes=3)

@@ -115,12 +115,8 @@ def test_a_package_that_is_not_installed_is_one_line():
 @pytest.mark.parametrize(
     "quota, expected",
     [
-        ("max 100000", 64),
-        ("150000 100000", 2),
-        ("20000 100000", 1),
-        ("6400000 100000", 64),
-        (None, 64),
-    ],
+        ("max 100000", 64), ("150000 100000", 2), ("20000 100000", 1), ("6400000 100000", 64),
+        (None, 64)],
 )
 def test_cores_are_those_of_the_container(tmp_path, monkeypatch, quota, expected):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))

@@ -48,8 +48,7 @@ def ten(tmp_path, monkeypatch):
     shutil.copy(ROOT / "spnasnet/published.json", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        compare.online, "network", lambda weights, net, ema: (None, {"demo": False}, [])
-    )
+        compare.online, "network", lambda weights, net, ema: (None, {"demo": False}, []))
     monkeypatch.setattr(compare.online, "answers", lambda *_: (ours, []))
     provenance.record("m.onnx", ["w.pth"], weights_sha256=cli.sha256("w.pth"))
     provenance.record("m.om", ["m.onnx"], onnx={

@@ -155,17 +155,11 @@ def test_the_worst_layers_of_a_lower_precision_are_named(monkeypatch, capsys, pr
     assert f"openvino {precision} computes with more than" in found["finding"]
 
 
-@pytest.mark.parametrize(
-    "meta, said",
-    [
-        ({}, "it has no record"),
-        ({"engine": "ascend", "batch": 2}, "msprobe is not installed — pip"),
-        (
-            {"engine": "openvino", "precision": "int8", "calibration": {"folder": "gone"}},
-            "image folder gone",
-        ),
-    ],
-)
+@pytest.mark.parametrize("meta, said", [
+    ({}, "it has no record"),
+    ({"engine": "ascend", "batch": 2}, "msprobe is not installed — pip"),
+    ({"engine": "openvino", "precision": "int8", "calibration": {"folder": "gone"}},
+     "image folder gone")])
 def test_what_cannot_be_compared_is_said(meta, said):
     found = look(Norms(), **meta)
     assert f"the layers of m.blob are not compared: {said}" in found["finding"]
@@ -214,12 +208,7 @@ def test_an_npus_first_wrong_layer_is_named_and_kept(tmp_path, msprobe, capsys):
     np.testing.assert_array_equal(np.fromfile("taken.bin", np.float32), np.tile(image, 2))
     # The rows of inputs, and those of operators that only the NPU has, are no layers.
     assert [x["module"] for x in found["offline_layers"]] == [
-        "stem.0 + stem.1",
-        "stem.2",
-        "again",
-        "/ReduceMean",
-        "head",
-    ]
+        "stem.0 + stem.1", "stem.2", "again", "/ReduceMean", "head"]
     assert found["first_offline"] == "stem.2"
     assert Path("c_keep_dtype.txt").read_text().split() == ["/stem/stem.2/Conv", "/Relu"]
     assert "(cosine 0.9713, distance 2.4e-01); to keep its own type: make om " \

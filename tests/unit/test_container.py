@@ -28,8 +28,7 @@ def host(tmp_path, monkeypatch):
 
 def volumes(line):
     return [
-        word.partition("=")[2].partition(":")[0] for word in line if word.startswith("--volume")
-    ]
+        word.partition("=")[2].partition(":")[0] for word in line if word.startswith("--volume")]
 
 
 def test_the_call_of_docker(host, monkeypatch):

@@ -9,7 +9,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from graphs import save_graph
+from onnx import helper
 from torch import nn
 
 from common import cli, provenance
@@ -174,14 +175,8 @@ def test_the_order_of_images_counts():
     nodes = [helper.make_node("Shape", ["image"], ["shape"]),
              helper.make_node("Slice", ["shape", "zero", "one"], ["batch"]),
              helper.make_node("Slice", ["answers", "zero", "batch"], ["class"])]
-    sides = [[helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, 16, 16])],
-             [helper.make_tensor_value_info("class", TensorProto.FLOAT, ["n", 10])]]
-    constants = [numpy_helper.from_array(wanted, "answers"),
-                 numpy_helper.from_array(np.array([0]), "zero"),
-                 numpy_helper.from_array(np.array([1]), "one")]
-    graph = helper.make_graph(nodes, "by place", *sides, constants)
-    opset = helper.make_opsetid("", 12)
-    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=8), "place.onnx")
+    weights = {"answers": wanted, "zero": np.array([0]), "one": np.array([1])}
+    save_graph("place.onnx", nodes, {"image": ["n", 3, 16, 16]}, {"class": ["n", 10]}, weights)
     session = onnxruntime.InferenceSession("place.onnx")
     np.testing.assert_array_equal(session.run(None, {"image": images})[0], wanted)
     with pytest.raises(cli.Failure, match="disagrees with torch"):

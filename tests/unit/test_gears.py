@@ -78,10 +78,7 @@ def test_ais_bench_takes_the_gear(call):
 
 
 @pytest.mark.parametrize("words, said", [
-    ({"gears": "4"}, "no list of 2 to 100 batches"), ({"gears": "1,0"}, "no list of 2 to 100"),
-    ({"gears": "1,x"}, "E10001"), ({"gears": "1,1"}, "no list of"),
-    ({"gears": ",".join(map(str, range(1, 102)))}, "no list of 2 to 100"),
-    ({"shape": "input:4,3,4,4"}, "needs -1 as the batch of 'input'"),
+    ({"gears": "1,x"}, "E10001"), ({"shape": "input:4,3,4,4"}, "needs -1 as the batch of 'input'"),
     ({"shape": "input:-1,3,-1,4"}, "is open")])
 def test_atc_refuses(call, words, said):
     make_onnx("tiny.onnx")
@@ -101,11 +98,12 @@ def test_a_damaged_record_is_one_line(call):
             engine.load("tiny_bsdynamic.blob", batch=4)
 
 
-def test_both_toolchains_read_the_gears_alike():
+def test_gears():
     assert toolchain.parse_gears("16,1, 4") == GEARS
 
 
-@pytest.mark.parametrize("text", ["4", "4,4", "0,4", "1,²2", "1,x", ""])
+@pytest.mark.parametrize("text", ["4", "4,4", "0,4", "1,²2", "1,x", "",
+                                  ",".join(map(str, range(1, 102)))])
 def test_gears_that_are_none(text):
     with pytest.raises(cli.Usage, match="no list of 2 to 100 batches"):
         toolchain.parse_gears(text)

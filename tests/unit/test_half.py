@@ -57,10 +57,8 @@ def network(large=1.0):
     result is `large` times as large, the second's weights as much smaller."""
     rng = np.random.default_rng(0)
     weights = {
-        "w": large * rng.normal(size=(8, 3, 3, 3)),
-        "v": rng.normal(size=(8, 8, 3, 3)) / large,
-        "g": rng.normal(size=(8, 5)),
-    }
+        "w": large * rng.normal(size=(8, 3, 3, 3)), "v": rng.normal(size=(8, 8, 3, 3)) / large,
+        "g": rng.normal(size=(8, 5))}
     nodes = [helper.make_node("Conv", ["x", "w"], ["/stem/conv/Conv_output_0"]),
              helper.make_node("Relu", ["/stem/conv/Conv_output_0"], ["/stem/act/Relu_output_0"]),
              helper.make_node("Conv", ["/stem/act/Relu_output_0", "v"], ["/mix/Conv_output_0"]),

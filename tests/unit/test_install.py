@@ -40,61 +40,28 @@ def test_both_locks_agree():
 
 
 # ---- what pip and uv print, and what it means ----
-@pytest.mark.parametrize(
-    "log, said, todo",
-    [
-        (
-            "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
-            "the disk is full",
-            "make room",
-        ),
-        (
-            "error: Failed to download `tiny==1.0`\n  cause: Hash mismatch for `tiny==1.0`\n",
-            "what came for tiny==1.0 is another file",
-            "another mirror",
-        ),
-        (
-            "error: In `--require-hashes` mode, all requirements must have a hash, but none were provided "
-            "for: tiny==1.0",
-            "no version and hash of tiny==1.0",
-            "make lock",
-        ),
-        (
-            "ERROR: In --require-hashes mode, all requirements must have their versions pinned with ==. "
-            "These do not:\n    tiny from file:///w/tiny.whl",
-            "no version and hash of tiny",
-            "make lock",
-        ),
-        (
-            "WARNING: Retrying … after connection broken by 'NewConnectionError(…)'\n"
-            "ERROR: No matching distribution found for tiny==1.0",
-            "no package index could be reached",
-            "PIP_INDEX",
-        ),
-        (
-            "error: Failed to fetch: http://x/tiny/\n  cause: error sending request for url",
-            "no package index could be reached",
-            "UV_DEFAULT_INDEX",
-        ),
-        (
-            "SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]",
-            "certificate of the package index",
-            "PIP_CERT",
-        ),
-        (
-            "ERROR: Could not find a version that satisfies the requirement numpy==2.4.6 (from versions: "
-            "1.26.0)\nERROR: No matching distribution found for numpy==2.4.6",
-            "no build of numpy==2.4.6 for Python 3",
-            "3.11 to 3.14",
-        ),
-        (
-            "  cause: Because openvino==2026.4.1 has no wheels with a matching platform tag",
-            "no build of openvino==2026.4.1",
-            "glibc",
-        ),
-        ("error: something new\nhint: none", "error: something new", "run the same command again"),
-    ],
-)
+@pytest.mark.parametrize("log, said, todo", [
+    ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device",
+     "the disk is full", "make room"),
+    ("error: Failed to download `tiny==1.0`\n  cause: Hash mismatch for `tiny==1.0`\n",
+     "what came for tiny==1.0 is another file", "another mirror"),
+    ("error: In `--require-hashes` mode, all requirements must have a hash, but none were provided "
+     "for: tiny==1.0", "no version and hash of tiny==1.0", "make lock"),
+    ("ERROR: In --require-hashes mode, all requirements must have their versions pinned with ==. "
+     "These do not:\n    tiny from file:///w/tiny.whl", "no version and hash of tiny", "make lock"),
+    ("WARNING: Retrying … after connection broken by 'NewConnectionError(…)'\n"
+     "ERROR: No matching distribution found for tiny==1.0",
+     "no package index could be reached", "PIP_INDEX"),
+    ("error: Failed to fetch: http://x/tiny/\n  cause: error sending request for url",
+     "no package index could be reached", "UV_DEFAULT_INDEX"),
+    ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]",
+     "certificate of the package index", "PIP_CERT"),
+    ("ERROR: Could not find a version that satisfies the requirement numpy==2.4.6 (from versions: "
+     "1.26.0)\nERROR: No matching distribution found for numpy==2.4.6",
+     "no build of numpy==2.4.6 for Python 3", "3.11 to 3.14"),
+    ("  cause: Because openvino==2026.4.1 has no wheels with a matching platform tag",
+     "no build of openvino==2026.4.1", "glibc"),
+    ("error: something new\nhint: none", "error: something new", "run the same command again")])
 def test_what_the_messages_mean(log, said, todo):
     why, what = install.explain(log, 1)
     assert said in why and todo in what
@@ -140,12 +107,8 @@ def test_setup_of_a_folder_alone(tmp_path):
     lock = wheel(tmp_path / "wheels")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python3").symlink_to(sys.executable)
-    env = {
-        "PIP_CONFIG_FILE": "/dev/null",
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": f"{tmp_path}/wheels",
-        "PATH": f"{tmp_path}/bin:/usr/bin:/bin",
-    }
+    env = {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_INDEX": "1",
+           "PIP_FIND_LINKS": f"{tmp_path}/wheels", "PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
 
     def setup(text, status=0):
         (folder / "requirements.lock").write_text(text)

@@ -63,8 +63,7 @@ def test_int8():
         "folder": "images", "images": 12, "of": 12, "demo": False, "smooth_quant": False,
         "note": "int8 is calibrated with 12 images only; 300 are better"}
     assert (
-        provenance.made("x.json", ["images"])["from"].items() <= model.meta["made"]["from"].items()
-    )
+        provenance.made("x.json", ["images"])["from"].items() <= model.meta["made"]["from"].items())
     single = compiled("int8", batch=1, calib="images")
     each = np.concatenate([single.run([i[None]])[0] for i in inputs()])
     np.testing.assert_allclose(each, low, rtol=0, atol=1e-4)

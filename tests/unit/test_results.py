@@ -138,8 +138,7 @@ def huge_npy(path):
 
 
 @pytest.mark.parametrize("name, content, why", [
-    ("img_0_0.bin", b"", "is empty"),
-    ("img_0_0.txt", b"\n \n", "is empty"),
+    ("img_0_0.bin", b"", "is empty"), ("img_0_0.txt", b"\n \n", "is empty"),
     ("img_0_0.bin", b"\0" * (C * 4 - 1), f"is {C * 4 - 1} bytes"),
     ("img_0_0.bin", b"\0" * (C * 8), f"is {C * 8} bytes"),
     ("img_0_0.txt", b"1 " * (C - 1), f"{C - 1} numbers"),
@@ -150,11 +149,9 @@ def huge_npy(path):
     ("img_0_0.bin", np.full(C, np.nan, "f4").tobytes(), "NaN"),
     ("img_0_0.npy", b"\x93NUMPY\x01\x00junk", ""),
     ("img_0_0.npy", lambda path: np.save(path, np.arange(C)), "not a float"),
-    ("img_0_0.npy", pickled_npy, "allow_pickle"),
-    ("img_0_0.npy", huge_npy, ""),
+    ("img_0_0.npy", pickled_npy, "allow_pickle"), ("img_0_0.npy", huge_npy, ""),
     ("img_0_0.npy", lambda path: np.save(path, np.full((1, C), 1e300)), "infinity"),
-    ("img_0_0.npy", lambda path: np.save(path, np.zeros((2, C // 2), "f4")), "shape"),
-])
+    ("img_0_0.npy", lambda path: np.save(path, np.zeros((2, C // 2), "f4")), "shape")])
 def test_broken_files(tmp_path, monkeypatch, name, content, why):
     monkeypatch.chdir(tmp_path)
     if callable(content):

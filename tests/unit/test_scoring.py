@@ -46,8 +46,7 @@ def test_show(chain, score, monkeypatch, capsys):
     assert told == "verdict: none beside the published 74.21 %: demo, generated images or weights"
     Path("m.blob").write_text("another")
     with pytest.raises(
-        cli.Failure, match="r.json was made from another m.blob — delete it and score"
-    ):
+        cli.Failure, match="r.json was made from another m.blob — delete it and score"):
         show.main()
     Path("r.json").write_text("{}")
     with pytest.raises(cli.Failure, match="r.json holds no figures"):
@@ -88,8 +87,7 @@ def other_network(chain):
     (edit_result, "result/run is not the one that result/run.json describes"),
     (other_bins, "result/run was made from another prep/manifest.json"),
     (older_model, "result/run was made from another m.blob"),
-    (other_weights, "m.onnx was made from another w.pth"),
-])
+    (other_weights, "m.onnx was made from another w.pth")])
 def test_a_link_that_does_not_fit(chain, score, harm, said, capsys):
     harm(chain)
     with pytest.raises(cli.Failure, match=f"{said} — infer again"):
@@ -208,8 +206,7 @@ def test_what_cannot_be_compared_is_said_in_every_output(chain, score, monkeypat
     (lambda c: os.truncate(f"result/run/{NAMES[3]}_0.bin", 9), f"{NAMES[3]}_0.bin is 9 bytes"),
     (older_model, "m.blob is not the one that m.blob.json describes — compile"),
     (other_network, "otherwise than m.onnx"),
-    (lambda c: Path("result/run.json").write_text("{}"), "would be overwritten — move it away"),
-])
+    (lambda c: Path("result/run.json").write_text("{}"), "would be overwritten — move it away")])
 def test_inference_that_is_not_done(chain, monkeypatch, harm, said):
     harm(chain)
     with pytest.raises(cli.Failure, match=said):

@@ -62,7 +62,12 @@ def test_all_scripts_are_found():
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_imports_nothing_heavy(helped, script):
+def test_help_teaches_and_imports_nothing_heavy(helped, script):
     status, said, packages = helped[script]
     assert status in (0, None) and said.startswith("usage:"), (status, said)
     assert not HEAVY & set(packages)
+    folder, name = script.split("/")[0], script.split("/")[-1]
+    if (ROOT / folder / "model.py").exists():
+        assert f"python3 {name}" in said
+    if folder != "benchmarks" and script != "tools/sync.py":  # these need nothing of a user's
+        assert "    cli.run(main)\n" in (ROOT / script).read_text()  # exit status 1, one line

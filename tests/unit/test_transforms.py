@@ -85,14 +85,6 @@ def modes():
     yield "webp", save(image, "WEBP")
 
 
-def test_modes(tmp_path):
-    path = tmp_path / "ILSVRC2012_val_00000001.JPEG"
-    for _, content in modes():
-        path.write_bytes(content)
-        for recipe in RECIPES:
-            same(path, recipe)
-
-
 @settings(max_examples=25, deadline=None)
 @given(width=st.integers(1, 700), height=st.integers(1, 700), recipe=st.sampled_from(RECIPES))
 def test_any_size(width, height, recipe):
@@ -134,7 +126,8 @@ def test_postscript_never_starts_ghostscript(tmp_path, monkeypatch, name):
     (PermissionError(13, "Permission denied", "/a/x"), "Permission denied"),
     (OSError("image file is truncated (3 bytes)"), r"image file is truncated \(3 bytes\)"),
     (RuntimeError("a\nb"), r"cannot be decoded \(RuntimeError: a b\)"),
-    (KeyError(5), "KeyError: 5"), (struct.error(), "error: "), (MemoryError(), "MemoryError")])
+    (KeyError(5), "KeyError: 5"), (struct.error(), "error: "), (MemoryError(), "MemoryError"),
+    (IndexError(), "IndexError"), (SyntaxError(), "SyntaxError")])
 def test_whatever_a_decoder_raises_is_one_line(monkeypatch, error, said):
     def raises(*_, **__):
         raise error

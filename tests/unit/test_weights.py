@@ -252,8 +252,7 @@ def test_a_busy_server_is_asked_again(server, get):
     ({}, {"sha256": "0" * 64}, f"what it sent has sha256 {SHA256}, not 000"),
     ({}, {"size": 5}, f"has {len(CONTENT)} bytes, not the published 5"),
     ({"content": b"\n<!DOCTYPE html><html>sign in</html>"}, {}, "is a web page"),
-    ({"content": b"", "length": False}, {}, "is empty"),
-])
+    ({"content": b"", "length": False}, {}, "is empty")])
 def test_refused_at_once_with_the_way_by_hand(server, get, change, entry, said):
     for name, value in change.items():
         setattr(server, name, value)
@@ -282,7 +281,7 @@ def test_a_second_source_has_its_own_name_and_says_what_it_is(server, get, capsy
 
 
 def test_a_second_source_of_another_hash(server, get):
-    with pytest.raises(cli.Failure, match=f"other.pth|has sha256 {SHA256}, not 00000000"):
+    with pytest.raises(cli.Failure, match=f"other.pth.*has sha256 {SHA256}, not 00000000"):
         get(second=second(server.url, sha256="00000000"))
     assert list(Path("weights").iterdir()) == []
 
