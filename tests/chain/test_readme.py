@@ -179,6 +179,14 @@ def test_what_running_text_names_exists(page):
         assert path is None or any((base / span).exists() for base in (ROOT, page.parent)), span
 
 
+@pytest.mark.parametrize("page", ["reliability.md", "reliability.zh-CN.md"])
+def test_tests_that_the_table_names_exist(page):
+    code = "".join(path.read_text() for path in ROOT.glob("tests/*/test_*.py"))
+    cells = "".join(re.findall(r"\|([^|\n]*)\|$", (ROOT / "docs" / page).read_text(), re.M))
+    names = re.findall(r"\w*[a-z]_\w+", re.sub(r"`[^`]*`", "", cells))
+    assert len(names) > 50 and [name for name in names if name not in code] == []
+
+
 # ---- two hosts ----
 def repository(tmp_path, model, weights):
     """A repository whose only model is the small network, its weights at hand; its data apart."""
