@@ -40,7 +40,7 @@ def load_ground_truth(path):
         table = table.reshape(len(table), -1)
     except FileNotFoundError:
         raise cli.Failure(f"ground truth {path} does not exist", todo) from None
-    except (ValueError, TypeError, EOFError) as e:
+    except (AttributeError, ValueError, TypeError, EOFError) as e:  # the first for an .npz
         raise cli.Failure(f"ground truth {path} is no .npy file ({e})", todo) from None
     if table.dtype.names == ("file", "row", "image", "label"):
         rows = [Row(str(r["image"]), str(r["file"]), int(r["row"]), int(r["label"]))

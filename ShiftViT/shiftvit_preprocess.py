@@ -47,8 +47,8 @@ def save_ground_truth(manifest, path):
 
 def main():
     args = get_args()
-    preprocess.step(Path(__file__).parent, args.data_root, args.save_dir, args,
-                    before_manifest=(args.gt_path, save_ground_truth))
+    manifest = preprocess.step(Path(__file__).parent, args.data_root, args.save_dir, args)
+    save_ground_truth(manifest, args.gt_path)
 
 
 if __name__ == "__main__":

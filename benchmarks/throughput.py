@@ -46,6 +46,28 @@ def turn_of(runs, x, pool, runs_each):
     return lambda: list(pool.map(work, runs))
 
 
+def compiled(path, ours, file, x, attempts=3):
+    """{side: functions of an array}, each of which gives for `x` what one batch at a time gives.
+
+    Where a process compiles one network after another, OpenVINO's streams came out off by 1.6e-2
+    in one of 26 times, ours or the peer's: then both are compiled again.
+    """
+    for left in reversed(range(attempts)):
+        sides = {"ours": [lambda x, run=run: run([x])[0]
+                          for run in engine.several(path, ours.meta)],
+                 "ov throughput": peer_of(file, x.shape),
+                 "one at a time": [lambda x: ours.run([x])[0]]}
+        every = {f"{name} {i}": lambda run=run: run(x)
+                 for name, runs in sides.items() for i, run in enumerate(runs)}
+        try:
+            infer.check({"ours": every.pop("one at a time 0"), **every})
+            return sides
+        except AssertionError as e:
+            if not left:
+                raise
+            print(f"  {e}: compiled again")
+
+
 def one(folder, batch, args, temp):
     """Measure one model at one batch size; its row and target."""
     import numpy as np
@@ -55,12 +77,8 @@ def one(folder, batch, args, temp):
     net, model = peers.network(folder)
     x = np.random.default_rng(0).standard_normal((batch, 3, 224, 224), dtype=np.float32)
     export = peers.SLICES if folder == "ShiftViT" else peers.PLAIN
-    several = engine.several(path, ours.meta)
-    sides = {"ours": [lambda x, run=run: run([x])[0] for run in several],
-             "ov throughput": peer_of(peers.onnx_for(folder, export, net, model, temp), x.shape),
-             "one at a time": [lambda x: ours.run([x])[0]]}
-    infer.check({name: lambda run=runs[0]: run(x) for name, runs in sides.items()})
-
+    file = peers.onnx_for(folder, export, net, model, temp)
+    sides = compiled(path, ours, file, x)
     with ThreadPoolExecutor(max(map(len, sides.values()))) as pool:
         found, images = {}, {}
         for name, runs in sides.items():
@@ -72,7 +90,7 @@ def one(folder, batch, args, temp):
     times = {name: [t / images[name] for t in ts] for name, ts in times.items()}
     peer = measure.ratio(times, "ov throughput", "ours")
     row = [folder, str(batch), f"{measure.per_second(times['ours'], 1):.2f}",
-           f"{len(several)}", measure.shown(peer),
+           f"{len(sides['ours'])}", measure.shown(peer),
            measure.shown(measure.ratio(times, "one at a time", "ours")), export]
     claim = (f"{folder}, batch {batch}, several at once: time of OpenVINO's throughput hint over "
              f"ours, noise {measure.noise(times['ours']):.0%}")

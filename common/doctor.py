@@ -111,7 +111,7 @@ def weights():
     """The checkpoint of each model folder that make takes; without it, the demo's are used."""
     print("Inputs")
     for folder in [path.parent for path in sorted(Path().glob("*/published.json"))] or [Path()]:
-        file = published.load(folder).get("weights", {}).get("file", "")
+        file = (published.load(folder).get("weights") or {}).get("file", "")
         path = folder / "weights" / file
         where = "" if folder == Path() else f"-C {folder} "
         say(path.is_file() or None, f"{folder.resolve().name} weights",

@@ -98,7 +98,7 @@ om_of = $B/$(foreach BS,$1,$(OFFLINE))$(kind)$(how).$(ending)
 # make scale and the other runners take models of one batch alone.
 one_batch := $(filter scale,$(goals))$(other_runner)
 shared := $(or $(OM),$(if $(one_batch),,$(call om_of,dynamic)))
-# The batches that it has, its gears, are in its record: in the flag that it was compiled with.
+# Its batches (gears) are read from its record: from the flag that it was compiled with.
 gears_in = sed -n 's/.*--dynamic_batch_size=\([0-9,]*\).*/\1/p' $(shared).json | head -n 1
 gears :=
 ifeq ($(BS),dynamic)
@@ -114,7 +114,7 @@ $(call refuse,$(and $(filter dynamic,$(BS)),\
   $(filter-out prep onnx om online check-ops half,$(goals))),BS=dynamic is for om; \
   then say one of its batches to the other verbs$(comma) as BS=8)
 
-# $(call run_of,batch,how), where f32 by the engine's own device is no more than the batch.
+# The name of a run: $(call run_of,batch,how); `how` is empty for f32 on the engine's own device.
 run_of = bs$1_$(engine)$2$(kind)$(other_runner:%=_%)
 run := $(call run_of,$(BS),$(how))
 result := $B/result/$(run)
@@ -187,8 +187,10 @@ seconds := $(if $(LOOP),,$(or $(SECONDS),$(default_seconds)))
 loop := $(if $(seconds),,--loop $(or $(LOOP),$(LOOPS)))
 dym := $(if $(gear),--dymBatch $(BS))
 device := $(if $(filter 0,$(DEVICE)),,--device $(DEVICE))
-bench_args = --json $(perf) --model $(om) --repeats $(if $(filter ascend,$(engine)),1,3) \
-  $(seconds:%=--seconds %) -- $(bench) --model $(om) $(loop) --batchsize $(BS) $(dym) $(device)
+# (no --batchsize: ais_bench only scales the figure by it, whatever the batch of the model is)
+bench_args = --json $(perf) --model $(om) --batch $(BS) \
+  --repeats $(if $(filter ascend,$(engine)),1,3) $(seconds:%=--seconds %) \
+  -- $(bench) --model $(om) $(loop) $(dym) $(device)
 # A noisy figure is measured again when bench is asked again.
 noisy = $(if $(filter bench,$(goals)),$(shell grep -ls '^ "noise": "[^"]' $(perf)))
 

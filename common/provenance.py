@@ -49,7 +49,7 @@ def fits(path, before):
 
 def _names(folder):
     found = []
-    for where, _, names in os.walk(folder):
+    for where, _, names in os.walk(folder, followlinks=True):
         inside = os.path.relpath(where, folder)
         inside = "" if inside == "." else f"{inside}/"
         found += [inside + name for name in names if not name.startswith(".")]
@@ -141,7 +141,7 @@ def check(artefact, todo):
     return chain
 
 
-def sweep(links):
+def delete_stale(links):
     """Delete each artefact that make has to make again, and say why: one that does not fit its
     record, and one that was made from such an artefact, or from one that is missing.
 
@@ -175,7 +175,7 @@ def main():
         print(__doc__)
         sys.exit(0 if words[:1] in (["-h"], ["--help"]) else 2)
     artefacts, arguments = map(os.path.normpath, words[::2]), map(shlex.split, words[1::2])
-    sweep(list(zip(artefacts, arguments)))
+    delete_stale(list(zip(artefacts, arguments)))
 
 
 if __name__ == "__main__":

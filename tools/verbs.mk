@@ -51,7 +51,7 @@ half: $(prep)/manifest.json | $(onnx) ## what float16 on an NPU may cost, by lay
 
 profile: | $(om) ## the ten heaviest operators of the offline model
 	@$(tool).inspect.profile --model $(om) --batch $(BS) --json $B/profile_$(run).json -- \
-	  $(bench) --model $(om) --loop $(or $(LOOP),20) --batchsize $(BS) $(dym) $(device)
+	  $(bench) --model $(om) --loop $(or $(LOOP),20) $(dym) $(device)
 
 check-net: | $(ready) ## our network beside the authors' (after make source)
 	@$(tool).inspect.check_net
@@ -62,7 +62,7 @@ check-ops: $(for_atc) ## the ONNX beside the operators that CANN has
 bench-bins: $(perf) $(prep)/manifest.json ## throughput from .bin to result files
 	$(tool).inspect.bench_bins$(again:%= %) --bins $(prep) --perf $(perf) --model $(om) \
 	  --json $(call from_bin_of,$(BS)) -- \
-	  $(bench) --model $(om) --outfmt $(OUTFMT) --batchsize $(BS) $(dym) $(device)
+	  $(bench) --model $(om) --outfmt $(OUTFMT) $(dym) $(device)
 
 # A sweep is kept in results/, from .bin too where there are images and one device.
 alone := $(if $(other_runner)$(findstring $(comma),$(DEVICE)),,$(data))

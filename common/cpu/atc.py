@@ -158,7 +158,7 @@ def apart():
         sys.exit(os.WEXITSTATUS(status))
     print("ATC run failed.", flush=True)
     number = os.WTERMSIG(status)
-    todo = engine.LESS if number == signal.SIGKILL else host.other(name, precision)
+    todo = engine.LESS if number == signal.SIGKILL else host.remedy(name, precision)
     raise cli.Failure(f"{name} was ended by {signal.Signals(number).name} while it compiled or "
                       f"checked {args.model} in {precision}", todo)
 

@@ -119,7 +119,7 @@ def write(todo, folder, settings, jobs):
     items = list(todo.items())
     with ThreadPoolExecutor(jobs) as pool:
         for start in range(0, len(items), AT_ONCE):
-            # closing() takes what still waits away when Ctrl-C ends this
+            # closing() cancels what still waits when Ctrl-C ends this
             with contextlib.closing(pool.map(work, items[start:start + AT_ONCE])) as done:
                 yield from done
     part.rmdir()
@@ -151,7 +151,7 @@ def fill(content, recipe, out, tools=None):
 
 
 def still(images, sources):
-    """`sources` when they describe these images as they are, with the times of today; else None."""
+    """`sources` when they describe these images as they are, with their times of now; else None."""
     if [image.name for image in images] != [source[0] for source in sources]:
         return None
     now = []

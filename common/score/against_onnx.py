@@ -1,4 +1,4 @@
-"""Are the results all there, and what the ONNX says? Then the inference step is done.
+"""Check the results: one for each bin, and a few of them equal to what the ONNX gives.
 
     python3 -m common.score.against_onnx --result build/result/bs8_openvino \\
         --model build/spnasnet_100_bs8.blob --bins build/prep --onnx build/spnasnet_100.onnx
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from common import cli, provenance, toolchain
+from common.cpu import host
 from common.data import manifest, transforms
 from common.score import results
 
@@ -43,12 +44,7 @@ def get_args(argv=None):
 def offline_model(path):
     """The offline model at `path`. Where an .om is not there, the CPU's ais_bench ran the .blob or
     .ort beside it, so that is meant here too."""
-    if Path(path).exists() or not path.endswith(".om"):
-        return path
-    beside = [file for file in map(Path(path).with_suffix, (".blob", ".ort")) if file.exists()]
-    if len(beside) != 1:
-        raise cli.Failure(f"{path} does not exist", "name the offline model that made the results")
-    return str(beside[0])
+    return path if Path(path).exists() else str(host.find(path))
 
 
 def read_bin(folder, row, info):

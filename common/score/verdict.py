@@ -92,6 +92,8 @@ def compare(score, f32, name):
     have. Failure when Top-1 loses more than LOSS points of ENOUGH images."""
     both = (score.place >= 0) & (f32.place >= 0)
     images = int(both.sum())
+    if not images:
+        raise cli.Failure(f"f32 and {name} have no image in common", "infer again (make infer)")
     before, after = (metrics.within(of.place[both]) for of in (f32, score))
     same = int((score.best[both, 0] == f32.best[both, 0]).sum())
     lost = 100 * (before[0] - after[0]) / images

@@ -121,7 +121,7 @@ $(perf): $(if $(noisy)$(again),FORCE) | $(bench_needs)
 	$(made)
 	$(py) $(bench_with)$(again:%= %) $(bench_args)
 
-# Beside bench: its runs join those that are there.
+# `make again bench` measures once more and joins what is there; sweep uses it.
 again:
 	@:
 perf-files:

@@ -42,7 +42,10 @@ def _names(path, file, classes):
     if not beside.is_file():
         raise cli.Failure(f"{beside} does not exist, which {path} names as \"names\"",
                           "a text file in this folder, a class on each line")
-    names = tuple(line.strip() for line in beside.read_text(encoding="utf-8").splitlines())
+    try:
+        names = tuple(line.strip() for line in beside.read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError:
+        raise cli.Failure(f"{beside} is not text in UTF-8", "save it as that") from None
     if not len(names) == len(set(names) - {""}) == classes:
         raise cli.Failure(f"{beside} does not hold {classes} different names, one on each line",
                           "write those of the network's classes, in the order of its logits")

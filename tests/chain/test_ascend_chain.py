@@ -74,7 +74,7 @@ def test_commands_are_the_page_s(model, bs, tmp_path):
         "--output_dirname": f"bs{bs}_ascend", "--outfmt": outfmt, "--batchsize": str(bs)}
     bench = recipe(said, "common.speed.bench")
     assert flags(bench[bench.index("--"):][1:]) == {
-        "--model": f"{om}.om", "--loop": loops, "--batchsize": str(bs)}
+        "--model": f"{om}.om", "--loop": loops}  # --batchsize would scale the figure alone
 
 
 def test_seconds_in_place_of_the_page_s_loops(tmp_path):
@@ -241,6 +241,8 @@ def test_an_om_made_elsewhere_needs_neither_atc_nor_weights(host):
     assert tiny.LINE in host.make(*words, kind="nnrt")
     (host.folder / "elsewhere.om.json").unlink()
     assert tiny.LINE in host.make(*words, kind="nnrt")
+    said = host.make("bench", "BS=8", *words[1:], status=2)
+    assert "elsewhere.om is for batch 4, not for 8 — BS=4" in said
     assert len(host.fake.calls("atc")) == compiled
     assert "OM=nowhere.om does not exist" in host.make("infer", "OM=nowhere.om", status=2)
 

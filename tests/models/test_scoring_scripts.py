@@ -1,5 +1,6 @@
 """The five scoring scripts: Top-1 and Top-5 are timm's, however results and labels are given."""
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
@@ -266,9 +267,16 @@ def test_shiftvit_ground_truth_of_another_preprocessing(call, harm):
         call("ShiftViT", run, path)
 
 
+def zipped():
+    """What is in an .npz."""
+    with io.BytesIO() as f:
+        np.savez(f, np.zeros(3))
+        return f.getvalue()
+
+
 @pytest.mark.parametrize("content, said", [
     (None, "does not exist"), (b"x", "is no .npy file"), (np.zeros(3), "holds float64, not labels"),
-])
+    (zipped(), "is no .npy file")])
 def test_shiftvit_ground_truth_that_is_none(call, content, said):
     if isinstance(content, bytes):
         Path("gt.npy").write_bytes(content)

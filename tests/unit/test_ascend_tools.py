@@ -294,7 +294,8 @@ def test_atc_asks_for_the_chip(fake_ascend, tmp_path, asked, soc):
 
 @pytest.mark.parametrize("flags, status, said", [
     ([*PAGE[:-1], "--soc_version=Ascend310310P3"], 2, "SOC=Ascend310P3 is meant"),
-    ([*PAGE, "--input_shape=8,3,8,8"], 2, "E10002"), (PAGE[:1], 2, "--model is missing"),
+    ([*PAGE, "--input_shape=8,3,8,8"], 2, "E10002"),
+    ([*PAGE, "--input_shape=input:8", "--insert_op_conf=x"], 2, "name:N,C,H,W"), (PAGE[:1], 2, "--model is missing"),
     ([*PAGE, "--log="], 2, "--log is missing or empty"),
     ([*PAGE, "--output=build/x.om"], 2, "has an ending"),
     ([*PAGE, "model.onnx"], 2, "model.onnx is no flag"),

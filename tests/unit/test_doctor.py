@@ -7,6 +7,7 @@ import pytest
 from ascend import FAKES
 from conftest import ROOT
 
+from common import cli
 from common import doctor as module
 
 PINNED = "torch==2.15.0\nnot-a-package==1.0\nneither-this==2.0\n"
@@ -72,6 +73,11 @@ def test_what_counts_as_weights(doctor, name, size, found):
     said = line(doctor(0), "m weights")
     assert (f"✓ m weights                weights/{name}" in said) == found
     assert ("make weights; until then the demo's are used" in said) != found
+
+
+def test_a_model_without_published_weights(doctor):
+    cli.write_json(doctor.folder / "published.json", {"model": "M", "weights": None})
+    assert "make weights; until then" in line(doctor(0), "m weights")
 
 
 def npu(fake, tmp_path, **more):

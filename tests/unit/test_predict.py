@@ -281,6 +281,9 @@ def test_names_of_own_classes(tmp_path):
         else:
             with pytest.raises(cli.Failure, match="does not hold 2 different names"):
                 known(tmp_path)
+    (tmp_path / "classes.txt").write_bytes("té\npug".encode("cp1252"))
+    with pytest.raises(cli.Failure, match="classes.txt is not text in UTF-8"):
+        known(tmp_path)
     assert class_names.load(classes=2, known=("tabby", "pug")) == ["tabby", "pug"]
     rows = [manifest.Row("pug/1.jpg", "1", 0, 1)]
     manifest.Manifest(rows, {"1": 1}, {"labels_from": "labels are positions of 2 folders"}).save(

@@ -52,10 +52,9 @@ def publish(folder, classes=1000, **recipe):
         {"model": "Tiny", "classes": classes, "preprocessing": recipe}))
 
 
-def step(folder, batch=1, before_manifest=None, **given):
+def step(folder, batch=1, **given):
     args = options(batch_size=batch, **given)
-    return preprocess.step(folder, folder / "images", folder / "bins", args,
-                           before_manifest=before_manifest)
+    return preprocess.step(folder, folder / "images", folder / "bins", args)
 
 
 def reference(folder, name):
@@ -393,32 +392,3 @@ def test_bins_are_enough_where_the_images_are_not(folder, capsys):
     shutil.rmtree(folder / "bins")
     with pytest.raises(cli.Failure, match="image folder .* does not exist"):
         step(folder)
-
-
-def test_what_is_derived_is_written_before_the_manifest(folder, monkeypatch):
-    truth = folder / "truth.txt"
-
-    def write(manifest, path):
-        stale = folder / "bins/manifest.json"
-        assert not stale.exists() or Manifest.load(stale).rows == manifest.rows
-        path.write_text("".join(f"{row.image} {row.label}\n" for row in manifest.rows))
-
-    step(folder, before_manifest=(truth, write))
-    before = times(folder)
-    for harm in (truth.unlink, lambda: truth.write_text("old")):
-        harm()
-        step(folder, before_manifest=(truth, write))
-        assert "img_2.JPEG 6\n" in truth.read_text() and changed(folder, before) == set()
-    write_labels(folder, {"img_2.JPEG": 7})
-    with monkeypatch.context() as patch:  # a kill between the two
-        patch.setattr(Manifest, "save", None)
-        with pytest.raises(TypeError):
-            step(folder, before_manifest=(truth, write))
-    assert not (folder / "bins/manifest.json").exists() and "img_2.JPEG 7\n" in truth.read_text()
-    step(folder, before_manifest=(truth, write))
-    assert Manifest.load(folder / "bins").rows[2].label == 7
-    (folder / "images").rename(folder / "away")
-    truth.unlink()
-    monkeypatch.setattr("builtins.print", lambda *_: None)
-    step(folder, before_manifest=(truth, lambda m, path: path.write_text(str(len(m.rows)))))
-    assert truth.read_text() == "11"

@@ -113,8 +113,10 @@ def test_msprof_runs_around_ais_bench(tmp_path, monkeypatch):
     program.chmod(0o755)
     command = [sys.executable, "-c", f"print('{LOG}')"]
     with pytest.raises(cli.Failure, match="msprof is not there"):
-        npu_profile.timed("x.om", command)
+        npu_profile.timed("x.om", 8, command)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    _, times, ms = npu_profile.timed("x.om", command)
+    with pytest.raises(cli.Failure, match="x.om is for batch 8, not for 4"):
+        npu_profile.timed("x.om", 4, command)
+    _, times, ms = npu_profile.timed("x.om", 8, command)
     assert ms == 0.33 and sum(took for *_, took in times) == pytest.approx(ms)
     assert "-c print" in (tmp_path / "called").read_text()

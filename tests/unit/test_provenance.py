@@ -63,6 +63,14 @@ def test_files_that_come_or_go_in_a_folder_are_noticed(here, change):
     assert "is not the one" in provenance.misfit("r")
 
 
+def test_a_folder_of_links_is_what_they_lead_to(here):
+    (here / "links").mkdir()
+    (here / "links/r").symlink_to(here / "r")
+    before = provenance.seen("links")
+    replaced(here / "r/1.bin", "two")
+    assert not provenance.fits("links", before)
+
+
 def test_a_copy_elsewhere_fits(here, tmp_path_factory, monkeypatch):
     """Times and inodes differ there, contents do not."""
     there = tmp_path_factory.mktemp("there") / "copy"
@@ -87,7 +95,7 @@ LINKS = [("m", ["-o", "m"]), ("c", ["-o", "c"]), ("r", [])]
 
 def test_sweep_leaves_what_fits(here, capsys):
     before = sorted(here.rglob("*"))
-    provenance.sweep(LINKS)
+    provenance.delete_stale(LINKS)
     assert sorted(here.rglob("*")) == before and capsys.readouterr().err == ""
 
 
@@ -99,7 +107,7 @@ def test_sweep_leaves_what_fits(here, capsys):
     (lambda h: (h / "r/1.bin").write_text("won"), "r")])
 def test_sweep_deletes_what_does_not_fit_and_all_that_was_made_from_it(here, change, gone, capsys):
     change(here)
-    provenance.sweep(LINKS)
+    provenance.delete_stale(LINKS)
     left = {p.name for p in here.iterdir()} - {"w"}
     kept = {"m", "c", "r"} - set(gone)
     assert left == kept | {f"{name}.json" for name in kept}
@@ -121,11 +129,11 @@ def test_a_timing_of_another_host_is_taken_again(here, capsys, place):
     cli.write_json("perf.json", {place: host if place == "host" else {"host": host},
                                  "made": provenance.made("perf.json", ["m"], ["-x"])})
     assert provenance.misfit("perf.json") is None  # a record of it may be shown as such
-    provenance.sweep([("perf.json", ["-x"])])
+    provenance.delete_stale([("perf.json", ["-x"])])
     assert "again: perf.json was timed on another host" in capsys.readouterr().err
 
 
 def test_other_arguments_make_it_again(here, capsys):
-    provenance.sweep([("m", ["-o", "m", "-v", "12"]), *LINKS[1:]])
+    provenance.delete_stale([("m", ["-o", "m", "-v", "12"]), *LINKS[1:]])
     assert {p.name for p in here.iterdir()} == {"w"}
     assert "again: m was made with other settings" in capsys.readouterr().err

@@ -116,6 +116,13 @@ def test_a_run_without_a_record_is_said_to_be_unchecked(chain, score):
         score()
 
 
+def test_a_model_without_its_record_is_said_to_be_unknown(chain, score):
+    """As where results were copied to another host without the model."""
+    for name in ("m.blob", "m.blob.json"):
+        os.remove(name)
+    assert "note: of m.blob nothing is known" in score()
+
+
 @pytest.mark.parametrize("content", ["{", '{"onnx": "x"}', '{"made": {"sha256": 5}, "onnx": {}}'])
 def test_a_damaged_record_of_the_model(chain, score, content):
     Path("m.blob.json").write_text(content)
@@ -138,6 +145,7 @@ def test_labels_where_the_images_are_not_at_hand(chain, score):
     assert score(labels="/gone/imagenet").endswith(LINE + "\n")
     assert result()["notes"] == [
         "/gone/imagenet is not here: the labels are those that the preprocessing found"]
+    assert score(labels="/gone/imagenet.2012").endswith(LINE + "\n")
     assert score(labels="prep").endswith(LINE + "\n") and result()["notes"] == []
     with pytest.raises(cli.Failure, match="does not exist"):
         score(labels="/gone/val_label.txt")
@@ -247,6 +255,11 @@ def test_int8_as_good_as_f32(int8, score):
     assert "result/run.json" in result()["made"]["from"]
     os.remove("result/run.json")
     assert "note: f32: which model" in score_int8(score, "--against", "result/run")
+    os.remove("result/run_int8.json")
+    for number, name in enumerate(NAMES):  # each run has results for half of the images
+        os.remove(f"result/{'run' if number % 2 else 'run_int8'}/{name}_0.bin")
+    with pytest.raises(cli.Failure, match="have no image in common"):
+        score_int8(score, "--against", "result/run", "--allow-partial")
 
 
 def test_int8_over_a_point_is_refused_before_its_json(int8, score, capsys, monkeypatch):
@@ -290,12 +303,12 @@ def test_f32_of_another_network_or_edited(int8, score, chain):
 def test_an_om_that_the_stand_in_replaced_means_the_file_beside_it(tmp_path):
     """As in the READMEs' steps by hand, which have the same words on an NPU and on a CPU."""
     named = str(tmp_path / "m.om")
-    with pytest.raises(cli.Failure, match="m.om does not exist"):
+    with pytest.raises(cli.Failure, match="m.ort exists — run `make om`"):
         against_onnx.offline_model(named)
     (tmp_path / "m.blob").touch()
     assert against_onnx.offline_model(named) == str(tmp_path / "m.blob")
     (tmp_path / "m.ort").touch()
-    with pytest.raises(cli.Failure, match="name the offline model"):
+    with pytest.raises(cli.Failure, match="m.om could be any of"):
         against_onnx.offline_model(named)
     (tmp_path / "m.om").touch()
     assert against_onnx.offline_model(named) == named

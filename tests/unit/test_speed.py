@@ -139,11 +139,23 @@ def test_a_second_round_joins_the_first_where_that_is_of_the_same(tool, monkeypa
 @pytest.mark.parametrize("change, said", [
     (lambda: Path("w.pth").write_text("others"), "m.blob was made from another w.pth"),
     (lambda: Path("m.blob").write_text("another"), "m.blob is not the one that m.blob.json"),
-    (lambda: provenance.record("m.blob", [], batch=4), "is for batch 4, and was timed as one")])
+    (lambda: provenance.record("m.blob", [], batch=4), "m.blob is for batch 8, not for 4 — BS=8")])
 def test_no_figure_of_another_model(tool, monkeypatch, change, said):
     change()
     with pytest.raises(cli.Failure, match=said):
         run(monkeypatch, bench, *tool)
+    assert not Path("perf.json").exists()
+
+
+def test_a_model_without_a_record_is_timed_as_what_it_is(tool, monkeypatch, capsys):
+    """--batchsize is what ais_bench would scale the figure by."""
+    Path("m.blob.json").unlink()
+    with pytest.raises(cli.Failure, match="m.blob is for batch 8, not for 4 — BS=8"):
+        run(monkeypatch, bench, "--batch", 4, *tool)
+    for word in ("--batchsize=4", "--batchsize"):
+        with pytest.raises(SystemExit):
+            run(monkeypatch, bench, *tool, word)
+        assert "leave out --batchsize" in capsys.readouterr().err
     assert not Path("perf.json").exists()
 
 

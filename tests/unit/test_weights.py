@@ -1,4 +1,5 @@
 """common/model/weights.py against a server on this machine that resumes, fails, lies and stops."""
+import errno
 import hashlib
 import http.server
 import json
@@ -210,6 +211,16 @@ def test_what_is_spoilt_on_this_side_is_refused(server, get):
     with pytest.raises(cli.Failure, match=f"what it sent has md5 .*, not {MD5}"):
         get(server.url, md5=MD5)
     assert not TARGET.exists() and get(server.url, md5=MD5) == CONTENT
+
+
+def test_a_full_disk_is_not_the_networks_fault(server, get, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download, "save", full)
+    with pytest.raises(OSError, match="No space left on device: 'weights/net.pth'"):
+        get(server.url)
+    assert len(server.asked) == 1
 
 
 # ---- addresses ----

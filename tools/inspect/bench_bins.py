@@ -3,7 +3,7 @@ does them.
 
     python3 -m tools.inspect.bench_bins --json frombin_bs8.json --bins build/prep \
         --model m_bs8.om --perf perf_bs8.json \
-        -- python3 -m ais_bench --model m_bs8.om --outfmt BIN --batchsize 8
+        -- python3 -m ais_bench --model m_bs8.om --outfmt BIN
 
 The clock runs between two lines that every release of ais_bench prints at once: `warm up … done`
 before the first image is read, and `Performance Summary` after the last result is written. So

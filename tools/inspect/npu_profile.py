@@ -1,6 +1,6 @@
 """Operators of an .om by the vendor's msprof:
 
-    msprof --output=DIR python3 -m ais_bench --model x.om --loop 20 --batchsize 8
+    msprof --output=DIR python3 -m ais_bench --model x.om --loop 20
 
 which writes DIR/PROF_…/mindstudio_profiler_output/op_summary_*.csv, a call of an operator a row,
 and op_statistic_*.csv, a type a row; releases before 8.0 write them under …/summary/.
@@ -16,13 +16,17 @@ from common.speed import bench
 FOLDERS = "mindstudio_profiler_output", "summary"
 
 
-def timed(path, command):
+def timed(path, batch, command):
     """(record of the .om, [(name, type, ms of a run)], ms of a run that is not profiled).
-    `command` is ais_bench's. Failure without msprof, its tables, or a figure in the log."""
+    `command` is ais_bench's. Failure without msprof, its tables, or a figure in the log, and when
+    the .om is of another batch."""
     program = shutil.which("msprof")
     if not program:
         raise cli.Failure("msprof is not there", "load CANN: source its set_env.sh")
     plain = bench.parse(bench.run(command, "ais_bench", on_npu=True))
+    if plain["batch"] != batch:
+        raise cli.Failure(f"{path} is for batch {plain['batch']}, not for {batch}",
+                          f"BS={plain['batch']}")
     if "ms" not in plain:
         raise cli.Failure("ais_bench gave no time of a run", "profile one device: DEVICE=0")
     with tempfile.TemporaryDirectory() as folder:

@@ -126,7 +126,7 @@ def main():
     with measure.alone():
         others = measure.Others()
         if on_npu:
-            meta, times, ms = npu_profile.timed(path, args.command)
+            meta, times, ms = npu_profile.timed(path, args.batch, args.command)
         else:
             meta, times, ms = cpu_profile.timed(path, args.batch)
         busy = None if on_npu else others.share()

@@ -104,7 +104,7 @@ def modernise(flags, atc):
 
 
 def copy_inputs(flags, scratch):
-    """Copy the files that `flags` read into `scratch`; return the flags as atc shall see them."""
+    """Copy the files that `flags` read into `scratch`; return the flags as atc will see them."""
     ours = []
     for name, value in flags:
         if name in READS:
@@ -153,6 +153,8 @@ def describe(given, onnx, soc, atc):
     inputs = [{"name": name, "shape": dims, "dtype": "float32"} for name, dims in shapes.items()]
     batch = inputs[0]["shape"][0] if inputs else None
     if "insert_op_conf" in given and inputs:  # AIPP takes bytes, a pixel's three colours together
+        if len(inputs[0]["shape"]) != 4:
+            raise cli.Usage("AIPP takes images", "give --input_shape as name:N,C,H,W")
         n, *c, h, w = inputs[0]["shape"]
         inputs[0].update(shape=[n, h, w, *c], dtype="uint8")
     kind = OUTPUT_TYPES.get(given.get("output_type", "FP32"))

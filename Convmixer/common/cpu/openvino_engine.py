@@ -8,7 +8,7 @@ import openvino
 from openvino import _pyopenvino
 
 from common import cli
-from common.cpu.host import cpu, other, smooth_quant
+from common.cpu.host import cpu, remedy, smooth_quant
 
 NAME, TITLE = "openvino", "OpenVINO"
 VERSION = openvino.__version__.split("-")[0]
@@ -65,7 +65,7 @@ def quantize(model, samples):
 
     # NNCF's way with transformers leaves norms and residual sums in f32: on all five models as fast
     # or faster, with errors of a half to a seventh. SmoothQuant, which comes with it, makes those
-    # of Twins and SPACH 6-15 times as large, and is off, but where OpenVINO crashes without it.
+    # of Twins and SPACH 6-15 times as large, and is off unless OpenVINO crashes without it.
     smooth = nncf.AdvancedSmoothQuantParameters(**{} if smooth_quant() else {"matmul": -1})
     return nncf.quantize(
         model, nncf.Dataset(samples), subset_size=len(samples),
@@ -111,7 +111,7 @@ def load(data, precision="f32", threads=None):
     used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if used != config(precision)["INFERENCE_PRECISION_HINT"]:
         raise cli.Failure(f"OpenVINO computes in {used} although {precision} was asked for",
-                          other(NAME, precision))
+                          remedy(NAME, precision))
     run = request_of(compiled)
 
     def tensors(ports):

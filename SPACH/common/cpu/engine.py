@@ -161,7 +161,7 @@ def sound_record(path):
 
 
 def wrap(backend, data, name, precision, parts=1, threads=None):
-    """The Model that an engine's file is, for a batch of so many `parts`; errors say `name`.
+    """Load an engine's file as a Model whose batch is `parts` times the file's; errors say `name`.
 
     With several parts the file computes one of them, and each thread whole ones; see PART of the
     engine for what that gains.
@@ -173,7 +173,7 @@ def wrap(backend, data, name, precision, parts=1, threads=None):
     if parts > 1:
         compute = in_parts(compute, parts, workers)
     title = f"{backend.TITLE} {backend.VERSION}"
-    what, todo = f"{title} cannot compute {name}", host.other(backend.NAME, precision)
+    what, todo = f"{title} cannot compute {name}", host.remedy(backend.NAME, precision)
 
     def run(arrays):
         with explained(what, todo):

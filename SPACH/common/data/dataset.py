@@ -132,7 +132,7 @@ def _is_special(entry):
 
 def _is_folder(entry):
     """Whether a directory entry is a folder, or a link to one. A link that leads nowhere is a file,
-    and so comes to be listed among the images that cannot be read."""
+    so it is listed among the images that cannot be read."""
     if not entry.is_symlink():
         return entry.is_dir()
     if not os.path.isdir(entry.path):

@@ -10,7 +10,7 @@ the crop keeps is resampled, with the fixed-point arithmetic of Pillow's Resampl
 rounded to 8 bits, then vertically (from Pillow 13 on the other way round where the height shrinks
 by more than twice as many pixels as the width). Every other file goes through transforms.py, and so
 do all where OpenCV or numba are missing or do not give Pillow's bits. Without this file the bins
-are the same, later.
+are the same, and take longer.
 """
 import collections
 import functools
@@ -202,8 +202,6 @@ def compiled():
         import cv2
         import numba
     except ImportError:
-        return None
-    if not hasattr(cv2, "IMREAD_COLOR_RGB"):  # OpenCV before 4.11
         return None
     cv2.setNumThreads(1)  # the caller has a thread for each core already
     for cache in (True, False):

@@ -7,7 +7,6 @@ times of all images, makes the bins whose images or settings changed, and leaves
 from __future__ import annotations
 
 import argparse
-import gc
 import hashlib
 import os
 from pathlib import Path
@@ -55,14 +54,13 @@ def step(folder, root, save_dir, args, key="preprocessing", **more):
     """
     recipe = recipes.published(folder, key)
     if not os.path.exists(root) and (Path(save_dir) / NAME).exists():
-        return _without_images(root, save_dir, recipe, args, **more)
-    gc.set_threshold(100_000)  # saves a fifth for 50,000 images that are up to date
+        return _without_images(root, save_dir, recipe, args)
     about = published.load(folder)
     data = dataset.find(root, classes=about.classes, known=about.names)
     return run(data, save_dir, recipe, args, args.batch_size, **more)
 
 
-def _without_images(root, save_dir, recipe, args, before_manifest=None, **_):
+def _without_images(root, save_dir, recipe, args):
     manifest = Manifest.load(save_dir)
     wanted = {"dataset": str(root), "recipe": recipe.as_dict(), "dtype": args.input,
               "batch_size": args.batch_size,
@@ -72,22 +70,17 @@ def _without_images(root, save_dir, recipe, args, before_manifest=None, **_):
         raise cli.Failure(f"the bins in {save_dir} were made with another {cli.some(other)}, and "
                           f"{root} does not exist", "give the images (DATA=), or the same settings")
     manifest.check_bins(save_dir)
-    if before_manifest:
-        path, write = before_manifest
-        write(manifest, path)
     print(f"{root} is not here; {save_dir} has its {len(manifest.files)} bins of "
           f"{len(manifest.rows)} images")
     return manifest
 
 
-def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
-        before_manifest=None):
+def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}"):
     """Write the bins of Dataset `data` into `save_dir` and return their Manifest.
 
     batch_size 1: one bin for each image, see names.stems(). Above: whole batches, named by
-    `batch_name`; the last one is filled up with zeros. before_manifest: (path, function), a file
-    that function(manifest, path) writes before the manifest. Failure, after all that can be read is
-    done, when images cannot be read and not args.allow_partial.
+    `batch_name`; the last one is filled up with zeros. Failure, after all that can be read is done,
+    when images cannot be read and not args.allow_partial.
     """
     save_dir = Path(save_dir)
     if data.strays and not args.allow_partial:
@@ -119,7 +112,7 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}",
         "bad": dict(sorted(bad.items())), **settings, "images_digest": _digest(sources)})
     size = bins.row_bytes(settings) * batch_size
     manifest.info["probe"] = bins.probe(list(manifest.files), size, save_dir)
-    changed = _save(manifest, old, time, save_dir, before_manifest)
+    changed = _save(manifest, old, time, save_dir)
     partial = f", {len(bad)} missing (partial)" if bad else ""
     said = f"{len(manifest.files)} bins of {len(rows)} images{partial}"
     if made:
@@ -137,9 +130,8 @@ def _before(folder):
         return None, None
 
 
-def _save(new, old, time, folder, before_manifest):
-    """Write manifest.json, after before_manifest's file; whether it says something else than
-    before.
+def _save(new, old, time, folder):
+    """Write manifest.json; return whether it changed.
 
     Make runs the later steps when its time changes: one that says the same of the images keeps its
     time, and the name of their folder.
@@ -151,9 +143,6 @@ def _save(new, old, time, folder, before_manifest):
     else:
         path.unlink(missing_ok=True)
         new.info["made"] = provenance.made(path, [])
-    if before_manifest:
-        derived, write = before_manifest
-        write(new, derived)
     if not path.exists():
         new.save(folder)
         if same:  # bins.py took it away while bins were missing

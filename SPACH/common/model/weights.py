@@ -35,7 +35,7 @@ def main():
     target = Path(args.dest) / first["file"]
     if target.exists():
         check_there(target, first)
-        print(f"{target} is there already, {held(first)}")
+        print(f"{target} is there already, {checked_by(first)}")
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     reasons = []
@@ -94,14 +94,14 @@ def hub_folder(target):
 
 
 def tell(entry, path, first):
-    """The last line: what was got, held against what, and how to use it."""
+    """The last line: what was fetched, what it was checked against, and how to use it."""
     check_there(path, entry)
     if entry is first:
-        print(f"wrote {path}, {held(entry)}")
+        print(f"wrote {path}, {checked_by(entry)}")
         return
     if entry.get("note"):
         print(f"note: {entry['note']}")
-    print(f"{path} is there, {held(entry)}, in place of {first['file']}: say WEIGHTS={path}")
+    print(f"{path} is there, {checked_by(entry)}, in place of {first['file']}: say WEIGHTS={path}")
 
 
 def check_there(target, entry):
@@ -117,7 +117,7 @@ def check_there(target, entry):
 def problem(path, entry):
     """What is wrong with a checkpoint file, for a sentence that begins with it; None: nothing.
 
-    It is held against size, sha256 (or the digits that it begins with) and md5 of `entry` where
+    It is checked against size, sha256 (or the digits that it begins with) and md5 of `entry` where
     they are published.
     """
     with open(path, "rb") as f:
@@ -136,8 +136,8 @@ def problem(path, entry):
     return None
 
 
-def held(entry):
-    """What the file was held against, for people."""
+def checked_by(entry):
+    """What the file was checked against, for people."""
     kinds = [kind for kind in ("sha256", "md5", "size") if entry.get(kind)]
     if kinds:
         return f"{', '.join(kinds)} as published"

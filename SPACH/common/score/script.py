@@ -51,14 +51,14 @@ def labels(found, source, folder):
     """The Manifest of the images with the labels that `source` has; `folder` is the model's.
 
     source: a label file, the images' folder, the folder of the bins, or None: the labels that
-    the preprocessing found. So it is too, with a note, where the images are on another host.
+    the preprocessing found. The same, with a note, where the folder is not on this host.
     """
     if source is None and found.bins is None:
         raise cli.Usage("no labels are given, and no manifest.json is known",
                         "give the label file, or --manifest FOLDER_OF_BINS")
     if source is None or (Path(source) / manifest.NAME).is_file():
         return manifest.Manifest.load(found.bins)
-    if found.bins and not Path(source).exists() and not Path(source).suffix:
+    if found.bins and not Path(source).exists() and Path(source).suffix != ".txt":
         found.notes.append(f"{source} is not here: the labels are those that the preprocessing "
                            "found")
         return manifest.Manifest.load(found.bins)

@@ -1,8 +1,10 @@
 """Run ais_bench's pure inference, and keep its throughput with what produced it.
 
     python3 -m common.speed.bench --json build/perf_bs8.json --model build/m_bs8.blob \
-        --seconds 5 --repeats 3 -- python3 -m ais_bench --model build/m_bs8.blob --batchsize 8
+        --batch 8 --seconds 5 --repeats 3 -- python3 -m ais_bench --model build/m_bs8.blob
 
+The batch is the offline model's own, as ais_bench prints it: --batchsize, which only scales the
+figure, is refused, and so is a model of another batch than --batch.
 With --again the runs join those that --json has already: a sweep's second round, minutes later.
 With --seconds the flag that makes the command compute for so long is added to it; without, the
 command's own --loop counts. On a CPU by --seconds, several batches at once are timed too.
@@ -44,6 +46,7 @@ def get_args(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", required=True, help="file for the result")
     parser.add_argument("--model", required=True, help="offline model that the command runs")
+    parser.add_argument("--batch", type=int, help="that the figure is to be for")
     parser.add_argument("--repeats", type=int, default=1,
                         help="runs of the command; the median one counts (default: 1)")
     parser.add_argument("--seconds", type=float,
@@ -55,6 +58,8 @@ def get_args(argv=None):
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not args.command or args.repeats < 1:
         parser.error("give the command after --, and --repeats of 1 or more")
+    if any(word.startswith("--batchs") for word in args.command):
+        parser.error("leave out --batchsize: it scales the figure, whatever the model's batch is")
     if args.seconds is not None and not 0 < args.seconds < 1e6:
         parser.error("give --seconds above 0")
     return args
@@ -154,8 +159,9 @@ def median(runs, busy=None):
 
 
 def joined(before, now):
-    """The median() of two rounds as one: all repeats, the most that others took, the rest from the
-    round nearer to it. If one of them is None, the other is returned."""
+    """The median() of two rounds as one: all repeats, the most that others took, everything else
+    from the round whose fps is nearer to the joint median. If one is None, the other is
+    returned."""
     if not before or not now:
         return now or before
     busy = [part["others"] for part in (before, now) if part.get("others") is not None]
@@ -214,10 +220,10 @@ def main():
         if args.seconds and facts.get("device") == "CPU":
             several = at_once(args.model, runs[0]["batch"], args.seconds)
     result = median(runs, busy if runs[0]["device"] == "CPU" else None)
-    if (facts.get("batch") or result["batch"]) != result["batch"]:
-        # ais_bench takes --batchsize at its word and only scales the throughput with it.
-        raise cli.Failure(f"{args.model} is for batch {facts['batch']}, and was timed as one "
-                          f"for {result['batch']}", f"BS={facts['batch']}")
+    batch = args.batch or facts.get("batch") or result["batch"]
+    if batch != result["batch"]:
+        raise cli.Failure(f"{args.model} is for batch {result['batch']}, not for {batch}",
+                          f"BS={result['batch']}")
     if result["device"] == "CPU":  # the stand-in's log says so of a GPU too
         result["device"] = facts.get("device", "CPU")
     # An .om for several batches may be slower than one for this batch: two figures, told apart.

@@ -161,7 +161,7 @@ def throughput(files):
     print_rows(rows, notes)
 
 
-def several(models):
+def of_models(models):
     """Print a row for each batch size of each of `models`, lists of a folder and its files."""
     top, rows, notes = os.getcwd(), [], []
     for folder, *files in models:
@@ -178,7 +178,7 @@ def main():
     if args.demo:
         demo(args)
     elif args.of:
-        several(args.of)
+        of_models(args.of)
     else:
         throughput(args.paths)
 

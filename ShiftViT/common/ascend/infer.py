@@ -27,7 +27,6 @@ def get_args(argv=None):
     parser.add_argument("--dymBatch", help="the batch, of an .om for several")
     parser.add_argument("--outfmt", default="BIN", choices=("BIN", "NPY", "TXT"))
     parser.add_argument("--device", default="0", help="0, or several: 0,1,2,3")
-    parser.add_argument("--soc", default="", help="the chip, where it cannot be found out")
     return parser.parse_args(argv)
 
 
@@ -69,7 +68,7 @@ def tidy(*paths):
 def main():
     args = get_args()
     bins = manifest.Manifest.load(args.input)
-    chip.check_om(args.model, args.soc)
+    chip.check_om(args.model)
     about = provenance.read(args.model) or {}
     check_batch(args, about.get("gears"))
     inputs = about.get("inputs")

@@ -37,7 +37,7 @@ def compile_onnx(onnx_path, batch, name, output_path, output_type="FP32", insert
         graph.fix_batch(onnx_model, part, onnx_path)
     content = onnx_model.SerializeToString()
     del onnx_model  # Twins has 400 MB of weights; two or three copies at a time are enough
-    what, todo = f"{onnx_path} for batch {batch}", host.other(name, precision)
+    what, todo = f"{onnx_path} for batch {batch}", host.remedy(name, precision)
     with cli.whole_file(output_path) as file:
         with engine.explained(f"{backend.TITLE} cannot compile {what}", todo):
             backend.compile_model(content, file, part, precision, samples)
@@ -104,8 +104,8 @@ def compile_gears(onnx_path, gears, name, output_path, *how):
 def part_of(batch, backend, onnx_model):
     """How many images of a batch the engine computes at a time.
 
-    Fewer than the batch where each core has several parts: with one for each, batch 4 on two cores
-    was 0.98 times as fast.
+    Fewer than the batch only where each core gets two parts or more: with one each, batch 4 on two
+    cores was 0.98 times as fast.
     """
     part = backend.PART or batch
     too_few = batch % part or batch // part < 2 * cli.cores()

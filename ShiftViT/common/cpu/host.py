@@ -26,7 +26,7 @@ def smooth_quant():
     return choice("HOST_SMOOTHQUANT", ("0", "1")) == "1"
 
 
-def other(name, precision):
+def remedy(name, precision):
     """What to try where an engine fails in a precision; only OpenVINO has bf16 and int8."""
     if precision == "fp16":
         return "`make half` names the layers that do not fit float16"

@@ -105,8 +105,8 @@ def labelled(source, manifest=None, classes=IMAGENET, names=()):
 
     `classes` and `names` are the network's. `manifest` (file or folder) says which row of which
     result is which image; without one, an image's result is the file with its stem. Labels come
-    from `source` alone: an image that it does not name has none, and one that only it names has no
-    result, unless the manifest is of a subset.
+    from `source` alone: an image that it does not name has none. One that only it names counts as
+    missing, unless the manifest is of a subset.
     Failure when the two have different labels for an image.
     """
     source = Path(source)

@@ -75,6 +75,9 @@ def of(folder, place=None):
         (path, _), (bins, of_bins) = record["made"]["from"].items()
         found.model_path, found.model = Path(path), provenance.read(path) or found.model
         found.bins = Path(bins) if Path(bins).is_file() else None
+        if not found.model:
+            found.notes.append(f"of {path} nothing is known, its record is not here: whether it "
+                               "is a demo, of other weights or int8")
     else:
         found.notes = [f"which model and bins the results are of is not checked: {beside} is not "
                        "there (python3 -m common.score.against_onnx writes it)"]

@@ -1,4 +1,4 @@
-"""Demo inputs, for whoever has not got ImageNet and the official weights yet. In a model's folder:
+"""Demo inputs, for users without ImageNet and the official weights. In a model's folder:
 
     python3 -m common.data.demo images --out build/demo/data
     python3 -m common.data.demo weights --data build/demo/data --out build/demo/weights.pth

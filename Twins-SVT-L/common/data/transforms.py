@@ -1,5 +1,5 @@
 """Evaluation transforms without torch: Resize → CenterCrop → ToTensor → Normalize, equal to
-torchvision's in every bit. This is the definition; fast_jpeg.py computes the same sooner."""
+torchvision's in every bit. This is the definition; fast_jpeg.py computes the same faster."""
 from __future__ import annotations
 
 import functools

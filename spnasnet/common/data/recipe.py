@@ -39,7 +39,7 @@ class Recipe:
         return transforms.normalize(self.pixels(image), self.mean, self.std)
 
     def pixels(self, image):
-        """RGB PIL image → uint8 array (crop, crop, 3): it only has to be normalised yet."""
+        """RGB PIL image → uint8 array (crop, crop, 3), still to be normalised."""
         from common.data import transforms
 
         return transforms.pixels(image, self)

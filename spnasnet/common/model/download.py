@@ -1,4 +1,5 @@
 """One file over https; an interrupted download goes on where it ended."""
+import errno
 import hashlib
 import http.client
 import time
@@ -46,7 +47,9 @@ def fetch(url, target):
             if e.code not in LATER:
                 break
         except (http.client.HTTPException, OSError) as e:
-            if getattr(e, "filename", None):  # not the network: rights, or no such folder
+            if getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                e.filename = str(target)
+            if getattr(e, "filename", None):  # not the network: disk, rights, or no such folder
                 raise
             reason = getattr(e, "reason", None) or str(e) or type(e).__name__
     raise Refused(reason)

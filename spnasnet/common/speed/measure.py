@@ -21,23 +21,11 @@ def cpu_name():
     return platform.processor() or platform.machine()
 
 
-def clock():
-    """MHz of the fastest core now, as Linux on x86 says; None elsewhere."""
-    with contextlib.suppress(OSError):
-        found = re.findall(r"^cpu MHz\s*: ([0-9.]+)", Path("/proc/cpuinfo").read_text(), re.M)
-        return max(map(float, found), default=None)
-    return None
-
-
 def conditions():
-    """{"host": {cpu, cores of this process, mhz, system, python}, "date"} of a figure taken now.
-    "mhz" is there where it is known."""
+    """{"host": {cpu, cores of this process, system, python}, "date"} of a figure taken now."""
     now = datetime.datetime.now(datetime.timezone.utc)
     host = {"cpu": cpu_name(), "cores": cli.cores(), "python": platform.python_version(),
             "system": f"{platform.system()} {platform.machine()}"}
-    mhz = clock()
-    if mhz:
-        host["mhz"] = mhz
     return {"host": host, "date": now.isoformat(timespec="seconds")}
 
 
