@@ -70,4 +70,4 @@ def test_help_teaches_and_imports_nothing_heavy(helped, script):
     if (ROOT / folder / "model.py").exists():
         assert f"python3 {name}" in said
     if folder != "benchmarks" and script != "tools/sync.py":  # these need nothing of a user's
-        assert "    cli.run(main)\n" in (ROOT / script).read_text()  # exit status 1, one line
+        assert "\n    cli.run(" in (ROOT / script).read_text()  # exit status 1, one line

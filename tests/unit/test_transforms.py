@@ -127,7 +127,7 @@ def test_postscript_never_starts_ghostscript(tmp_path, monkeypatch, name):
     (OSError("image file is truncated (3 bytes)"), r"image file is truncated \(3 bytes\)"),
     (RuntimeError("a\nb"), r"cannot be decoded \(RuntimeError: a b\)"),
     (KeyError(5), "KeyError: 5"), (struct.error(), "error: "), (MemoryError(), "MemoryError"),
-    (IndexError(), "IndexError"), (SyntaxError(), "SyntaxError")])
+    (IndexError(), "IndexError"), (SyntaxError("broken PNG file"), "broken PNG file")])
 def test_whatever_a_decoder_raises_is_one_line(monkeypatch, error, said):
     def raises(*_, **__):
         raise error

@@ -292,7 +292,7 @@ def test_a_second_source_has_its_own_name_and_says_what_it_is(server, get, capsy
 
 
 def test_a_second_source_of_another_hash(server, get):
-    with pytest.raises(cli.Failure, match=f"other.pth.*has sha256 {SHA256}, not 00000000"):
+    with pytest.raises(cli.Failure, match=f"what it sent has sha256 {SHA256}, not 00000000"):
         get(second=second(server.url, sha256="00000000"))
     assert list(Path("weights").iterdir()) == []
 
