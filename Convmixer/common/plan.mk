@@ -64,10 +64,11 @@ $(call needs,$(filter fp16,$(PRECISION)),$(filter onnxruntime,$(engine)),\
   PRECISION=fp16 needs ENGINE=onnxruntime)
 $(call needs,$(filter-out cpu,$(PROVIDER)),$(filter onnxruntime,$(engine)),\
   PROVIDER=$(PROVIDER) needs ENGINE=onnxruntime)
-$(call needs,$(and $(filter fp16,$(PRECISION)),$(filter demo steps bench sweep bench-bins,\
-  $(MAKECMDGOALS))),$(filter cann,$(PROVIDER)),PRECISION=fp16 estimates accuracy and says \
+$(call needs,$(and $(filter fp16,$(PRECISION)),$(filter demo steps bench sweep bench-bins \
+  profile scale,$(MAKECMDGOALS))$(findstring perf_,$(files))),$(filter cann,$(PROVIDER)),PRECISION=fp16 estimates accuracy and says \
   nothing of speed: make eval$(comma) or make half)
-$(call refuse,$(findstring $(comma),$(DEVICE)),DEVICE=$(DEVICE): several need an Ascend host)
+$(call refuse,$(if $(filter trtexec,$(RUNNER)),,$(and $(goals),$(filter-out 0,$(DEVICE)))),\
+  DEVICE=$(DEVICE) needs an Ascend host)
 endif
 
 # ---- which files: demo weights and all that comes of them are in build/demo ----
@@ -220,7 +221,8 @@ links = $(if $(demo_images),$(call link,$(demo_images),$(demo_images_args))) \
   $(call link,$(result),$(check_args)) \
   $(call link,$(score),$(score_args)) \
   $(call link,$(online),$(online_args)) \
-  $(call link,$(perf),$(bench_args))
+  $(if $(filter steps bench bench-bins,$(goals))$(findstring perf_,$(files)),\
+  $(call link,$(perf),$(bench_args)))
 ifneq ($(and $(goals),$(wildcard $B/.),$(if $(dry_run),,x),$(shell command -v $(py))),)
 # (unexport does not reach $(shell) below make 4.4)
 nothing := $(shell env -u PYTHONSAFEPATH $(py) -m common.provenance $(links))

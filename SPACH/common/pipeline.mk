@@ -89,7 +89,7 @@ endif
 # ---- offline model over the bins; the record is written when all are there and agree ----
 infer: $(result).json ## offline model over the bins
 	$(call end,$(result).json,eval)
-$(result).json: $(prep)/manifest.json | $(om)
+$(result).json: $(prep)/manifest.json $(rerun) | $(om)
 	$(made)
 	@rm -rf $(result) $(result)_summary.json
 	$(run_model)

@@ -64,6 +64,8 @@ def test_help_fits_a_terminal_and_names_every_verb_and_setting(where):
         (["om", "PRECISION=int8", "ENGINE=onnxruntime"], "PRECISION=int8 needs ENGINE=openvino"),
         (["om", "PRECISION=fp16", "ENGINE=openvino"], "PRECISION=fp16 needs ENGINE=onnxruntime"),
         (["bench", "PRECISION=fp16"], "PRECISION=fp16 estimates accuracy"),
+        (["profile", "PRECISION=fp16"], "PRECISION=fp16 estimates accuracy"),
+        (["bench", "DEVICE=1", "ENGINE=onnxruntime"], "DEVICE=1 needs an Ascend host"),
         (["om", "PROVIDER=cuda", "ENGINE=openvino"], "PROVIDER=cuda needs ENGINE=onnxruntime")],
 )
 def test_wrong_calls_are_refused_at_once(where, words, named):

@@ -75,7 +75,7 @@ def test_the_whole_chain_runs(top):
     said = make(top, "demo", f"MODEL={NAME}", PY, "LIMIT=24", "BS=4", "LOOP=2")
     good, total = counts(last_line(said))
     assert total == 24 and good >= 12  # of ten classes; guessing gives two or three
-    row = rf"^{NAME} +24 +\S+% +\S+% +\S+% +24/24 +\S+ +\S+ +- +-$"
+    row = rf"^{NAME} +24 +\S+% +\S+% +\S+% +24/24 +\S+( noisy)? +\S+( noisy)? +- +-$"
     assert re.search(row, said, re.M)
     # Pages know a model of which nobody has published anything.
     make(top, "report", f"MODEL={NAME}", PY)

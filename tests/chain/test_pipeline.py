@@ -275,6 +275,10 @@ def test_bench_says_what_it_timed_and_is_not_repeated(built):
         cli.write_json(file, {**json.loads(file.read_text()), "noise": noise})
         said = tiny.worked(tiny.make(built, "bench", "LOOP=2"))
         assert ("Performance Summary" in said) == again, noise
+    content = json.loads(file.read_text())
+    cli.write_json(file, {**content, "noise": "", "host": {**content["host"], "cpu": "another"}})
+    assert evaluate(built) == tiny.LINE and file.exists()  # as after make pull
+    assert "Performance Summary" in tiny.worked(tiny.make(built, "bench", "LOOP=2"))
     replace(built / "tiny.pth", built / "other.pth")
     assert "Performance Summary" in tiny.worked(tiny.make(built, "bench", "LOOP=2"))
 

@@ -50,7 +50,7 @@ def folder(tmp_path, monkeypatch):
 
 def run(monkeypatch, *command):
     words = ["--json", "out/from.json", "--bins", "prep", "--perf", "perf.json", "--model",
-             "m.blob", "--", sys.executable, *command]
+             "m.blob", "--", sys.executable, *command, "--model", "m.om"]
     monkeypatch.setattr(sys, "argv", ["bench_bins", *words])
     bench_bins.main()
 
@@ -81,6 +81,13 @@ def test_the_clock_runs_from_the_end_of_warming_up_to_the_summary():
              "[INFO] throughput 1: 2\n", "[INFO] ----Performance Summary----\n"]
     assert bench_bins.seconds(lines, iter([10.0, 12.5]).__next__) == 2.5
     assert bench_bins.seconds(lines[:3], iter([10.0]).__next__) is None
+
+
+def test_the_command_of_another_model_is_refused(capsys):
+    words = ["--json", "j", "--bins", "prep", "--perf", "p", "--model", "m.om", "--", "ais_bench"]
+    with pytest.raises(SystemExit):
+        bench_bins.get_args([*words, "--model=n.om"])
+    assert "the command is to run --model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command, said", [

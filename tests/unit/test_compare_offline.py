@@ -157,6 +157,7 @@ def test_the_worst_layers_of_a_lower_precision_are_named(monkeypatch, capsys, pr
 
 @pytest.mark.parametrize("meta, said", [
     ({}, "it has no record"),
+    ({"engine": "onnxruntime", "precision": "fp16", "device": "CPU"}, "its float16 is an estimate"),
     ({"engine": "ascend", "batch": 2}, "msprobe is not installed — pip"),
     ({"engine": "openvino", "precision": "int8", "calibration": {"folder": "gone"}},
      "image folder gone")])

@@ -102,7 +102,7 @@ def tool(tmp_path, monkeypatch):
         "pathlib.Path('times').write_text(' '.join(rest))\n"
         f"print({LOG!r}.replace('(2.5): 3200.0', f'({{first}}): {{8000 / float(first)}}'))\n")
     return ["--json", "perf.json", "--model", "m.blob", "--repeats", 3, "--", sys.executable,
-            "tool.py"]
+            "tool.py", "--model=m.om"]
 
 
 def test_the_median_of_the_repeats_counts(tool, monkeypatch, capfd):
@@ -152,10 +152,11 @@ def test_a_model_without_a_record_is_timed_as_what_it_is(tool, monkeypatch, caps
     Path("m.blob.json").unlink()
     with pytest.raises(cli.Failure, match="m.blob is for batch 8, not for 4 — BS=8"):
         run(monkeypatch, bench, "--batch", 4, *tool)
-    for word in ("--batchsize=4", "--batchsize"):
+    for words, said in (([*tool, "--batchsize=4"], "leave out --batchsize"),
+                        (tool[:-1], "the command is to run --model")):
         with pytest.raises(SystemExit):
-            run(monkeypatch, bench, *tool, word)
-        assert "leave out --batchsize" in capsys.readouterr().err
+            run(monkeypatch, bench, *words)
+        assert said in capsys.readouterr().err
     assert not Path("perf.json").exists()
 
 

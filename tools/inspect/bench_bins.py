@@ -45,6 +45,8 @@ def get_args(argv=None):
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not args.command or args.repeats < 1:
         parser.error("give the command after --, and --repeats of 1 or more")
+    if not bench.runs(args.command, args.model):
+        parser.error("the command is to run --model")
     return args
 
 
@@ -130,12 +132,12 @@ def main():
     result = bench.median([{"fps": images / t} for t in taken], busy)
     result.update(images=images, seconds=taken)
     if args.again:
-        result = bench.joined(bench.first_round(args.json), result)
+        result = bench.joined(bench.first_round(args.json, bench.arguments()), result)
     kept = {k: perf[k] for k in KEPT if k in perf}
     inputs = [args.model, args.bins / "manifest.json"]
     cli.write_json(args.json, {
         **kept, **result, **measure.conditions(),
-        "made": provenance.made(args.json, inputs)})
+        "made": provenance.made(args.json, inputs, bench.arguments())})
     print(f"{result['fps']:.1f} fps at batch {perf['batch']} ({kept.get('engine', '?')}, "
           f"{kept.get('precision', '?')}, from .bin to result files, {images} images in "
           f"{images / result['fps']:.2f} s){bench.noted(bench.noise(result))}")

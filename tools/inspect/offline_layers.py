@@ -4,9 +4,11 @@ What is compiled is what common/cpu/compiler.py compiles: the same rewrites of t
 engine and calibration images, for one image at a time. An output keeps an engine from fusing what
 is on either side of it, and bytes are normalised before the graph and not in it.
 """
+import os
 import tempfile
 from pathlib import Path
 
+from common import cli
 from common.cpu import compiler, engine, graph, rewrites
 from common.model import facts
 from tools.inspect import layers as by_module
@@ -18,6 +20,9 @@ def compare(onnx_file, meta, images, layers, by_torch):
     `layers` and `by_torch` are what layers.compare() gave. Returns ([Layer] of those that the
     engine's graph still has, that graph as an onnx.ModelProto, the outputs of each image).
     """
+    if (meta["precision"], meta["device"]) == ("fp16", "CPU"):
+        raise cli.Failure("its float16 is an estimate, rounded operator by operator",
+                          "make half names the layers that it costs most")
     model = graph.read(onnx_file)
     about = facts.read(model)
     rewrites.group_norm_as_formula(model)
@@ -25,6 +30,7 @@ def compare(onnx_file, meta, images, layers, by_torch):
     samples = None
     if meta["precision"] == "int8":
         folder = meta["calibration"]["folder"]
+        os.environ["HOST_SMOOTHQUANT"] = str(int(bool(meta["calibration"].get("smooth_quant"))))
         samples, _ = compiler.calibrate(onnx_file, model, about, folder)
     made = {tensor for node in model.graph.node for tensor in node.output}
     found = [by_module.Layer(x.module, x.tensor) for x in layers if x.tensor in made]

@@ -19,6 +19,7 @@ import math
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from common import cli, provenance, toolchain
 from common.speed import measure
@@ -58,11 +59,19 @@ def get_args(argv=None):
     args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not args.command or args.repeats < 1:
         parser.error("give the command after --, and --repeats of 1 or more")
+    if not runs(args.command, args.model):
+        parser.error("the command is to run --model")
     if any(word.startswith("--batchs") for word in args.command):
         parser.error("leave out --batchsize: it scales the figure, whatever the model's batch is")
     if args.seconds is not None and not 0 < args.seconds < 1e6:
         parser.error("give --seconds above 0")
     return args
+
+
+def runs(command, model):
+    """Whether a command names an offline model. (The stand-in takes x.om for x.blob.)"""
+    wanted = Path(model).with_suffix("")
+    return any(Path(word.rpartition("=")[2]).with_suffix("") == wanted for word in command)
 
 
 def parse(log):
