@@ -20,7 +20,7 @@ def compare(onnx_file, meta, images, layers, by_torch):
     `layers` and `by_torch` are what layers.compare() gave. Returns ([Layer] of those that the
     engine's graph still has, that graph as an onnx.ModelProto, the outputs of each image).
     """
-    if (meta["precision"], meta["device"]) == ("fp16", "CPU"):
+    if (meta["precision"], meta.get("device")) == ("fp16", "CPU"):
         raise cli.Failure("its float16 is an estimate, rounded operator by operator",
                           "make half names the layers that it costs most")
     model = graph.read(onnx_file)
