@@ -121,6 +121,8 @@ def place(source, target):
 def main():
     args = get_args()
     out = args.out
+    if not out.name:
+        raise cli.Usage(f"--out {out} has no name of its own", "give a new folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise cli.Failure(f"{out} is there and not empty", "give a new folder as --out")
     if args.images.resolve() in (out.resolve(), *out.resolve().parents):

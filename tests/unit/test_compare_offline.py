@@ -266,3 +266,4 @@ def test_msprobe_that_fails(msprobe):
     Path("other.csv").write_text(TABLE.read_text().replace("/", "_"))
     msprobe.setenv("TABLE", "other.csv")
     assert "names no operator of the ONNX" in look(Deep(), **NPU)["finding"]
+    assert "is for several batches" in look(Deep(), **{**NPU, "batch": None})["finding"]

@@ -138,6 +138,10 @@ def test_what_does_not_add_up_leaves_nothing(spoil, said, tmp_path, flat):
     tiny.no_leftovers(tmp_path)
 
 
+def test_a_folder_without_a_name(tmp_path):
+    tiny.failed(sort(tmp_path, "val_label.txt", out="."), "has no name of its own", status=2)
+
+
 def test_nothing_is_written_among_the_images(tmp_path, flat):
     tiny.failed(sort(tmp_path, index_form(tmp_path), out="flat/val"), "flat/val is inside flat")
 

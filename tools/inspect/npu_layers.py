@@ -48,6 +48,8 @@ def compare(args, meta, manifest, index, model, kept):
     program = shutil.which("msprobe")
     if not program:
         raise cli.Failure("msprobe is not installed", "pip install mindstudio-probe")
+    if not meta["batch"]:
+        raise cli.Failure(f"{args.model} is for several batches", "give an .om for one: OM=")
     taken = graph.inputs(model)[0]
     shape = ",".join(map(str, [meta["batch"], *graph.dims_of(taken)[1:]]))
     row, info = manifest.rows[index], manifest.info

@@ -25,11 +25,12 @@ TIMM = "tf_efficientnet_lite0"
 GIVEN = ("DATA=../data", f"WEIGHTS=../{TIMM}.pth")
 # Row of the table → settings of make, and how its results are called.
 RUNS = {
-    "OpenVINO f32": ((), "openvino"),
+    "OpenVINO f32": (("ENGINE=openvino",), "openvino"),
     "ONNX Runtime f32": (("ENGINE=onnxruntime",), "onnxruntime"),
-    "OpenVINO f32, bytes in": (("INPUT=uint8",), "openvino_uint8"),
-    "OpenVINO bf16": (("PRECISION=bf16",), "openvino_bf16"),
-    "OpenVINO int8": (("PRECISION=int8", "CALIB=../data/calib"), "openvino_int8"),
+    "OpenVINO f32, bytes in": (("ENGINE=openvino", "INPUT=uint8"), "openvino_uint8"),
+    "OpenVINO bf16": (("ENGINE=openvino", "PRECISION=bf16"), "openvino_bf16"),
+    "OpenVINO int8": (("ENGINE=openvino", "PRECISION=int8", "CALIB=../data/calib"),
+                      "openvino_int8"),
     "float16, estimated": (("PRECISION=fp16",), "onnxruntime_fp16"),
 }
 
@@ -86,7 +87,7 @@ def predictions(out):
     """Let make predict answer for the photographs that show a class; a line for each."""
     names = [Path(name).name for name, label in fetch.PHOTOGRAPHS.items() if label is not None]
     images = " ".join(f"../photographs/{name}" for name in names)
-    said = must(out, "predict", f"IMAGE={images}", "PNG=../answers.png")
+    said = must(out, "predict", f"IMAGE={images}", "PNG=../answers.png", "ENGINE=openvino")
     first = re.findall(r"^(\S+)\n +1 +([\d.]+%) +([^,\n(]+)", said, re.MULTILINE)
     return [f"  {Path(image).name:20} {share:>7}  {name.strip()}" for image, share, name in first]
 
@@ -142,7 +143,7 @@ def main():
         print(line)
     print(f"wrote {os.path.relpath(out / 'answers.png')}")
 
-    must(out, "online")
+    must(out, "online", "ENGINE=openvino")
     torch = read(out, "online.json")
     rows = [["torch f32", f"{torch['top1']:.2f}%", f"{torch['top5']:.2f}%",
              f"{torch['total']} of {torch['total']}", f"{torch['produced_by']['fps']:.0f}", ""]]
