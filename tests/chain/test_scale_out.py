@@ -189,6 +189,14 @@ def test_parts_resume_and_score(tmp_path, blocks):
         scale_blocks.read_results(tmp_path, blocks)
 
 
+def test_a_network_of_fewer_than_five_classes(tmp_path):
+    block = [scale_list.Image("a", "a", 1), scale_list.Image("b", "b", 0)]
+    logits = np.array([[1, 2, 2], [3, 5, 4]], np.float32)
+    scale_blocks.write_part(scale_blocks.part_path(tmp_path, 0), block, logits, {}, True)
+    score, _ = scale_blocks.read_results(tmp_path, [block])
+    assert score.counts == [1, 1, 2, 2, 2] == metrics.topk(logits, np.array([1, 0]))
+
+
 def test_the_part_of_an_image_that_changed_is_made_again(tmp_path):
     """Also of one that was overwritten in place with another of the same size."""
     data = make_images(tmp_path / "data", 4)

@@ -10,7 +10,6 @@ import os
 import uuid
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -93,9 +92,8 @@ def write_part(path, images, logits, errors, keep_logits):
     Whole or not at all, and the same bytes whoever writes it: a block that is done twice changes
     nothing. The temporary name is unique among hosts, unlike a process id.
     """
-    # Equal logits: the lower index first, as metrics.ranks.
-    best = np.argsort(-logits, axis=1, kind="stable")[:, :5]
-    columns = {"top5": best.astype(np.int32), "scores": np.take_along_axis(logits, best, 1)}
+    top5, scores = metrics.best(logits)
+    columns = {"top5": top5, "scores": scores}
     schema = SCHEMA
     if keep_logits:
         columns["logits"] = logits
