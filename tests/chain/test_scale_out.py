@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,9 @@ from ascend import FAKES
 from conftest import ROOT
 from PIL import Image
 
-from common import cli, provenance
+from common import cli, provenance, published
 from common.cpu import compiler, engine
-from common.data import transforms
+from common.data import dataset, transforms
 from common.score import metrics
 from tools.scale import scale_blocks, scale_list, scale_out, scale_ray, scale_stages, size_cluster
 
@@ -62,8 +63,8 @@ def rows(folder):
 # ---- the listing ----
 
 def test_a_folder_is_listed_in_natural_order_with_its_labels(tmp_path):
-    images, demo = scale_list.listing(make_images(tmp_path, 12))
-    assert [i.name for i in images] == [f"img_{i}.png" for i in range(12)] and not demo
+    images, about = scale_list.listing(make_images(tmp_path, 12))
+    assert [i.name for i in images] == [f"img_{i}.png" for i in range(12)] and not about.demo
     assert [i.label for i in images] == [i * 7 for i in range(12)]
 
 
@@ -109,6 +110,27 @@ def test_a_list_that_does_not_add_up_is_refused(tmp_path, columns, said):
     pq.write_table(pa.table(columns), tmp_path / "list.parquet")
     with pytest.raises(cli.Failure, match=said):
         scale_list.listing(tmp_path / "list.parquet")
+
+
+def test_what_is_left_over_is_refused_unless_partial(tmp_path):
+    """Files that are no images, in a folder and below a URI, and labels of no image."""
+    make_images(tmp_path, 3)
+    for name in ("sub", "__MACOSX"):
+        (tmp_path / "val" / name).mkdir()
+    for name in ("sub/img_3.heic", ".hidden.png", "__MACOSX/img_0.png"):
+        (tmp_path / "val" / name).write_text("")
+    (tmp_path / "list.txt").write_text("val/img_0.png\nval/img_1.png\n")
+    strays = "1 files are no images by their endings: sub/img_3.heic"
+    left = f"1 labels in {tmp_path}/val_label.txt without an image, or of several: img_2"
+    for source, names, said in ((tmp_path, (), strays), (f"file://{tmp_path}/val", (), strays),
+                                (tmp_path / "list.txt", (tmp_path / "val_label.txt",), left)):
+        with pytest.raises(cli.Failure) as failed:
+            scale_list.listing(source, *names)
+        assert f"{source}: {said} — " in str(failed.value)
+        assert "--allow-partial" in str(failed.value)
+        images, about = scale_list.listing(source, *names, allow_partial=True)
+        assert about.notes == (said,) and len(images) == (2 if names else 3)
+        assert about.strays == (() if names else ("sub/img_3.heic",))
 
 
 def test_files_that_are_no_list_are_refused(tmp_path):
@@ -353,6 +375,96 @@ def test_devices():
         of("m.om", {"CPU": 8})
     assert of("m.blob", {"CPU": 8}, {"CPU": 8}) == (2, {"num_cpus": 0}, 8)
     assert of("m.blob", {"CPU": 8}, devices=4) == (4, {"num_cpus": 0}, 2)
+
+
+# ---- the driver, without Ray ----
+
+class OneHost(Ray):
+    """Ray as far as the driver needs it, where nothing is lost."""
+
+    class exceptions:  # noqa: N801  names of Ray
+        class RayError(Exception):
+            pass
+
+    class data:  # noqa: N801
+        class exceptions:  # noqa: N801
+            class ExecutionTimeoutError(Exception):
+                pass
+
+    def cluster_resources(self):
+        return self.resources[0]
+
+    def shutdown(self):
+        pass
+
+
+def here(ray, args, todo, blocks, facts, recipe):
+    """scale_ray.stream() in this process."""
+    infer = scale_stages.Infer(args.model, facts, args.out, 1, args.logits)
+    for i in todo:
+        row = {key: [value] for key, value in scale_stages.to_row(i, blocks[i]).items()}
+        row = infer(scale_stages.prepare(row, recipe, facts["inputs"][0]["dtype"]))
+        yield row["images"][0], json.loads(row["seconds"][0])
+
+
+@pytest.fixture
+def driver(monkeypatch, capsys):
+    """driver(model, data, out, *words): what scale_out prints."""
+    def run(model, data, out, *words):
+        words = ["x", "--model", model, "--data", data, "--out", out, *words]
+        monkeypatch.setattr(sys, "argv", list(map(str, words)))
+        scale_out.main()
+        return capsys.readouterr().out
+    monkeypatch.setattr(scale_out, "packages", lambda: None)
+    monkeypatch.setattr(scale_ray, "connect", lambda *_: OneHost({"CPU": 1}))
+    monkeypatch.setattr(scale_ray, "stream", here)
+    return run
+
+
+def changed(model, folder, **change):
+    """A copy of the model in `folder` whose record has other facts; its path."""
+    folder.mkdir(parents=True)
+    path = shutil.copy(model[0], folder)
+    facts = {**model[1], **change}
+    facts["made"] = provenance.made(path, [])
+    cli.write_json(f"{path}.json", facts)
+    return path
+
+
+def test_class_folders_are_labelled_as_for_eval(model, tmp_path, driver):
+    """By the names of the model's classes; where it has none, a note says how."""
+    data, folder = make_images(tmp_path / "data", 4), tmp_path / "folder"
+    (data / "val_label.txt").unlink()
+    for i, name in enumerate(("zebra", "mole", "zebra", "mole")):
+        (data / "val" / name).mkdir(exist_ok=True)
+        (data / f"val/img_{i}.png").rename(data / f"val/{name}/img_{i}.png")
+    path = changed(model, folder / "build/demo")
+    assert "note: labels are positions of 2 folders" in driver(path, data, tmp_path / "without")
+    assert {r["name"][:4]: r["label"] for r in rows(tmp_path / "without")} == {
+        "mole": 0, "zebr": 1}
+    names = ["zebra", "ant", "mole", *map(str, range(997))]
+    (folder / "classes.txt").write_text("\n".join(names))
+    cli.write_json(folder / "published.json", {"model": "Own", "names": "classes.txt"})
+    assert "note: labels" not in driver(path, data, tmp_path / "out")
+    known = dataset.find(data, known=published.load(folder).names)
+    found = {r["name"]: r["label"] for r in rows(tmp_path / "out")}
+    assert found == {i.name: i.label for i in known.images} and set(found.values()) == {0, 2}
+
+
+def test_what_the_figures_are_not_is_said(model, tmp_path, driver):
+    data = make_images(tmp_path / "data", 4)
+    (data / "val/img_5.heic").write_text("")
+    path = changed(model, tmp_path / "m", precision="bf16", onnx={
+        **model[1]["onnx"], "weights_note": "other weights"})
+    with pytest.raises(cli.Failure, match="1 files are no images by their endings: img_5.heic"):
+        driver(path, data, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    said = driver(path, data, tmp_path / "out", "--allow-partial")
+    for note in ("1 files are no images by their endings: img_5.heic", "other weights",
+                 "partial: 1 of 5 images are not scored",
+                 "results in bf16, not compared with f32's"):
+        assert f"note: {note}\n" in said
+    assert said.endswith("total=4 missing=1 partial\n")
 
 
 # ---- sizing ----

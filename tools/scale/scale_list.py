@@ -6,6 +6,7 @@ import functools
 import os
 import urllib.parse
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.fs
@@ -13,7 +14,8 @@ import pyarrow.parquet as pq
 
 from common import cli
 from common.data import dataset, labels
-from common.data.names import is_image, natural
+from common.data.names import is_image, natural, passed_over
+from common.data.preprocess import GO_ON
 from common.published import IMAGENET
 
 
@@ -26,6 +28,15 @@ class Image:
     path: str
     label: int | None = None
     seen: str = ""
+
+
+class About(NamedTuple):
+    """Of a listing: whether it is a demo's; notes for people; files that are no images by their
+    endings."""
+
+    demo: bool = False
+    notes: tuple = ()
+    strays: tuple = ()
 
 
 @functools.lru_cache(maxsize=None)
@@ -46,29 +57,38 @@ def opened(uri):
     return fs, f"{top.rstrip('/')}/{urllib.parse.unquote(parts.path).lstrip('/')}"
 
 
-def listing(source, label_file=None, classes=IMAGENET, names=()):
-    """(Images that `source` names, in natural order of their names; whether they are a demo's).
+def listing(source, label_file=None, classes=IMAGENET, names=(), allow_partial=False):
+    """(Images that `source` names, in natural order of their names; what is known About them).
 
     source: a folder as common/data/dataset.py takes it; a folder's URI, searched with its
     sub-folders; a Parquet file with a column `path` and perhaps `label`; or a text file with one
     path per line, relative ones counted from the list's folder. Failure for a name that comes
-    twice, for labels of some images only, and where there is nothing.
+    twice, for labels of some images only, and where there is nothing; and unless `allow_partial`
+    for other files in the folder and labels without an image.
     """
-    source, demo = str(source), False
+    source, about, left = str(source), About(), []
     if "://" in source and not source.endswith((".parquet", ".txt")):
-        images = in_folder(source)
+        images, strays = in_folder(source)
+        about = About(strays=strays)
     elif Path(source).is_dir():
         found = dataset.find(source, label_file, classes, known=names)
         images = [Image(i.name, os.path.abspath(i.path), i.label) for i in found.images]
-        demo, label_file = found.demo, None
+        about, label_file = About(found.demo, found.notes, found.strays), None
     else:
         images = in_list(source)
     if label_file:
         given = labels.read_labels(label_file, classes)
-        known, _ = labels.join(given, [image.name for image in images])
+        known, left = labels.join(given, [image.name for image in images])
         images = [dataclasses.replace(i, label=known.get(i.name)) for i in images]
     check(source, images, classes)
-    return sorted(map(look, images), key=lambda image: natural(image.name)), demo
+    said = cli.counted({
+        "files are no images by their endings": about.strays,
+        f"labels in {label_file} without an image, or of several": left})
+    if said and not allow_partial:
+        raise cli.Failure(f"{source}: {said}", f"correct the images or their labels, {GO_ON}")
+    if said:
+        about = about._replace(notes=(*about.notes, said))
+    return sorted(map(look, images), key=lambda image: natural(image.name)), about
 
 
 def look(image):
@@ -83,7 +103,7 @@ def look(image):
 
 
 def in_folder(uri):
-    """The Images below a folder's URI."""
+    """(Images below a folder's URI, other files)."""
     fs, top = opened(uri)
     whole = urllib.parse.urlsplit(uri)
     try:
@@ -91,14 +111,18 @@ def in_folder(uri):
     except OSError as e:
         raise cli.Failure(f"{uri} cannot be listed: {e}",
                           "check the URI and the rights to read it") from None
-    images = []
+    images, strays = [], []
     for info in found:
         name = info.path[len(top):].strip("/")
-        if info.type == pa.fs.FileType.File and is_image(name):
+        if info.type != pa.fs.FileType.File or any(map(passed_over, filter(None, name.split("/")))):
+            continue
+        if is_image(name):
             path = f"{whole.path.rstrip('/')}/{urllib.parse.quote(name)}"
             images.append(Image(name, urllib.parse.urlunsplit(whole._replace(path=path)),
                                 seen=f"{info.size} {info.mtime_ns}"))
-    return images
+        elif name.rpartition("/")[2] not in dataset.OURS:
+            strays.append(name)
+    return images, tuple(strays)
 
 
 def in_list(source):

@@ -15,10 +15,11 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from common import cli
+from common import cli, published
 from common.data import transforms
 from common.data.preprocess import positive
 from common.published import IMAGENET
+from common.score.origin import Origin
 from common.speed import bench
 
 STAGES = ("decode", "transform", "infer", "write")
@@ -44,7 +45,8 @@ def get_args(argv=None):
         help="of the CPU engine, per actor (default: the cores, shared)")
     add("--cpus", type=positive, help="with local: CPUs that Ray may use (default: all)")
     add("--object-store", type=positive, metavar="MB", help="with local: Ray's shared memory")
-    add("--allow-partial", action="store_true", help="exit 0 though images could not be read")
+    add("--allow-partial", action="store_true", help="go on without images that cannot be read, "
+        "and with files or labels that are of no image")
     return parser.parse_args(argv)
 
 
@@ -88,6 +90,15 @@ def packages():
                           f"{sys.executable} -m pip install -r {ROOT}/requirements-scale.txt")
 
 
+def class_names(model):
+    """The names of the network's classes, by the published.json of the folder that `model` is
+    below, or of this one; () without."""
+    for folder in (*model.absolute().parents, Path(".")):
+        if (folder / "published.json").is_file():
+            return published.load(folder).names
+    return ()
+
+
 def main():
     args = get_args()
     facts = cli.read_json(f"{args.model}.json", "make om: this .json belongs to the model")
@@ -101,7 +112,8 @@ def main():
     packages()
     from tools.scale import scale_blocks, scale_list, scale_ray
 
-    images, demo = scale_list.listing(args.data, args.labels, onnx.get("classes", IMAGENET))
+    images, about = scale_list.listing(args.data, args.labels, onnx.get("classes", IMAGENET),
+                                       class_names(args.model), args.allow_partial)
     blocks = [images[i:i + args.block] for i in range(0, len(images), args.block)]
     args.out.mkdir(parents=True, exist_ok=True)
     scale_blocks.accept(args.out, scale_blocks.settings(
@@ -120,8 +132,12 @@ def main():
         cli.write_json(args.out / "_summary.json", {
             **said, "total": len(images), "bad": bad, "batch": facts["batch"]})
     if score:
-        score.demo = demo or bool(facts.get("demo"))
-        score.findings += [facts["note"]] if facts.get("note") else []
+        score.demo = about.demo or bool(facts.get("demo"))
+        score.missing += about.strays
+        lower = Origin(args.out, None, facts).lower
+        more = [lower and f"results in {lower}, not compared with f32's", facts.get("note"),
+                onnx.get("weights_note")]
+        score.findings += [*about.notes, *filter(None, more)]
     finish(args, images, bad, score)
 
 
