@@ -105,6 +105,8 @@ def test_lists_of_paths(tmp_path):
     ({"path": pa.array([], pa.string())}, "names no images"),
     ({"path": ["a.png", "b.png"], "label": [1, None]}, "1 of 2 images have no label: b.png"),
     ({"path": ["a.png"], "label": [1000]}, r"labels outside 0…999: a.png \(1000\)"),
+    ({"path": ["a.png"], "label": ["cat"]}, "row 0 has path 'a.png', label 'cat'"),
+    ({"path": ["a.png", None]}, "row 1 has path None, label None"),
     ({"file": ["a.png"]}, "no column `path`")])
 def test_a_list_that_does_not_add_up_is_refused(tmp_path, columns, said):
     pq.write_table(pa.table(columns), tmp_path / "list.parquet")
@@ -465,6 +467,23 @@ def test_what_the_figures_are_not_is_said(model, tmp_path, driver):
                  "results in bf16, not compared with f32's"):
         assert f"note: {note}\n" in said
     assert said.endswith("total=4 missing=1 partial\n")
+
+
+def test_no_image_can_be_read(model, tmp_path, driver, capsys):
+    data = make_images(tmp_path / "data", 2)
+    for path in (data / "val").iterdir():
+        path.write_bytes(b"not an image")
+    with pytest.raises(cli.Failure, match="2 of 2 images could not be read"):
+        driver(model[0], data, tmp_path / "out")
+    said = capsys.readouterr().out
+    assert "\ninfer " in said and "\ntransform " not in said and "top1" not in said
+    assert size_cluster.costs(tmp_path / "out/_summary.json", 0)[0] == 0
+
+
+def test_a_model_of_several_batches_is_refused(model, tmp_path, driver):
+    path = changed(model, tmp_path / "m", batch=None, gears=[1, 4])
+    with pytest.raises(cli.Usage, match="several batches.* — give a model of one batch"):
+        driver(path, "data", tmp_path / "out")
 
 
 # ---- sizing ----

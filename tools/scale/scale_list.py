@@ -145,6 +145,10 @@ def in_list(source):
                           "name the column of the paths so")
     else:
         rows = [(row["path"], row.get("label")) for row in content.to_pylist()]
+    for number, (path, label) in enumerate(rows):
+        if not (isinstance(path, str) and isinstance(label, (int, type(None)))):
+            raise cli.Failure(f"{source}: row {number} has path {path!r}, label {label!r}",
+                              "a path is text, a label the index of a class")
     here = source.rpartition("/")[0] if "://" in source else Path(source).parent.absolute()
     return [Image(path, path if "://" in path or path.startswith("/") else f"{here}/{path}", label)
             for path, label in rows]

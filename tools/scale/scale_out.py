@@ -54,10 +54,10 @@ def report(said):
     """Print rates and where the time went."""
     n, busy = said["images"], sum(said["seconds"][s] for s in STAGES)
     print(f"{'stage':9} {'busy s':>8} {'share':>6} {'ms/image':>9} {'images/s of one worker':>23}")
-    for stage in STAGES:
+    for stage in filter(said["seconds"].get, STAGES):  # without images, nothing is transformed
         seconds = said["seconds"][stage]
         print(f"{stage:9} {seconds:8.1f} {seconds / busy:6.0%} {1000 * seconds / n:9.2f} "
-              f"{n / max(seconds, 1e-9):23.1f}")
+              f"{n / seconds:23.1f}")
     print(f"{n} images in {said['wall']:.1f} s, {n / said['wall']:.1f} images/s with the start of "
           f"the workers; {said['devices']} devices, {said['cpus']:g} CPUs, {said['hosts']} hosts"
           + (f"; begun anew {said['lost']} times" if said["lost"] else ""))
@@ -106,6 +106,9 @@ def main():
     onnx = facts.get("onnx") or {}
     if not onnx.get("preprocessing"):
         raise cli.Failure(f"{args.model}.json does not say how images are preprocessed", "make om")
+    if not facts.get("batch"):
+        raise cli.Usage(f"{args.model} is for several batches or none that is known",
+                        "give a model of one batch (make om BS=8)")
     if args.block % facts["batch"]:
         raise cli.Usage(f"--block {args.block} is no multiple of the model's batch, "
                         f"{facts['batch']}", "give one that is")

@@ -53,6 +53,7 @@ def pixels(images, recipe, dtype):
     raw = dtype == "uint8"
     shape = (recipe.crop, recipe.crop, 3) if raw else (3, recipe.crop, recipe.crop)
     rows, errors, clock = np.zeros((len(images), *shape), dtype), {}, Clock()
+    clock.seconds = dict.fromkeys(("decode", "decode_cpu", "transform", "transform_cpu"), 0)
     for i, image in enumerate(images):
         clock.start()
         try:
