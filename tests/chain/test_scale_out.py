@@ -22,7 +22,7 @@ from PIL import Image
 
 from common import cli, provenance, published
 from common.cpu import compiler, engine
-from common.data import dataset, transforms
+from common.data import dataset, preprocess, transforms
 from common.score import metrics
 from tools.scale import scale_blocks, scale_list, scale_out, scale_ray, scale_stages, size_cluster
 
@@ -144,7 +144,7 @@ def test_files_that_are_no_list_are_refused(tmp_path):
 
 # ---- settings and parts ----
 
-def test_a_folder_of_other_settings_is_refused(tmp_path):
+def test_a_folder_of_other_settings_is_refused(tmp_path, monkeypatch):
     images = [scale_list.Image("a", "a", 1)]
     facts = {"engine": "openvino", "engine_version": "1", "precision": "f32", "batch": 8,
              "made": {"sha256": "0"}}
@@ -161,6 +161,12 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
     for word, (*other, recipe) in others.items():
         with pytest.raises(cli.Failure, match=f"other settings: .*{word}"):
             scale_blocks.accept(tmp_path, scale_blocks.settings(*other, recipe=recipe.as_dict()))
+    for word, where, what, value in (("pillow", scale_blocks.PIL, "__version__", "1.0"),
+                                     ("code", preprocess, "CODE", ("bins.py",))):
+        with monkeypatch.context() as other, pytest.raises(cli.Failure, match=f"settings: {word}"):
+            other.setattr(where, what, value)
+            scale_blocks.accept(tmp_path, scale_blocks.settings(
+                images, 64, facts, recipe=RECIPE.as_dict()))
     (tmp_path / "_settings.json").unlink()
     (tmp_path / "part-000000.parquet").write_text("")
     with pytest.raises(cli.Failure, match="no _settings.json"):

@@ -171,7 +171,7 @@ def test_other_settings_make_all_again(folder, monkeypatch, what):
     elif what == "pillow":
         monkeypatch.setattr(preprocess.PIL, "__version__", "another")
     else:
-        monkeypatch.setattr(preprocess, "_code", lambda: "another")
+        monkeypatch.setattr(preprocess, "code_digest", lambda: "another")
     info = step(folder, **given).info
     kept = {"manifest.json"} if what == "journal" else set()
     assert changed(folder, before) == before.keys() - kept
@@ -182,13 +182,13 @@ def test_other_settings_make_all_again(folder, monkeypatch, what):
 
 
 def test_what_shapes_a_bin_is_in_the_hash_of_the_code(monkeypatch, tmp_path):
-    before = preprocess._code()
+    before = preprocess.code_digest()
     for name in ("transforms.py", "recipe.py", "bins.py", "fast_jpeg.py"):
         shutil.copytree(ROOT / "common/data", tmp_path / name)
         with open(tmp_path / name / name, "a") as f:
             f.write("# changed\n")
         monkeypatch.setattr(preprocess, "__file__", str(tmp_path / name / "preprocess.py"))
-        assert (preprocess._code() == before) == (name == "fast_jpeg.py"), name
+        assert (preprocess.code_digest() == before) == (name == "fast_jpeg.py"), name
 
 
 @pytest.mark.parametrize("behind_link", [False, True])

@@ -10,10 +10,12 @@ import os
 import uuid
 from pathlib import Path
 
+import PIL  # its release alone, as for the bins
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common import cli
+from common.data import preprocess
 from common.score import metrics
 
 SCHEMA = pa.schema([("name", pa.string()), ("label", pa.int32()),
@@ -35,11 +37,12 @@ def content_of(block):
 
 def settings(images, size, facts, **others):
     """What shapes the parts: the listing, the block's size, the offline model by its record's
-    `facts`, and `others`."""
+    `facts`, what computes the pixels, and `others`."""
     model = {k: facts.get(k) for k in ("engine", "engine_version", "precision", "batch")}
     model["sha256"] = facts["made"]["sha256"]
     return {"images": len(images), "listing": digest((i.name, i.path, i.label) for i in images),
-            "block": size, "model": model, **others}
+            "block": size, "model": model, "pillow": PIL.__version__,
+            "code": preprocess.code_digest(), **others}
 
 
 def accept(folder, wanted):

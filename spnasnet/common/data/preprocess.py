@@ -91,7 +91,7 @@ def run(data, save_dir, recipe, args, batch_size=1, batch_name="batch-{:05d}"):
     side, raw = recipe.crop, args.input == "uint8"
     settings = {"recipe": recipe.as_dict(), "dtype": args.input,
                 "shape": [side, side, 3] if raw else [3, side, side],
-                "batch_size": batch_size, "pillow": PIL.__version__, "code": _code()}
+                "batch_size": batch_size, "pillow": PIL.__version__, "code": code_digest()}
     layout = f"{data.layout}, demo" if data.demo else data.layout
     how = f"{recipe}, normalised in the model" if raw else recipe
     print(f"{len(data.images)} images of {data.root} ({layout}) → {save_dir}, {how}")
@@ -181,7 +181,7 @@ def _plan(images, batch_size, batch_name):
     return {batch_name.format(i): images[at:at + batch_size] for i, at in enumerate(starts)}
 
 
-def _code():
+def code_digest():
     """A hash of the code that shapes a bin."""
     texts = [Path(__file__).with_name(name).read_bytes() for name in CODE]
     return hashlib.sha256(b"".join(texts)).hexdigest()[:16]
