@@ -492,6 +492,20 @@ def test_a_model_of_several_batches_is_refused(model, tmp_path, driver):
         driver(path, "data", tmp_path / "out")
 
 
+def test_a_block_is_whole_batches(model, tmp_path, driver):
+    """By default too; and one block alone has no rate."""
+    data, path = make_images(tmp_path / "data", 97), tmp_path / "m_bs48.blob"
+    said = driver(model[0], data, tmp_path / "bs4")
+    assert "in 2 blocks of 64" in said and "images/s from the first block on" in said
+    compiler.compile_onnx(model[0].with_suffix(".onnx"), 48, "openvino", path, arguments=[])
+    assert "in 2 blocks of 96" in driver(path, data, tmp_path / "bs48")
+    assert [r["error"] for r in rows(tmp_path / "bs48")] == [None] * 97
+    said = driver(model[0], data, tmp_path / "one", "--block", 100)
+    assert "from the first block on" not in said and "97 images in " in said
+    with pytest.raises(cli.Usage, match="--block 6 is no multiple"):
+        driver(model[0], data, tmp_path / "six", "--block", 6)
+
+
 # ---- sizing ----
 
 @pytest.mark.parametrize("name, change", [

@@ -39,7 +39,8 @@ def get_args(argv=None):
         help="local: this host alone; auto or host:port: a cluster (default: %(default)s)")
     add("--labels", metavar="FILE", help="val_label.txt, where --data brings no labels")
     add("--logits", action="store_true", help="all logits in the parts, not only the best five")
-    add("--block", type=positive, default=64, help="images per part (default: %(default)s)")
+    add("--block", type=positive,
+        help="images per part (default: the first multiple of the model's batch from 64 on)")
     add("--devices", type=positive, help="actors (default: the NPUs; without, one per host)")
     add("--threads", type=positive,
         help="of the CPU engine, per actor (default: the cores, shared)")
@@ -61,8 +62,9 @@ def report(said):
     print(f"{n} images in {said['wall']:.1f} s, {n / said['wall']:.1f} images/s with the start of "
           f"the workers; {said['devices']} devices, {said['cpus']:g} CPUs, {said['hosts']} hosts"
           + (f"; begun anew {said['lost']} times" if said["lost"] else ""))
-    print(f"{said['rate']:.1f} images/s from the first block on, which came after "
-          f"{said['start']:.1f} s")
+    if "rate" in said:
+        print(f"{said['rate']:.1f} images/s from the first block on, which came after "
+              f"{said['start']:.1f} s")
 
 
 def finish(args, images, bad, score):
@@ -109,6 +111,7 @@ def main():
     if not facts.get("batch"):
         raise cli.Usage(f"{args.model} is for several batches or none that is known",
                         "give a model of one batch (make om BS=8)")
+    args.block = args.block or -(-64 // facts["batch"]) * facts["batch"]
     if args.block % facts["batch"]:
         raise cli.Usage(f"--block {args.block} is no multiple of the model's batch, "
                         f"{facts['batch']}", "give one that is")

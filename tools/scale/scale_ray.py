@@ -155,8 +155,8 @@ def run(args, todo, blocks, facts, recipe):
                           file=sys.stderr)
                 todo, said["lost"] = left, said["lost"] + 1
     said["wall"] = time.perf_counter() - start
-    if said["images"]:
-        later = said["images"] - said["images_at_start"]
+    later = said["images"] - said.get("images_at_start", 0)
+    if later:  # no rate of one block alone
         said["rate"] = later / (said["wall"] - said["start"])
     ray.shutdown()
     return said
