@@ -94,6 +94,12 @@ def parse(log):
     return result
 
 
+def counted(perf, name):
+    """`name` of what computed a figure, with how many of them where there were several."""
+    devices = perf.get("devices", 1)
+    return f"{devices} × {name}" if devices > 1 else name
+
+
 def noise(result):
     """Why a figure means little, as text; "" when it is sound."""
     texts = {"spread": "the repeats differ by {:.0%}",
@@ -199,8 +205,8 @@ def keep(file, known, links, inputs):
     why = reasons(known)
     cli.write_json(file, {**known, "noise": why, **measure.conditions(), "chain": links,
                           "made": made})
-    what = [known.get("engine", "ascend"), known.get("precision", "?"), known["device"],
-            "compute only"]
+    what = [known.get("engine", "ascend"), known.get("precision", "?"),
+            counted(known, known["device"]), "compute only"]
     if known.get("demo"):
         what.insert(0, "demo weights")
     if "ms" in known:

@@ -148,6 +148,8 @@ def test_damaged_records_are_refused(tmp_path, content, said):
 @pytest.mark.parametrize("perf, said", [
     ({"device": "NPU"}, ("ascend", None, "NPU", None)),  # an .om without its record
     ({"device": "NPU", "soc": "Ascend310P3"}, ("ascend", None, "Ascend310P3", None)),
+    ({"device": "NPU", "soc": "Ascend310P3", "devices": 4},
+     ("ascend", None, "4 × Ascend310P3", None)),
     ({"device": "GPU", "engine": "onnxruntime", "gpu": "Some GPU"},
      ("onnxruntime", None, "Some GPU", None)),
     ({"device": "CPU", "engine": "openvino"}, ("openvino", None, "Some CPU", 2))])

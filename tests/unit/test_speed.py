@@ -122,6 +122,15 @@ def test_the_median_of_the_repeats_counts(tool, monkeypatch, capfd):
     assert note.startswith("note: batch 8: the repeats differ by 62%")
 
 
+def test_a_figure_of_several_devices_says_so(tool, monkeypatch, capfd):
+    Path("tool.py").write_text(f"print({2 * LOG + 'summary throughput: 6400'!r})\n")
+    run(monkeypatch, bench, *tool)
+    table.throughput(["perf.json"])
+    said = capfd.readouterr().out
+    assert "fps at batch 8 (openvino, f32, 2 × NPU, compute only" in said
+    assert "openvino , f32, 2 × NPU, compute only" in said
+
+
 def test_a_second_round_joins_the_first_where_that_is_of_the_same(tool, monkeypatch):
     run(monkeypatch, bench, *tool)
     Path("times").write_text("4 4 4")

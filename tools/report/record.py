@@ -137,7 +137,7 @@ def make(model, dtype, perf, from_bin):
         "compute_only": {k: perf.get(k) for k in computed},
         "several": perf.get("several"),
         "from_bin": from_bin and {k: from_bin[k] for k in from_bins},
-        "hardware": {"name": name, "soc": perf.get("soc"), **host},
+        "hardware": {"name": bench.counted(perf, name), "soc": perf.get("soc"), **host},
         # The engines take one thread per core of the process unless they say otherwise.
         "threads": perf.get("threads", host["cores"]) if cpu else None,
         "weights": {"file": onnx.get("weights"), "sha256": onnx.get("weights_sha256")},

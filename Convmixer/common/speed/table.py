@@ -154,7 +154,7 @@ def throughput(files):
     """Print a row per batch size; the best is marked."""
     perfs, rows, notes = rows_of(files, "make bench")
     first = perfs[0]
-    where = first.get("cpu") or first.get("soc") or first["device"]
+    where = bench.counted(first, first.get("cpu") or first.get("soc") or first["device"])
     print(f"{first.get('engine', 'ascend')} {first.get('engine_version', '')}, "
           f"{first.get('precision', '')}, {where}"
           f"{', demo weights' if first.get('demo') else ''}, compute only")
