@@ -363,6 +363,19 @@ def test_the_overview_leads_to_the_models_and_marks_noise(root, monkeypatch):
     assert "Latency of a batch: Some CPU" in "".join(page.itertext()).replace("\n", " ")
 
 
+FAILED = {"result": "failed", "words": "failed, -2 points"}
+
+
+@pytest.mark.parametrize("results, said", [
+    ([("torch", None)], "not scored"), ([("ONNX Runtime", VERDICT)], "yes, +0.10 points"),
+    ([("offline model", VERDICT), ("ONNX Runtime", FAILED)], "no, -2 points"),
+    ([("offline model", VERDICT), ("offline model", FAILED)], "no, -2 points")])
+def test_the_overview_shows_a_verdict_of_any_engine_and_first_one_that_failed(results, said):
+    scored = [(kind, accuracy("x", 39700, verdict=told)) for kind, told in results]
+    model = "ShiftViT", published("ShiftViT"), [], scored, []
+    assert page_parts.overview([model]).rows[0][-1].text == said
+
+
 def test_figures_of_the_demo_are_shown_unless_a_file_of_their_chain_changed(
         root, monkeypatch, capsys):
     """The ONNX is two steps behind the timing and the score."""
@@ -438,6 +451,15 @@ def test_texts_of_charts_are_readable_and_inside():
     assert min(sizes) >= 11
     box = drawn.get_tightbbox()
     assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= charts.SIZE[0] and box.y1 <= charts.SIZE[1]
+
+
+@pytest.mark.parametrize("batches, named", [
+    ((8,), charts.BATCHES), ((1, 256), (1, 4, 16, 64, 256)), ((1, 6, 1024), (1, 4, 16, 64, 1024))])
+def test_no_batch_is_outside_its_chart(batches, named):
+    drawn = charts.figure([("t", [charts.Line("l", dict.fromkeys(batches, 2.0), 0)])])
+    axes = drawn.axes[0]
+    assert tuple(axes.get_xticks()) == named
+    assert axes.get_xlim()[0] < min(batches) and max(batches) < axes.get_xlim()[1]
 
 
 @pytest.mark.parametrize("told, words", [

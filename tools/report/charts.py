@@ -22,7 +22,7 @@ from matplotlib.text import Text  # noqa: E402
 
 from tools import fonts  # noqa: E402
 
-BATCHES = (1, 4, 8, 16, 32, 64)
+BATCHES = (1, 4, 8, 16, 32, 64)  # that an axis has at least
 # Okabe and Ito's colours, told apart with any colour vision; each is a variable of report.css.
 LINES = ("#0072b2", "#d55e00", "#009e73", "#8a5a9e")
 INK, GRID, PAPER = "#1b1f24", "#d8dee4", "#ffffff"
@@ -82,10 +82,22 @@ def best(fps):
     return f"{number(max(fps.values()))} at {max(fps, key=fps.get)}"
 
 
-def scales(axes, title, top, unit):
-    """Set up axes for batch sizes and 0 to `top` of `unit`."""
-    axes.set(xscale="log", xlim=(0.8, 80), ylim=(0, top))
-    axes.set_xticks(BATCHES, map(str, BATCHES))
+def ticks(batches):
+    """The batch sizes that an axis for all of them names: the largest, then those that have room
+    for their text."""
+    batches = sorted({*BATCHES, *batches}, reverse=True)
+    named, apart_by = batches[:1], (batches[0] / batches[-1]) ** (1 / 7)
+    for batch in batches[1:]:
+        if named[-1] / batch >= apart_by:
+            named.append(batch)
+    return named[::-1]
+
+
+def scales(axes, title, top, unit, batches):
+    """Set up axes for `batches` and 0 to `top` of `unit`."""
+    named = ticks(batches)
+    axes.set(xscale="log", xlim=(0.8, 1.25 * named[-1]), ylim=(0, top))
+    axes.set_xticks(named, map(str, named))
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.yaxis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}" if top > 5 else "{x:g}"))
@@ -133,7 +145,7 @@ def panel(axes, title, lines, unit=FPS):
     highest = [value for line in lines
                for value in [*line.fps.values(), *(high for _, high in line.bars.values())]]
     top = 1.08 * max(highest)
-    scales(axes, title, top, unit)
+    scales(axes, title, top, unit, {batch for line in lines for batch in line.fps})
     for line in lines:
         curve(axes, line, unit == FPS)
     labels(axes, lines, top)

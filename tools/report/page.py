@@ -88,8 +88,9 @@ def overview_row(folder, published, records, results, _):
     """A row of overview() for one model."""
     theirs = max(published["fps"], key=published["fps"].get, default=None)
     ours = max(records, key=lambda r: r["compute_only"]["fps"], default=None)
-    verdicts = [verdict(r) for kind, r in results if kind == "offline model"]
-    found = [v for v in verdicts if v[1]] or verdicts or [("not scored", "")]
+    verdicts = [verdict(r) for kind, r in results if kind != "torch"]
+    order = ("bad", "good", "")  # one that failed is not hidden by those that passed
+    found = min(verdicts, key=lambda v: order.index(v[1]), default=("not scored", ""))
     cells = [Cell(published["model"], link=key_of(folder)),
              f"{published['fps'][theirs]:,.1f} at {theirs}" if theirs else None]
     if ours:
@@ -100,7 +101,7 @@ def overview_row(folder, published, records, results, _):
                   with_demo(where, ours["demo"])]
     else:
         cells += [None] * 4
-    return [*cells, f"{published['top1']:g} %" if published["top1"] else None, found[0]]
+    return [*cells, f"{published['top1']:g} %" if published["top1"] else None, found]
 
 
 def overview(models):
