@@ -83,7 +83,7 @@ def main():
                           dataset=manifest.info, demo=known["demo"],
                           findings=[note] if note else [])
     by = {"engine": "torch", "engine_version": torch.__version__, "precision": "f32",
-          "batch": BATCH, "device": "CPU", **known, "weights": args.weights,
+          "batch": BATCH, "device": "CPU", **known, "net": args.net, "weights": args.weights,
           "weights_sha256": cli.sha256(args.weights), **speed, **measure.conditions()}
     names = [row.image for row in manifest.rows]
     metrics.write_result(

@@ -285,7 +285,9 @@ def test_bench_says_what_it_timed_and_is_not_repeated(built):
 
 def test_online_is_torch_on_the_same_bins(built):
     assert tiny.last_line(tiny.make(built, "online")) == tiny.LINE
-    made = json.loads((built / "build/online.json").read_text())["made"]["from"]
+    result = json.loads((built / "build/online.json").read_text())
+    made, by = result["made"]["from"], result["produced_by"]
+    assert (by["net"], by["weights_key"]) == ("bundled", "")
     onnx = json.loads((built / "build/spnasnet_100.onnx.json").read_text())["made"]["from"]
     assert {path for path in onnx if path.endswith(".py")} - {"common/model/export.py"} <= set(made)
     replace(built / "tiny.pth", built / "other.pth")

@@ -480,6 +480,17 @@ def test_the_difference_is_to_torch_with_the_same_weights_and_images():
         assert figures.to_torch(ours, pairs) is None
 
 
+@pytest.mark.parametrize("key, mine, theirs, joins", [
+    ("weights_key", "ema", "model", False), ("weights_key", "", "model", False),
+    ("net", "bundled", "upstream", False), ("net", "bundled", "bundled", True),
+    ("net", None, "upstream", True)])
+def test_the_difference_is_to_torch_with_the_same_key_and_network(key, mine, theirs, joins):
+    torch, ours = accuracy("torch", 40000), accuracy("openvino", 39900)
+    torch["produced_by"][key] = theirs
+    ours["produced_by"]["onnx"] = {**ONNX, key: mine}
+    assert (figures.to_torch(ours, [("torch", torch)]) is not None) == joins
+
+
 def test_charts_ignore_what_the_user_draws_with(tmp_path):
     """MPLBACKEND and matplotlibrc are of other programs: text.usetex would call LaTeX."""
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.dpi: 7\n")

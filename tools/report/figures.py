@@ -79,14 +79,23 @@ def weights_of(result):
     return by.get("weights_sha256") or (by.get("onnx") or {}).get("weights_sha256")
 
 
+def same_network(one, other):
+    """Whether two results have the same weights, of the same key of their file and in the same
+    network's code as far as both say so."""
+    found = [{**(by.get("onnx") or {}), **by} for by in (one["produced_by"], other["produced_by"])]
+    both = [[by.get(key) for by in found] for key in ("weights_key", "net")]
+    weights = weights_of(one)
+    return bool(weights) and weights == weights_of(other) and not any(
+        None not in pair and pair[0] != pair[1] for pair in both)
+
+
 def to_torch(result, results):
     """Top-1 minus torch's with the same weights on the same images, in points; None when there
     is none such."""
     images = ("total", "demo", "subset", "partial", "dataset")
     for kind, other in results:
         same = all(other.get(k) == result.get(k) for k in images)
-        weights = weights_of(other)
-        if kind == "torch" and same and weights and weights == weights_of(result):
+        if kind == "torch" and same and same_network(result, other):
             return 100 * (result["good"] - other["good"]) / result["total"]
     return None
 
