@@ -584,10 +584,24 @@ def test_measured_tables(root, monkeypatch):
     assert "| openvino 2026.4.1, f32 | 4 | 28.5 | 25.7 | 254.00 | 269.00 | 44%, noisy |\n" in text
     assert text.endswith("end -->\nafter\n")
     top = (root / "README.md").read_text()
-    assert "| ShiftViT-T/light | openvino 2026.4.1, int8 | 61.8 at 8 | 55.6 | 3% |\n" in top
+    assert ("| ShiftViT-T/light | openvino 2026.4.1, int8, demo weights | 61.8 at 8 | 55.6 | 3% |\n"
+            in top)
     assert "演示权重" in (root / "README.zh-CN.md").read_text()
     assert (root / "SPACH/README.md").read_text() == MARKS.replace("old\n", "")
     assert (root / "spnasnet/README.md").read_text() == "no marks\n"
+
+
+def test_rows_of_different_settings_differ_in_their_labels():
+    """Official weights, the demo's, bytes, a model for several batches: each has a row."""
+    r = speed("ShiftViT", 8, 31.7, demo=False)
+    others = [{**r, "demo": True}, {**r, "input": "uint8"}, {**r, "runner": "ais_bench --dymBatch"}]
+    for words in readme.WORDS.values():
+        for kind in (readme.of_all, readme.of_model):
+            _, _, *rows = kind([r, *others], words).splitlines()
+            assert len(rows) == len({tuple(row.split(" | ")[:2]) for row in rows}) == 4
+        assert "demo" not in readme.intro([r, *others], {**words, "demo": "demo"})
+    _, _, first, *_ = kind([r, *others], readme.WORDS["README.md"]).splitlines()
+    assert first.startswith("| openvino 2026.4.1, f32 | 8 |")
 
 
 def test_a_stale_table_is_named_and_renewed(root, monkeypatch):

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from common import cli
-from tools.report import record
+from tools.report import record, tables
 from tools.report.faq import plain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,9 +65,17 @@ def figures(r, words):
             f"{spread}, {words['noisy']}" if noisy else spread)
 
 
-def engine(r):
-    """Engine, its release and precision of a record as text."""
-    return f"{r['engine']} {r['engine_version'] or ''}".strip() + f", {r['precision']}"
+def labels(records, words):
+    """[(what made it, record)], as text: engine, its release, precision, what is not as usual; its
+    machine where there are several, and demo weights where not all have them."""
+    several = len({record.machine(r) for r in records}) > 1
+    mixed = not all(r["demo"] for r in records)
+    found = []
+    for r in records:
+        made = [f"{r['engine']} {r['engine_version'] or ''}".strip(), str(r["precision"]),
+                *tables.unusual(r), *([record.machine(r)] if several else [])]
+        found.append((", ".join(made) + (words["demo"] if mixed and r["demo"] else ""), r))
+    return found
 
 
 def intro(records, words):
@@ -80,29 +88,24 @@ def intro(records, words):
         hardware=all_of(r["hardware"]["name"] for r in records),
         threads=all_of(r["threads"] for r in records),
         dates=dates[0] if dates[0] == dates[-1] else f"{dates[0]} – {dates[-1]}",
-        demo=words["demo"] if any(r["demo"] for r in records) else "")
+        demo=words["demo"] if all(r["demo"] for r in records) else "")
 
 
 def of_model(records, words):
-    """The table of one model's README: a row per setting; its machine where there are several."""
+    """The table of one model's README: a row per setting."""
     rows = []
-    several = len({record.machine(r) for r in records}) > 1
-    for r in sorted(records, key=lambda r: (engine(r), record.machine(r), r["batch"])):
+    for made, r in sorted(labels(records, words), key=lambda pair: (pair[0], pair[1]["batch"])):
         compute, whole, spread = figures(r, words)
         ms = r["compute_only"]["ms"]
         times = [f"{ms[k]:,.2f}" if ms else "–" for k in ("median", "p99")]
-        made = f"{engine(r)}, {record.machine(r)}" if several else engine(r)
         rows.append([made, str(r["batch"]), compute, whole, *times, spread])
     return markdown(words["model"], rows, 1)
 
 
 def of_all(records, words):
-    """The table of the top README: a row per model, engine and precision, at its best batch; where
-    there are several machines, per machine too."""
+    """The table of the top README: a row per model and label, at its best batch."""
     best = {}
-    several = len({record.machine(r) for r in records}) > 1
-    for r in sorted(records, key=lambda r: r["compute_only"]["fps"]):
-        made = f"{engine(r)}, {record.machine(r)}" if several else engine(r)
+    for made, r in sorted(labels(records, words), key=lambda p: p[1]["compute_only"]["fps"]):
         best[r["model"], made] = r
     rows = []
     for (model, made), r in sorted(best.items()):

@@ -44,13 +44,18 @@ def short(digest):
     return (digest or "")[:12] or None, "code"
 
 
-def what(r):
-    """Engine, its release and precision of a record, and what is not as usual."""
+def unusual(r):
+    """[text] of what in the setting of a record is not as usual."""
     more = [r["input"] if r["input"] != "float32" else "",
             r["runner"] if r["runner"] != "ais_bench" else "",
             "batches in a bin" if r["bins"] == "batch" else ""]
+    return list(filter(None, more))
+
+
+def what(r):
+    """Engine, its release and precision of a record, and what is not as usual."""
     made = " ".join(filter(None, (r["engine"], r["engine_version"], r["precision"])))
-    return ", ".join([made, *filter(None, more)])
+    return ", ".join([made, *unusual(r)])
 
 
 def spread_of(r):
