@@ -157,7 +157,8 @@ def device(monkeypatch):
         def __getattr__(self, name):
             return getattr(self.ready, name)
     monkeypatch.setattr(onnxruntime_engine.onnxruntime, "get_available_providers",
-                        lambda: ["CUDAExecutionProvider", "CANNExecutionProvider"])
+                        lambda: ["CUDAExecutionProvider", "CANNExecutionProvider",
+                                 "TensorrtExecutionProvider"])
     monkeypatch.setattr(onnxruntime_engine.onnxruntime, "InferenceSession", Session)
     return asked, Session
 
@@ -181,9 +182,13 @@ def test_gpu_sessions_ask_for_their_provider(monkeypatch, device):
     model = compiler.compile_onnx("net.onnx", 2, "onnxruntime", "net.ort")
     assert asked[0] == [("CUDAExecutionProvider", {"use_tf32": "0"})]
     assert asked[-1][0][0] == "CPUExecutionProvider"  # what it is compared with
-    assert model.meta["device"] == "GPU"
+    assert model.meta["device"] == "GPU" and model.meta["provider"] == "cuda"
     got, want = (m.run([inputs(2)])[0] for m in (model, compiled("f32", 2)))
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-4)
+    monkeypatch.setenv("HOST_PROVIDER", "tensorrt")
+    with pytest.raises(cli.Failure, match="compiled by .* for cuda; here it is .* for tensorrt"):
+        engine.load("net.ort")
+    monkeypatch.setenv("HOST_PROVIDER", "cuda")
     monkeypatch.setattr(Session, "get_providers", lambda self: ["CPUExecutionProvider"])
     with pytest.raises(cli.Failure, match="fell back to CPUExecutionProvider"):
         engine.load("net.ort")

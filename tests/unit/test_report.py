@@ -150,6 +150,8 @@ def test_damaged_records_are_refused(tmp_path, content, said):
     ({"device": "NPU", "soc": "Ascend310P3"}, ("ascend", None, "Ascend310P3", None)),
     ({"device": "NPU", "soc": "Ascend310P3", "devices": 4},
      ("ascend", None, "4 × Ascend310P3", None)),
+    ({"device": "GPU", "engine": "onnxruntime", "provider": "cuda"},
+     ("onnxruntime", None, "GPU by cuda", None)),
     ({"device": "GPU", "engine": "onnxruntime", "gpu": "Some GPU"},
      ("onnxruntime", None, "Some GPU", None)),
     ({"device": "CPU", "engine": "openvino"}, ("openvino", None, "Some CPU", 2))])

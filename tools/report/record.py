@@ -125,6 +125,7 @@ def make(model, dtype, perf, from_bin):
     onnx, host, cpu = perf.get("onnx") or {}, perf["host"], perf["device"] == "CPU"
     versions = {"python": host["python"], "torch": onnx.get("torch"), "onnx": onnx.get("onnx")}
     name = host["cpu"] if cpu else perf.get("gpu") or perf.get("soc") or perf["device"]
+    name = f"{name} by {perf['provider']}" if perf.get("provider") else name
     computed = ("fps", "repeats", "spread", "others", "ms")
     from_bins = ("fps", "repeats", "spread", "others", "images", "seconds")
     return {

@@ -28,9 +28,11 @@ def backend_of(engine):
 
 
 def what_runs(backend):
-    """The release of the engine, the device and the kind of CPU that its files are bound to."""
-    return {"engine_version": backend.VERSION, "device": backend.device(),
-            "cpu_kind": host.cpu()[1]}
+    """The release of the engine, the device and the kind of CPU that its files are bound to; of a
+    GPU also by which of its providers."""
+    found = {"engine_version": backend.VERSION, "device": backend.device(),
+             "cpu_kind": host.cpu()[1]}
+    return {**found, "provider": backend.provider()} if found["device"] == "GPU" else found
 
 
 @contextlib.contextmanager
@@ -91,7 +93,7 @@ def load(path, threads=None, batch=None):
     meta = chosen_gear(path, sound_record(path), batch)
     backend = backend_of(meta["engine"])
     here = what_runs(backend)
-    made = [meta[key] for key in here]
+    made = [str(meta.get(key)) for key in here]
     # The engines take a blob with flipped weights, or with other weights, without a word.
     wrong = provenance.misfit(path)
     if made != list(here.values()):
