@@ -162,6 +162,14 @@ def test_what_a_figure_was_taken_on(perf, said):
     record.show([r])
 
 
+@pytest.mark.parametrize("inputs, told", [
+    ([{"name": "x", "shape": [8, 3, 2, 2], "dtype": "uint8"}], "uint8"), ([], "float32")])
+def test_the_input_is_that_of_the_model_which_was_timed(tmp_path, inputs, told):
+    file = write_timing(tmp_path, 8, 31.5, inputs=inputs)
+    args = record.get_args(["--model", "M", "--results", "r", "--input", "float32", str(file)])
+    assert record.of_file(args, file)["input"] == told
+
+
 # ---- the page ----
 
 def published(folder):

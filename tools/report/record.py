@@ -57,7 +57,8 @@ def get_args(argv=None):
     parser.add_argument("--results", required=True, type=Path, metavar="DIR",
                         help="folder of the records")
     parser.add_argument("--input", choices=("float32", "uint8"), default="float32",
-                        help="type of the bins (default: %(default)s)")
+                        help="type of the bins, where the timing does not have its model's "
+                             "(default: %(default)s)")
     parser.add_argument("perf", nargs="+", type=Path, help="JSONs of common.speed.bench")
     return parser.parse_args(argv)
 
@@ -120,18 +121,19 @@ def setting(record):
 
 
 def make(model, dtype, perf, from_bin):
-    """The record of a timing (`perf`) of a `model` whose bins are `dtype`; `from_bin` is the
-    timing from .bin, or None."""
+    """The record of a timing (`perf`) of a `model` whose bins are `dtype` unless the timing says
+    otherwise; `from_bin` is the timing from .bin, or None."""
     onnx, host, cpu = perf.get("onnx") or {}, perf["host"], perf["device"] == "CPU"
     versions = {"python": host["python"], "torch": onnx.get("torch"), "onnx": onnx.get("onnx")}
     name = host["cpu"] if cpu else perf.get("gpu") or perf.get("soc") or perf["device"]
     name = f"{name} by {perf['provider']}" if perf.get("provider") else name
     computed = ("fps", "repeats", "spread", "others", "ms")
     from_bins = ("fps", "repeats", "spread", "others", "images", "seconds")
+    taken = (perf.get("inputs") or [{}])[0].get("dtype", dtype)
     return {
         "model": model, "batch": perf["batch"], "engine": perf.get("engine", "ascend"),
         "precision": perf.get("precision"), "device": perf["device"],
-        "runner": perf["runner"], "input": dtype, "bins": "image",
+        "runner": perf["runner"], "input": taken, "bins": "image",
         "demo": perf.get("demo", onnx.get("demo")),
         "engine_version": perf.get("engine_version"),
         # Images per second: the engine's run alone, and reading, running, writing together.
