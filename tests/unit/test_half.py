@@ -12,6 +12,8 @@ from onnx import helper
 
 from common import cli
 from common.cpu import compiler, engine, half
+from common.data.manifest import Manifest, Row
+from tools.inspect import half as make_half
 from tools.inspect import half_layers as layers
 
 
@@ -52,7 +54,7 @@ def test_only_the_cpus_onnx_runtime_rounds(monkeypatch):
     assert not list(Path().glob("net.ort*"))
 
 
-def network(large=1.0):
+def network(large=1.0, **about):
     """Conv → Conv → pool → Gemm with the names that torch's export gives; the first convolution's
     result is `large` times as large, the second's weights as much smaller."""
     rng = np.random.default_rng(0)
@@ -66,7 +68,7 @@ def network(large=1.0):
              helper.make_node("Flatten", ["/pool_output_0"], ["/flat_output_0"]),
              helper.make_node("Gemm", ["/flat_output_0", "g"], ["y"], name="/head/Gemm")]
     save_graph("net.onnx", nodes, {"x": ["n", 3, 8, 8]}, {"y": ["n", 5]},
-               {name: w.astype(np.float32) for name, w in weights.items()})
+               {name: w.astype(np.float32) for name, w in weights.items()}, **about)
     return onnx.load("net.onnx")
 
 
@@ -119,6 +121,22 @@ def test_a_group_norm_loses_in_one_float16_sum_only():
     assert forms["apart"]["error"] < 2e-3 and forms["squares"]["error"] < 2e-3
     assert forms["total"]["error"] > 0.9
     assert layers.norm_forms(network(), SMALL, np.zeros((3, 5))) == {}
+
+
+@pytest.mark.parametrize("demo, words", [(True, " with demo weights"), (False, "")])
+def test_make_half_says_demo_weights(monkeypatch, capsys, demo, words):
+    network(demo=demo)
+    Path("prep").mkdir()
+    SMALL[0].tofile("prep/a.bin")
+    info = {"shape": [3, 8, 8], "dtype": "float32", "bad": {}, "recipe": {"resize": 8, "crop": 8}}
+    Manifest([Row("a.png", "a", 0, 0)], {"a": 1}, info).save("prep")
+    monkeypatch.setattr(sys, "argv", ["half", "--onnx", "net.onnx", "--bins", "prep",
+                                      "--json", "half.json"])
+    make_half.main()
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first == f"{half.ESTIMATE}; net.onnx{words} on 1 images"
+    assert last.startswith(f"an estimate{words}: float16 changes ")
+    assert json.loads(Path("half.json").read_text())["demo"] == demo
 
 
 @pytest.mark.slow

@@ -5,11 +5,13 @@ import sys
 import numpy as np
 import pytest
 from graphs import save_graph
+from matplotlib.axes import Axes
 from onnx import helper
 
 from common import cli
 from common.cpu import compiler
 from tools.inspect import cpu_profile, npu_profile, profile
+from tools.report import operators
 
 # The columns that are read, and one more; as the vendor's manual of msprof names them.
 SUMMARY = """Device_id,Op Name,OP Type,Task Start Time(us),Task Duration(us)
@@ -33,7 +35,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setattr(cpu_profile, "SECONDS", 0.2)
 
 
-def network():
+def network(**about):
     """Two convolutions and a MatMul with names as torch's export gives them."""
     rng = np.random.default_rng(0)
     weights = {"w": rng.normal(size=(16, 3, 3, 3)).astype(np.float32),
@@ -48,7 +50,7 @@ def network():
         kind = name.rpartition("/")[2]
         nodes.append(helper.make_node(kind, inputs, [last], name=name, **more))
     nodes[-1].output[0] = "output"
-    save_graph("net.onnx", nodes, {"input": ["n", 3, 8, 8]}, {"output": ["n", 5]}, weights)
+    save_graph("net.onnx", nodes, {"input": ["n", 3, 8, 8]}, {"output": ["n", 5]}, weights, **about)
 
 
 @pytest.mark.parametrize("name, output", [("openvino", "net.blob"), ("onnxruntime", "net.ort")])
@@ -68,6 +70,21 @@ def test_operators_of_both_engines(monkeypatch, capsys, name, output):
     assert "blocks.0.fc1" in said and f"{content['ratio']:.3f}" in said
     assert open("profile.png", "rb").read(4) == b"\x89PNG"
     assert content["made"]["from"]  # it belongs to this model
+
+
+@pytest.mark.parametrize("demo, end", [(True, ", demo weights"), (False, "")])
+def test_demo_weights_are_said_and_drawn(monkeypatch, capsys, demo, end):
+    network(demo=demo)
+    compiler.compile_onnx("net.onnx", 4, "openvino", "net.blob")
+    monkeypatch.setattr(sys, "argv", ["profile", "--model", "net.blob", "--batch", "4",
+                                      "--json", "profile.json"])
+    drawn = []
+    monkeypatch.setattr(Axes, "set_title", lambda _, text: drawn.append(text))
+    profile.main()
+    assert drawn == [f"openvino f32, batch 4{end}"]
+    assert f"\n{drawn[0]}, the heaviest" in capsys.readouterr().out
+    content = json.loads(open("profile.json").read())
+    assert operators.title(content).startswith(f"{drawn[0]}: ")
 
 
 @pytest.mark.parametrize("operator, kind", [

@@ -48,15 +48,18 @@ def main():
     import numpy as np  # --help does without them
 
     from common.cpu import graph, half
+    from common.model import facts
     from tools.inspect import half_layers as layers
 
     model = graph.read(args.onnx)
+    demo = bool(facts.read(model).get("demo"))
+    weights = " with demo weights" if demo else ""
     manifest = manifests.Manifest.load(args.bins)
     manifest.check_bins(args.bins)
     chosen = np.unique(np.linspace(0, len(manifest.rows) - 1, IMAGES).astype(int))
     images = np.stack([against_onnx.read_bin(args.bins, manifest.rows[i], manifest.info)
                        for i in chosen]).astype(np.float32)
-    print(f"{half.ESTIMATE}; {args.onnx} on {len(images)} images")
+    print(f"{half.ESTIMATE}; {args.onnx}{weights} on {len(images)} images")
     rows = layers.measure(model, images)
     modules = layers.by_module(rows)
     said = layers.advice(rows, modules)
@@ -72,15 +75,16 @@ def main():
         print(f"to do: {line}")
     over = [m["module"] for m in modules if m["over"]]
     cli.write_json(args.json, {
-        "estimate": half.ESTIMATE, "onnx": {"file": Path(args.onnx).name,
-                                            "sha256": cli.sha256(args.onnx)},
+        "estimate": half.ESTIMATE, "demo": demo,
+        "onnx": {"file": Path(args.onnx).name, "sha256": cli.sha256(args.onnx)},
         "images": [manifest.rows[i].image for i in chosen], "modules": modules, "tensors": rows,
         "norms": forms, "over": over, "advice": said})
     last, most = rows[-1], max(rows, key=lambda row: row["peak"])
     print(f"\nwrote {args.json}")
-    print(f"an estimate: float16 changes {last['tensor']} by {last['error']:.1e} of its length; "
-          + (f"{len(over)} modules do not fit: {cli.some(over)}" if over
-             else f"all values fit, the largest |x| is {most['peak']:.4g} ({most['name']})"))
+    fits = (f"{len(over)} modules do not fit: {cli.some(over)}" if over
+            else f"all values fit, the largest |x| is {most['peak']:.4g} ({most['name']})")
+    print(f"an estimate{weights}: float16 changes {last['tensor']} by {last['error']:.1e} of its "
+          f"length; {fits}")
 
 
 if __name__ == "__main__":

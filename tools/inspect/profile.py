@@ -14,6 +14,7 @@ from common import cli, provenance
 from common.cpu import host
 from common.speed import bench, measure
 from common.speed.table import table
+from tools.report import operators
 
 HEAVIEST = 10
 APART = 0.05  # how far the operators' sum may be from the time of a run
@@ -73,7 +74,8 @@ def described(times):
 def show(content):
     """Print the heaviest operators, the sum beside the time of a run, and what bounds it."""
     rows = sorted(content["operators"], key=lambda row: -row["ms"])[:HEAVIEST]
-    print(f"\nthe heaviest {len(rows)} of {len(content['operators'])} operators:")
+    what, of = operators.about(content), len(content["operators"])
+    print(f"\n{what}, the heaviest {len(rows)} of {of} operators:")
     table(["module", "operator", "kind", "ms", "share"],
           [[row["module"], row["type"], row["kind"], f"{row['ms']:.2f}", f"{row['share']:.1%}"]
            for row in rows])
@@ -109,8 +111,7 @@ def draw(content, file):
         axes.barh(list(names), width, left=left, label=name)
         left = [a + b for a, b in zip(left, width)]
     axes.invert_yaxis()
-    axes.set_xlabel("ms of a run")
-    axes.set_title(f"{content['engine']} {content['precision']}, batch {content['batch']}")
+    axes.set(xlabel="ms of a run", title=operators.about(content))
     axes.legend()
     with cli.whole_file(file) as part:
         figure.savefig(part, format="png", dpi=120)
@@ -137,8 +138,7 @@ def main():
                                                  "part", "demo")},
                "batch": args.batch, "ms": ms, "sum_ms": total, "ratio": total / ms,
                "kinds": kinds, "others": busy, "operators": rows, **measure.conditions(),
-               "chain": links}
-    content["made"] = provenance.made(args.json, [path])
+               "chain": links, "made": provenance.made(args.json, [path])}
     picture = Path(args.json).with_suffix(".png")
     draw(content, picture)
     cli.write_json(args.json, content)

@@ -40,7 +40,12 @@ def tree(operators):
     return whole
 
 
+def about(profile):
+    """What was profiled, as text."""
+    return (f"{profile['engine']} {profile['precision']}, batch {profile['batch']}"
+            + (", demo weights" if profile.get("demo") else ""))
+
+
 def title(profile):
-    """What was profiled, as a heading."""
-    return (f"{profile['engine']} {profile['precision']}, batch {profile['batch']}: "
-            f"{profile['ms']:.2f} ms a run")
+    """The same with the time of a run, as a heading."""
+    return f"{about(profile)}: {profile['ms']:.2f} ms a run"
