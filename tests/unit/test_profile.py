@@ -4,6 +4,8 @@ import sys
 
 import numpy as np
 import pytest
+import tiny
+from conftest import ROOT
 from graphs import save_graph
 from matplotlib.axes import Axes
 from onnx import helper
@@ -137,3 +139,13 @@ def test_msprof_runs_around_ais_bench(tmp_path, monkeypatch):
     _, times, ms = npu_profile.timed("x.om", 8, command)
     assert ms == 0.33 and sum(took for *_, took in times) == pytest.approx(ms)
     assert "-c print" in (tmp_path / "called").read_text()
+
+
+def test_a_host_without_torch(tmp_path):
+    """As an NPU host, which gets its table and no picture."""
+    code = ("import sys; sys.modules.update(torch=None, onnx=None, matplotlib=None)\n"
+            "from tools.inspect import npu_profile, profile\n"
+            "assert profile.module('/blocks/blocks.0/fc1/Conv') == 'blocks.0.fc1'\n"
+            "try: profile.draw({'operators': []}, 'x.png')\n"
+            "except ModuleNotFoundError: print('no picture')\n")
+    assert tiny.run(ROOT, "-c", code).stdout == "no picture\n"

@@ -6,7 +6,7 @@ from onnx import helper
 
 from common import cli
 from common.cpu import half, onnxruntime_engine, rewrites
-from tools.inspect.layers import place
+from tools.inspect.places import place
 
 LARGEST = 65504.0  # the largest float16
 STEP = 2.0**-11  # what one rounding may change, relative

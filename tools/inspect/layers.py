@@ -12,6 +12,7 @@ import onnx
 import torch
 
 from common import cli
+from tools.inspect.places import place
 
 LAYERS = (torch.nn.Conv2d, torch.nn.Linear)  # that an export may fold a BatchNorm into
 NORMS = torch.nn.modules.batchnorm._BatchNorm
@@ -34,15 +35,6 @@ class Layer:
         # np.fmax would lose a NaN, and max() whichever comes second.
         self.error = float(np.maximum(self.error, error))
         self.relative = float(np.maximum(self.relative, relative))
-
-
-def place(name):
-    """The module in a name: "/blocks/blocks.0/blocks.0.1/fc/Conv_output_0" → "blocks.0.1.fc"; ""
-    when there is none."""
-    parts = name.split("/")[1:-1]
-    # A Sequential and its child are written as "blocks/blocks.0"; the child's part says both.
-    after = [*parts[1:], ""]
-    return ".".join(p for p, child in zip(parts, after) if not child.startswith(f"{p}."))
 
 
 def inside(module, where):

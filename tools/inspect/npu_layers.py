@@ -17,7 +17,7 @@ import numpy as np
 
 from common import cli
 from common.cpu import graph
-from tools.inspect.layers import place
+from tools.inspect.places import place
 
 COSINE, DISTANCE = 0.99, 0.05  # msprobe's own limits
 

@@ -14,6 +14,7 @@ from common import cli, provenance
 from common.cpu import host
 from common.speed import bench, measure
 from common.speed.table import table
+from tools.inspect.places import place
 from tools.report import operators
 
 HEAVIEST = 10
@@ -50,8 +51,6 @@ def kind(operator):
 def module(name):
     """torch's module in an engine's name of a node, "" where there is none. Engines add words
     after the operator (…/fc1/Conv/WithoutBiases) and before the first module."""
-    from tools.inspect.layers import place  # it imports torch
-
     path = re.match(r"[^/]*((?:/[^/]+)*?)/[A-Z]", name)
     return place(f"{path[1]}/") if path else ""
 
@@ -139,11 +138,14 @@ def main():
                "batch": args.batch, "ms": ms, "sum_ms": total, "ratio": total / ms,
                "kinds": kinds, "others": busy, "operators": rows, **measure.conditions(),
                "chain": links, "made": provenance.made(args.json, [path])}
-    picture = Path(args.json).with_suffix(".png")
-    draw(content, picture)
     cli.write_json(args.json, content)
     show(content)
-    print(f"wrote {args.json} and {picture}")
+    picture = Path(args.json).with_suffix(".png")
+    try:
+        draw(content, picture)
+        print(f"wrote {args.json} and {picture}")
+    except ModuleNotFoundError as e:
+        print(f"wrote {args.json}; no picture: {e.name} is not installed")
 
 
 if __name__ == "__main__":
