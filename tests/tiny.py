@@ -161,9 +161,10 @@ def last_line(done):
 
 def content(folder, *left_out):
     """{path in folder: bytes} of what a step made; without names that begin as one of `left_out`
-    and hidden files."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*"))
-            if p.is_file() and not p.name.startswith((".", *left_out))}
+    and what is hidden."""
+    found = {p.relative_to(folder): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {str(path): p.read_bytes() for path, p in found.items()
+            if not p.name.startswith(left_out) and not any(n.startswith(".") for n in path.parts)}
 
 
 def no_leftovers(folder):
