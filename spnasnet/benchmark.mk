@@ -44,7 +44,7 @@ endef
 # The page's figure is that of a run over all images: where it is not there, they run again, and
 # a log of another day or host is never read.
 $(perf): | $(result).json
-rerun = $(if $(filter bench sweep,$(MAKECMDGOALS)),$(if $(wildcard $(perf)),,FORCE))
+rerun = $(if $(timed),$(if $(wildcard $(perf)),,FORCE))
 bench_args = --json $(perf) --model $(om) --batch $(BS) \
   --log $(scratch)/result/perf_vision_batchsize_$(BS)_device_$(DEVICE).txt
 endif

@@ -91,9 +91,7 @@ def main():
         return bench.keep(args.json, {**known, "runner": "trtexec"}, links, [args.model])
     if not args.log.is_file():
         raise cli.Failure(f"{args.log} does not exist", "make infer")
-    if facts.get("batch") not in (None, args.batch):
-        raise cli.Failure(f"{args.model} is for batch {facts['batch']}, not for {args.batch}",
-                          f"BS={facts['batch']}")
+    bench.check_batch(args.model, facts.get("batch") or args.batch, args.batch)
     chips = args.chips or (4 if facts.get("soc") == "Ascend310" else 1)
     text = args.log.read_text(encoding="utf-8", errors="replace")
     result = bench.median([parse_benchmark(text, args.batch, chips)])

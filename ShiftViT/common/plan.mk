@@ -16,6 +16,7 @@ REPOSITORY := predict compare half profile check-net check-ops bench-bins scale 
 here := $(if $(wildcard ../tools/verbs.mk),$(filter-out push pull,$(REPOSITORY)))
 files := $(foreach g,$(MAKECMDGOALS),$(if $(findstring /,$g),$g))# such as build/net.onnx
 goals := $(strip $(filter steps $(CHAIN) $(here),$(MAKECMDGOALS)) $(files))
+timed := $(filter steps bench bench-bins,$(MAKECMDGOALS))$(findstring perf_,$(files))
 
 # ---- which tools: CANN's, or the stand-ins for them on a CPU ----
 loaded := $(ASCEND_HOME_PATH)$(ASCEND_TOOLKIT_HOME)
@@ -64,8 +65,8 @@ $(call needs,$(filter fp16,$(PRECISION)),$(filter onnxruntime,$(engine)),\
   PRECISION=fp16 needs ENGINE=onnxruntime)
 $(call needs,$(filter-out cpu,$(PROVIDER)),$(filter onnxruntime,$(engine)),\
   PROVIDER=$(PROVIDER) needs ENGINE=onnxruntime)
-$(call needs,$(and $(filter fp16,$(PRECISION)),$(filter demo steps bench sweep bench-bins \
-  profile scale,$(MAKECMDGOALS))$(findstring perf_,$(files))),$(filter cann,$(PROVIDER)),PRECISION=fp16 estimates accuracy and says \
+$(call needs,$(and $(filter fp16,$(PRECISION)),$(timed)$(filter demo sweep profile scale,\
+  $(MAKECMDGOALS))),$(filter cann,$(PROVIDER)),PRECISION=fp16 estimates accuracy and says \
   nothing of speed: make eval$(comma) or make half)
 $(call refuse,$(if $(filter trtexec,$(RUNNER)),,$(and $(goals),$(filter-out 0,$(DEVICE)))),\
   DEVICE=$(DEVICE) needs an Ascend host)
@@ -221,8 +222,7 @@ links = $(if $(demo_images),$(call link,$(demo_images),$(demo_images_args))) \
   $(call link,$(result),$(check_args)) \
   $(call link,$(score),$(score_args)) \
   $(call link,$(online),$(online_args)) \
-  $(if $(filter steps bench bench-bins,$(goals))$(findstring perf_,$(files)),\
-  $(call link,$(perf),$(bench_args)))
+  $(if $(timed),$(call link,$(perf),$(bench_args)))
 ifneq ($(and $(goals),$(wildcard $B/.),$(if $(dry_run),,x),$(shell command -v $(py))),)
 # (unexport does not reach $(shell) below make 4.4)
 nothing := $(shell env -u PYTHONSAFEPATH $(py) -m common.provenance $(links))

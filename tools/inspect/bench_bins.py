@@ -41,13 +41,7 @@ def get_args(argv=None):
                         help="runs; the median one counts (default: %(default)s)")
     parser.add_argument(bench.AGAIN, action="store_true", help="join what --json has")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
-    args = parser.parse_args(argv)
-    args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    if not args.command or args.repeats < 1:
-        parser.error("give the command after --, and --repeats of 1 or more")
-    if not bench.runs(args.command, args.model):
-        parser.error("the command is to run --model")
-    return args
+    return bench.parse_args(parser, argv)
 
 
 def choose(files, batch, images):

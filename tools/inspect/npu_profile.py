@@ -24,9 +24,7 @@ def timed(path, batch, command):
     if not program:
         raise cli.Failure("msprof is not there", "load CANN: source its set_env.sh")
     plain = bench.parse(bench.run(command, "ais_bench", on_npu=True))
-    if plain["batch"] != batch:
-        raise cli.Failure(f"{path} is for batch {plain['batch']}, not for {batch}",
-                          f"BS={plain['batch']}")
+    bench.check_batch(path, plain["batch"], batch)
     if "ms" not in plain:
         raise cli.Failure("ais_bench gave no time of a run", "profile one device: DEVICE=0")
     with tempfile.TemporaryDirectory() as folder:

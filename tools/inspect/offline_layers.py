@@ -4,12 +4,11 @@ What is compiled is what common/cpu/compiler.py compiles: the same rewrites of t
 engine and calibration images, for one image at a time. An output keeps an engine from fusing what
 is on either side of it, and bytes are normalised before the graph and not in it.
 """
-import os
 import tempfile
 from pathlib import Path
 
 from common import cli
-from common.cpu import compiler, engine, graph, rewrites
+from common.cpu import compiler, engine, graph
 from common.model import facts
 from tools.inspect import layers as by_module
 
@@ -25,12 +24,10 @@ def compare(onnx_file, meta, images, layers, by_torch):
                           "make half names the layers that it costs most")
     model = graph.read(onnx_file)
     about = facts.read(model)
-    rewrites.group_norm_as_formula(model)
-    rewrites.flat_tokens(model)
+    compiler.rewrite(model, onnx_file, "FP32", None, estimate=False)
     samples = None
     if meta["precision"] == "int8":
         folder = meta["calibration"]["folder"]
-        os.environ["HOST_SMOOTHQUANT"] = str(int(bool(meta["calibration"].get("smooth_quant"))))
         samples, _ = compiler.calibrate(onnx_file, model, about, folder)
     made = {tensor for node in model.graph.node for tensor in node.output}
     found = [by_module.Layer(x.module, x.tensor) for x in layers if x.tensor in made]
@@ -55,7 +52,8 @@ def prepared(model, meta, wanted, onnx_file, samples):
     said = f"{backend.TITLE} cannot compile {onnx_file} with its layers as outputs"
     with engine.explained(said, "compare without LAYERS=1"):
         if precision == "int8":
-            return quantised(backend, model.SerializeToString(), names, samples)
+            smooth_quant = meta["calibration"].get("smooth_quant")
+            return quantised(backend, model.SerializeToString(), names, samples, smooth_quant)
         graph.fix_batch(model, 1, onnx_file)
         content = by_module.giving(model, wanted).SerializeToString()
         with tempfile.TemporaryDirectory() as folder:
@@ -65,13 +63,13 @@ def prepared(model, meta, wanted, onnx_file, samples):
     return lambda image: dict(zip(names, run([image]), strict=True))
 
 
-def quantised(backend, content, names, samples):
+def quantised(backend, content, names, samples, smooth_quant):
     """As prepared(), in int8. The outputs are added after quantising, which looks at what reads a
     tensor."""
     import openvino
 
     core = openvino.Core()
-    model = backend.quantize(core.read_model(content), samples)
+    model = backend.quantize(core.read_model(content), samples, smooth_quant)
     model.reshape([1, *samples[0].shape[1:]])
     there = {name for output in model.outputs for name in output.names}
     model.add_outputs([name for name in names if name not in there])

@@ -48,7 +48,7 @@ def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
                           "use PRECISION=f32 or int8")
     model = core.read_model(onnx_bytes)
     if precision == "int8":
-        model = quantize(model, samples)
+        model = quantize(model, samples, smooth_quant())
         model.reshape([batch, *model.input().partial_shape[1:]])
     if precision == "f32" and "avx512f" in cpu()[1].split():
         model = prefer_jit_depthwise(core, model)
@@ -57,8 +57,9 @@ def compile_model(onnx_bytes, path, batch, precision="f32", samples=None):
     path.write_bytes(compiled.export_model().getbuffer())
 
 
-def quantize(model, samples):
-    """Return the openvino.Model in int8 by NNCF's post-training quantisation with `samples`."""
+def quantize(model, samples, smooth):
+    """Return the openvino.Model in int8 by NNCF's post-training quantisation with `samples`; with
+    its SmoothQuant where that is asked for."""
     # torch, which comes with nncf, warns of a GPU that is not there.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     import nncf
@@ -66,11 +67,11 @@ def quantize(model, samples):
     # NNCF's way with transformers leaves norms and residual sums in f32: on all five models as fast
     # or faster, with errors of a half to a seventh. SmoothQuant, which comes with it, makes those
     # of Twins and SPACH 6-15 times as large, and is off unless OpenVINO crashes without it.
-    smooth = nncf.AdvancedSmoothQuantParameters(**{} if smooth_quant() else {"matmul": -1})
+    alphas = nncf.AdvancedSmoothQuantParameters(**{} if smooth else {"matmul": -1})
     return nncf.quantize(
         model, nncf.Dataset(samples), subset_size=len(samples),
         model_type=nncf.ModelType.TRANSFORMER,
-        advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=smooth))
+        advanced_parameters=nncf.AdvancedQuantizationParameters(smooth_quant_alphas=alphas))
 
 
 def prefer_jit_depthwise(core, model):

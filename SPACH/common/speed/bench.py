@@ -55,12 +55,7 @@ def get_args(argv=None):
     parser.add_argument(AGAIN, action="store_true",
                         help="join what --json has, where that is of the same model and command")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the command")
-    args = parser.parse_args(argv)
-    args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    if not args.command or args.repeats < 1:
-        parser.error("give the command after --, and --repeats of 1 or more")
-    if not runs(args.command, args.model):
-        parser.error("the command is to run --model")
+    args = parse_args(parser, argv)
     if any(word.startswith("--batchs") for word in args.command):
         parser.error("leave out --batchsize: it scales the figure, whatever the model's batch is")
     if args.seconds is not None and not 0 < args.seconds < 1e6:
@@ -68,10 +63,23 @@ def get_args(argv=None):
     return args
 
 
-def runs(command, model):
-    """Whether a command names an offline model. (The stand-in takes x.om for x.blob.)"""
-    wanted = Path(model).with_suffix("")
-    return any(Path(word.rpartition("=")[2]).with_suffix("") == wanted for word in command)
+def parse_args(parser, argv):
+    """What a parser with --model, --repeats and the command after -- gives; exit 2 where the
+    command is none, or does not run --model. (The stand-in takes x.om for x.blob.)"""
+    args = parser.parse_args(argv)
+    args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not args.command or args.repeats < 1:
+        parser.error("give the command after --, and --repeats of 1 or more")
+    model = Path(args.model).with_suffix("")
+    if model not in [Path(word.rpartition("=")[2]).with_suffix("") for word in args.command]:
+        parser.error("the command is to run --model")
+    return args
+
+
+def check_batch(model, batch, wanted):
+    """Failure when an offline model that is for `batch` is to be timed as one for `wanted`."""
+    if batch != wanted:
+        raise cli.Failure(f"{model} is for batch {batch}, not for {wanted}", f"BS={batch}")
 
 
 def parse(log):
@@ -235,10 +243,8 @@ def main():
         if args.seconds and facts.get("device") == "CPU":
             several = at_once(args.model, runs[0]["batch"], args.seconds)
     result = median(runs, busy if runs[0]["device"] == "CPU" else None)
-    batch = args.batch or facts.get("batch") or result["batch"]
-    if batch != result["batch"]:
-        raise cli.Failure(f"{args.model} is for batch {result['batch']}, not for {batch}",
-                          f"BS={result['batch']}")
+    wanted = args.batch or facts.get("batch") or result["batch"]
+    check_batch(args.model, result["batch"], wanted)
     if result["device"] == "CPU":  # the stand-in's log says so of a GPU too
         result["device"] = facts.get("device", "CPU")
     # An .om for several batches may be slower than one for this batch: two figures, told apart.
